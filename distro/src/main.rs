@@ -1,0 +1,3 @@
+//! Pins, builds and boots ViperOS.
+
+fn main() {}
