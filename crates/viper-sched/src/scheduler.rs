@@ -535,17 +535,13 @@ impl Scheduler {
     /// priority anywhere; in it from the core's own queue, unless another is longer,
     /// so that turns come equally often on all cores.
     fn find_best(&self, core: CoreId, floor: u8) -> Option<ThreadId> {
+        let own_queue = &self.cores[core.index()].queue;
         let levels = (floor..PRIORITIES as u8).rev().filter_map(Priority::new);
-        levels
-            .filter(|at| self.waiting[at.index()] > 0)
-            .find_map(|at| {
-                let own = self.cores[core.index()]
-                    .queue
-                    .first_for(&self.threads, at, core);
-                let own_count = self.cores[core.index()].queue.count_at(at);
-                let enough = if own.is_some() { own_count + 1 } else { 0 };
-                self.steal(core, at, enough).or(own)
-            })
+        let mut waiting = levels.filter(|at| self.waiting[at.index()] > 0);
+        waiting.find_map(|at| {
+            let own = own_queue.first_for(&self.threads, at, core);
+            self.steal(core, at, own_queue.count_at(at)).or(own)
+        })
     }
 
     /// The first thread of this priority that may run on `core`, from the longest queue with more
