@@ -18,6 +18,8 @@ pub struct Scheduler {
     slices_ns: [u64; PRIORITIES],
     /// Queued threads on all cores, by priority.
     waiting: [u32; PRIORITIES],
+    /// Numbers the turns, so that threads in different queues can be told apart by age.
+    next_ticket: u64,
 }
 
 /// What a core does after [`Scheduler::reschedule`].
@@ -59,6 +61,7 @@ impl Scheduler {
             core_count,
             slices_ns,
             waiting,
+            next_ticket: 0,
         })
     }
 
@@ -96,6 +99,7 @@ impl Scheduler {
             base,
             donated: None,
             slice_left_ns: 0,
+            ticket: 0,
             prev: None,
             next: None,
         };
@@ -480,6 +484,10 @@ impl Scheduler {
         let thread = self.threads.find_mut(id).ok()?;
         thread.state = ThreadState::Queued(core);
         thread.core = core;
+        if end == End::Tail {
+            thread.ticket = self.next_ticket;
+            self.next_ticket += 1;
+        }
         let priority = thread.priority();
         self.cores[core.index()]
             .queue
@@ -531,35 +539,21 @@ impl Scheduler {
         }
     }
 
-    /// The queued thread that `core` should run next, of level `floor` or above: the highest
-    /// priority anywhere; in it from the core's own queue, unless another is longer,
-    /// so that turns come equally often on all cores.
+    /// The queued thread that `core` should run next, of level `floor` or above: of the highest
+    /// priority in any queue, the one that has waited longest.
     fn find_best(&self, core: CoreId, floor: u8) -> Option<ThreadId> {
-        let own_queue = &self.cores[core.index()].queue;
         let levels = (floor..PRIORITIES as u8).rev().filter_map(Priority::new);
         let mut waiting = levels.filter(|at| self.waiting[at.index()] > 0);
         waiting.find_map(|at| {
-            let own = own_queue.first_for(&self.threads, at, core);
-            self.steal(core, at, own_queue.count_at(at)).or(own)
+            let first = |of: CoreId| {
+                let id = self.cores[of.index()]
+                    .queue
+                    .first_for(&self.threads, at, core)?;
+                Some((self.threads.find(id).ok()?.ticket, id))
+            };
+            let firsts = CoreMask::first(self.core_count).iter().filter_map(first);
+            firsts.min().map(|(_, id)| id)
         })
-    }
-
-    /// The first thread of this priority that may run on `core`, from the longest queue with more
-    /// than `enough` of them.
-    fn steal(&self, core: CoreId, at: Priority, enough: u32) -> Option<ThreadId> {
-        let mut best = (enough, None);
-        for other in CoreMask::first(self.core_count)
-            .iter()
-            .filter(|&other| other != core)
-        {
-            let queue = &self.cores[other.index()].queue;
-            if queue.count_at(at) > best.0
-                && let Some(id) = queue.first_for(&self.threads, at, core)
-            {
-                best = (queue.count_at(at), Some(id));
-            }
-        }
-        best.1
     }
 
     /// Asks one core to reschedule that does less than it could for a thread waiting elsewhere. If

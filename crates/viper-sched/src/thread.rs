@@ -25,6 +25,8 @@ pub(crate) struct Thread {
     pub(crate) donated: Option<Priority>,
     /// What is left of its time slice while it is queued; 0 asks for a fresh one.
     pub(crate) slice_left_ns: u64,
+    /// When it last joined the end of a queue: lower is earlier.
+    pub(crate) ticket: u64,
     /// Neighbours in its queue; meaningless elsewhere.
     pub(crate) prev: Option<ThreadId>,
     pub(crate) next: Option<ThreadId>,
