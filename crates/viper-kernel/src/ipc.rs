@@ -224,7 +224,7 @@ impl<P: Platform> Kernel<P> {
         let number = self.fresh_id();
         self.threads[caller].call_number = number;
         self.threads[receiver].caller = Some((caller, number));
-        self.sched.donate(caller, receiver);
+        self.donate(caller, receiver);
     }
 
     /// A thread that waits to receive what comes to this end, and the key it comes with.
@@ -529,7 +529,7 @@ impl<P: Platform> Kernel<P> {
         }
         self.unwait(caller);
         self.threads[caller].call_number = 0;
-        self.sched.undonate(thread);
+        self.undonate(thread);
         Ok(caller)
     }
 
@@ -542,7 +542,7 @@ impl<P: Platform> Kernel<P> {
         let object = ObjectRef { kind: Kind::REPLY, index: caller, extra: number };
         let handle = self.install(thread, object, Rights::NONE)?;
         self.threads[thread].caller = None;
-        self.sched.undonate(thread);
+        self.undonate(thread);
         Ok((handle,))
     }
 
@@ -559,7 +559,7 @@ impl<P: Platform> Kernel<P> {
     /// A thread will not reply to the call it received last.
     pub fn abandon_caller(&mut self, thread: u32) {
         if let Some((caller, number)) = self.threads[thread].caller.take() {
-            self.sched.undonate(thread);
+            self.undonate(thread);
             self.abandon_call(caller, number);
         }
     }

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use viper_abi::{EndReason, Error, FaultKind, Kind, Rights, Signals};
 use viper_cap::{CapError, CapSpace, Handle, TableId};
-use viper_sched::Scheduler;
+use viper_sched::{CoreId, Scheduler, ThreadId};
 use viper_vm::{VirtAddr, VmError};
 
 use crate::arena::{Arena, NIL};
@@ -31,32 +31,20 @@ pub const LINES: usize = 1020;
 pub struct Core {
     /// The thread that runs, or `NIL`.
     pub current: u32,
-    /// Who runs next without going through the run queues: the other side of a message.
-    pub handoff: u32,
-    /// Somebody in the run queue may be better than the current thread.
-    pub is_preempted: bool,
-    /// When the current slice ends.
-    pub slice_end: u64,
     /// What the timer is set to.
     pub timer_at: u64,
     /// Since when the current thread runs, or the core idles.
     pub since: u64,
     /// Whether user code may use the vector registers.
     pub fp_enabled: bool,
-    /// Whether the core has come up.
-    pub is_online: bool,
 }
 
 impl Core {
     const NEW: Core = Core {
         current: NIL,
-        handoff: NIL,
-        is_preempted: false,
-        slice_end: 0,
         timer_at: u64::MAX,
         since: 0,
         fp_enabled: false,
-        is_online: false,
     };
 }
 
@@ -234,7 +222,8 @@ impl<P: Platform> Kernel<P> {
             platform,
             frames,
             caps: CapSpace::new().map_err(cap_error)?,
-            sched: Scheduler::new(cores),
+            sched: Scheduler::new(cores, [SLICE_NS; viper_sched::PRIORITIES])
+                .map_err(|_| Error::InvalidArgument)?,
             cores: [Core::NEW; CORES_MAX],
             processes: Arena::new(),
             threads: Arena::new(),
@@ -627,14 +616,58 @@ impl<P: Platform> Kernel<P> {
     /// Puts a thread that waits no longer into a run queue.
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
-        let placed = self.sched.wake(thread);
-        let core = placed.core.index();
-        if placed.preempts {
-            if core == self.this_core {
-                self.cores[core].is_preempted = true;
-            } else {
-                self.platform.interrupt_core(core);
-            }
+        if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
+            self.nudge(core);
+        }
+    }
+
+    /// A core has something better to do.
+    pub fn nudge(&mut self, core: CoreId) {
+        if core.index() != self.this_core {
+            self.platform.interrupt_core(core.index());
+        }
+    }
+
+    /// The running thread has just blocked on another, which goes on at once on this core, if
+    /// nobody of a higher priority waits.
+    #[inline]
+    pub fn hand_over(&mut self, to: u32) {
+        if self.sched.hand_over(self.core_id(), ThreadId(to)) {
+            self.threads[to].state = State::Running(self.this_core as u8);
+            self.counters.ipcs_direct += 1;
+        } else {
+            self.make_ready(to);
+        }
+    }
+
+    /// The core that is in the kernel, as the scheduler names it.
+    #[inline]
+    pub fn core_id(&self) -> CoreId {
+        CoreId::new(self.this_core).unwrap_or(CoreId::FIRST)
+    }
+
+    /// A thread works for another: it runs at least at that one's priority.
+    #[inline]
+    pub fn donate(&mut self, from: u32, to: u32) {
+        let (from, to) = (ThreadId(from), ThreadId(to));
+        let (Ok(lent), Ok(own)) = (self.sched.priority(from), self.sched.priority(to)) else {
+            return;
+        };
+        if lent > own
+            && let Ok(Some(core)) = self.sched.set_donated(to, Some(lent))
+        {
+            self.nudge(core);
+        }
+    }
+
+    /// The work is done.
+    #[inline]
+    pub fn undonate(&mut self, thread: u32) {
+        let base = self.threads[thread].priority;
+        if self.sched.priority(ThreadId(thread)).is_ok_and(|p| p.level() != base)
+            && let Ok(Some(core)) = self.sched.set_donated(ThreadId(thread), None)
+        {
+            self.nudge(core);
         }
     }
 }

@@ -291,3 +291,15 @@ fp_load:
     msr fpcr, x1
     msr fpsr, x2
     ret
+
+// Leaves the boot stack: x0 = context. The stack of this core is empty from now on.
+.global enter_context
+enter_context:
+    ldr w2, [x0, #CTX_TTBR0 + 12]       // core
+    ldr x1, =__stacks
+    add x2, x2, #1
+    add x1, x1, x2, lsl #15
+    mov sp, x1
+    msr tpidr_el1, xzr
+    b resume
+.ltorg
