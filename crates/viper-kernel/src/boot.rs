@@ -1,7 +1,8 @@
 //! The first process: loaded from the boot archive, with every capability there is.
 
 use viper_abi::{Error, Kind, PAGE_SIZE, Protection, Rights, Slot, StartupWriter};
-use viper_vm::{Frame, PageList, PhysAddr, VirtAddr};
+use viper_elf::Perms;
+use viper_vm::{Frame, PageList, PhysAddr};
 
 use crate::arena::NIL;
 use crate::kernel::{Kernel, vm_error};
@@ -51,12 +52,12 @@ impl<P: Platform> Kernel<P> {
         })?;
         let process = self.new_process(quota, 0, b"init")?;
         self.first_process = self.processes[process].id;
-        for segment in image.segments() {
-            let memory = self.first_memory(quota, segment.mem_size)?;
-            self.fill(memory, segment.page_offset, segment.data)?;
-            let protection = protection(&segment);
-            let at = segment.page_start;
-            self.map_memory(process, memory, 0, segment.mem_size, protection, 7, at)?;
+        for segment in image.headers().segments() {
+            let bytes = segment.page_end() - segment.page_start();
+            let memory = self.first_memory(quota, bytes)?;
+            self.fill(memory, segment.vaddr - segment.page_start(), image.data(segment))?;
+            let protection = protection(segment.perms);
+            self.map_memory(process, memory, 0, bytes, protection, 7, segment.page_start())?;
         }
         let stack = self.first_memory(quota, STACK_BYTES)?;
         let rw = Protection::READ | Protection::WRITE | Protection::FIXED;
@@ -65,7 +66,7 @@ impl<P: Platform> Kernel<P> {
         let ro = Protection::READ | Protection::FIXED;
         self.map_memory(process, startup, 0, PAGE_SIZE as u64, ro, 1, STARTUP_AT)?;
         let start = Start {
-            entry: image.entry(),
+            entry: image.headers().entry(),
             stack: STACK_TOP,
             argument: STARTUP_AT,
             tls: 0,
@@ -180,18 +181,11 @@ impl<P: Platform> Kernel<P> {
     }
 }
 
-fn protection(segment: &viper_elf::Segment<'_>) -> Protection {
-    let mut p = Protection::READ | Protection::FIXED;
-    if segment.writable {
-        p = p | Protection::WRITE;
-    }
-    if segment.executable {
-        p = p | Protection::EXECUTE;
-    }
-    p
-}
-
-/// The page that holds an address.
-pub fn page_of(address: u64) -> VirtAddr {
-    VirtAddr(address).page()
+const fn protection(perms: Perms) -> Protection {
+    let access = match perms {
+        Perms::Read => Protection::NONE,
+        Perms::ReadWrite => Protection::WRITE,
+        Perms::ReadExecute => Protection::EXECUTE,
+    };
+    access.union(Protection::READ).union(Protection::FIXED)
 }

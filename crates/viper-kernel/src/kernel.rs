@@ -557,7 +557,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Does what is due.
-    fn run_deadlines(&mut self) {
+    pub fn run_deadlines(&mut self) {
         let now = self.platform.now_ns();
         loop {
             let (threads, timers) = (&mut self.threads, &mut self.timers);
