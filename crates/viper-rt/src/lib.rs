@@ -12,6 +12,7 @@ mod arch {
     pub(crate) mod entry;
     mod memory;
 }
+pub mod client;
 pub mod clock;
 pub mod handle;
 #[cfg(target_os = "none")]
@@ -24,10 +25,12 @@ pub mod object;
 #[cfg(target_os = "none")]
 mod panic;
 pub mod program;
+pub mod server;
 pub mod stdio;
 pub mod sync;
 pub mod sys;
 pub mod thread;
+pub mod trace;
 
 pub use handle::Object;
 pub use mapping::Mapping;
