@@ -21,6 +21,8 @@ pub struct Scheduler {
     slices_ns: [u64; PRIORITIES],
     /// Queued threads on all cores, by priority.
     waiting: [u32; PRIORITIES],
+    /// Bit n: threads of priority n are queued.
+    waiting_levels: u8,
     /// Numbers the turns, so that threads in different queues can be told apart by age.
     next_ticket: u64,
 }
@@ -57,13 +59,13 @@ impl Scheduler {
             return Err(SchedError::CoreCount);
         }
         let cores = [Core::default(); CORES_MAX];
-        let waiting = [0; PRIORITIES];
         Ok(Self {
             threads: Threads::new(),
             cores,
             core_count,
             slices_ns,
-            waiting,
+            waiting: [0; PRIORITIES],
+            waiting_levels: 0,
             next_ticket: 0,
         })
     }
