@@ -31,7 +31,7 @@ impl Scheduler {
             }
             return Switch {
                 thread: running,
-                interrupt: None,
+                interrupt: self.find_idler(),
             };
         }
         let left_ns = self.cores[core.index()].slice_end_ns.saturating_sub(now_ns);
