@@ -102,7 +102,7 @@ impl Scheduler {
             core,
             affinity,
             base,
-            donated: None,
+            donated: Priority::LOWEST,
             slice_left_ns: 0,
             ticket: 0,
             prev: None,
@@ -178,7 +178,7 @@ impl Scheduler {
         donated: Option<Priority>,
     ) -> Result<Option<CoreId>, SchedError> {
         let base = self.threads.find(id)?.base;
-        self.set_priorities(id, base, donated)
+        self.set_priorities(id, base, donated.unwrap_or(Priority::LOWEST))
     }
 
     /// Changes where a thread may run. Names the core that must reschedule. O(cores).
@@ -224,7 +224,7 @@ impl Scheduler {
         &mut self,
         id: ThreadId,
         base: Priority,
-        donated: Option<Priority>,
+        donated: Priority,
     ) -> Result<Option<CoreId>, SchedError> {
         let thread = self.threads.find_mut(id)?;
         let (state, before) = (thread.state, thread.priority());

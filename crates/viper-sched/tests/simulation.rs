@@ -350,7 +350,7 @@ fn from_env(name: &str, default: u32) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: from_env("VIPER_SCHED_CASES", 400), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: from_env("VIPER_SCHED_CASES", 256), ..ProptestConfig::default() })]
 
     #[test]
     fn promises_hold_on_any_machine(
@@ -432,10 +432,10 @@ fn equal_threads_on_one_core_get_equal_time() {
 
 #[test]
 fn equal_threads_get_about_equal_time_on_any_number_of_cores() {
-    for cores in 1..=8 {
+    for cores in [1, 2, 3, 4, 8] {
         for threads in cores as u32..=3 * cores as u32 + 1 {
-            let shares = time_shares(cores, threads, 600);
-            let fair = 600 * cores as u64 / u64::from(threads);
+            let shares = time_shares(cores, threads, 400);
+            let fair = 400 * cores as u64 / u64::from(threads);
             let all_fair = shares.iter().all(|&had| had.abs_diff(fair) <= fair / 5 + 2);
             assert!(
                 all_fair,
