@@ -99,3 +99,13 @@ impl Threads {
             .filter_map(|(index, thread)| Some((ThreadId(index as u32), thread.as_ref()?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_costs_40_bytes() {
+        assert_eq!(size_of::<Option<Thread>>(), 40);
+    }
+}
