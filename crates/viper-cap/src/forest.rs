@@ -127,18 +127,51 @@ impl Forest {
 
     /// Takes a node out; its children become children of its parent.
     pub(crate) fn remove(&mut self, id: NodeId) -> Place {
-        self.unlink(id.opening());
-        self.unlink(id.closing());
-        let free_head = self.free_head;
-        let node = self.node_mut(id.0);
-        let place = node.place;
-        node.place = Place {
-            table: FREE,
-            slot: free_head,
-        };
-        self.free_head = id.0;
-        self.free_count += 1;
+        let Node {
+            brackets: [open, close],
+            place,
+        } = *self.node_mut(id.0);
+        if open.next == id.closing() {
+            self.join(open.prev, close.next);
+        } else {
+            self.join(open.prev, open.next);
+            self.join(close.prev, close.next);
+        }
+        self.free(id);
         place
+    }
+
+    /// Takes out up to `max` descendants of a node, each before its own descendants. Gives their
+    /// places to `each`; says how many there were and whether all are out. O(max).
+    ///
+    /// What follows the opening bracket goes first, so the gap behind it grows and is closed once
+    /// at the end. Depth costs nothing: the children of what went are then what comes next.
+    pub(crate) fn sweep(
+        &mut self,
+        id: NodeId,
+        max: usize,
+        mut each: impl FnMut(Place),
+    ) -> (usize, bool) {
+        let mut next = self.link(id.opening()).next;
+        let mut count = 0;
+        while next != id.closing() && count < max {
+            let child = NodeId(next >> 1);
+            let Node {
+                brackets: [open, close],
+                place,
+            } = *self.node_mut(child.0);
+            if open.next == child.closing() {
+                next = close.next;
+            } else {
+                self.join(close.prev, close.next);
+                next = open.next;
+            }
+            self.free(child);
+            each(place);
+            count += 1;
+        }
+        self.join(id.opening(), next);
+        (count, next == id.closing())
     }
 
     /// The youngest child, if there is one.
@@ -206,9 +239,16 @@ impl Forest {
         NodeId(index)
     }
 
+    fn free(&mut self, id: NodeId) {
+        let slot = self.free_head;
+        self.node_mut(id.0).place = Place { table: FREE, slot };
+        self.free_head = id.0;
+        self.free_count += 1;
+    }
+
+    /// Makes two brackets neighbours.
     #[inline]
-    fn unlink(&mut self, bracket: u32) {
-        let Link { prev, next } = self.link(bracket);
+    fn join(&mut self, prev: u32, next: u32) {
         self.link_mut(prev).next = next;
         self.link_mut(next).prev = prev;
     }

@@ -357,21 +357,11 @@ impl<O: Copy> CapSpace<O> {
         mut sink: impl FnMut(O),
     ) -> Result<Revoked, CapError> {
         let node = self.node(table, handle)?;
-        let mut count = 0;
-        while let Some(child) = self.forest.first_child(node) {
-            if count == max {
-                return Ok(Revoked {
-                    count,
-                    is_done: false,
-                });
-            }
-            sink(self.uproot(child));
-            count += 1;
-        }
-        Ok(Revoked {
-            count,
-            is_done: true,
-        })
+        let tables = &mut self.tables;
+        let (count, is_done) = self
+            .forest
+            .sweep(node, max, |place| sink(evict(tables, place).object));
+        Ok(Revoked { count, is_done })
     }
 
     /// Walks everything and says whether it fits together. For tests and fuzzing. O(everything).
@@ -424,12 +414,7 @@ impl<O: Copy> CapSpace<O> {
 
     fn uproot(&mut self, node: NodeId) -> O {
         let place = self.forest.remove(node);
-        let table = &mut self.tables[place.table as usize];
-        let entry = match place.table {
-            PARKED => table.void(place.slot),
-            _ => table.release(place.slot),
-        };
-        entry.object
+        evict(&mut self.tables, place).object
     }
 
     pub(crate) fn check_move(&self, src: TableId, handles: &[Handle]) -> Result<(), CapError> {
@@ -469,6 +454,15 @@ impl<O: Copy> CapSpace<O> {
     #[inline]
     fn node(&self, table: TableId, handle: Handle) -> Result<NodeId, CapError> {
         self.table(table)?.node(handle).ok_or(CapError::BadHandle)
+    }
+}
+
+/// Empties the slot of a node that left the forest.
+fn evict<O: Copy>(tables: &mut [CapTable<O>], place: Place) -> Entry<O> {
+    let table = &mut tables[place.table as usize];
+    match place.table {
+        PARKED => table.void(place.slot),
+        _ => table.release(place.slot),
     }
 }
 

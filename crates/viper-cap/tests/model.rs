@@ -154,12 +154,12 @@ impl World {
             return self.create_table();
         }
         match self.random.below(100) {
-            0..20 => self.insert_root(),
-            20..45 => self.mint(),
-            45..55 => self.transfer(),
-            55..60 if self.messages.len() < 8 => self.park(),
-            60..68 => self.end_message(),
-            68..84 => self.close(),
+            0..16 => self.insert_root(),
+            16..36 => self.mint(),
+            36..46 => self.transfer(),
+            46..52 if self.messages.len() < 8 => self.park(),
+            52..62 => self.end_message(),
+            62..84 => self.close(),
             84..90 => self.revoke(),
             90..92 => self.create_table(),
             92 if self.random.below(64) == 0 => self.destroy_table(),

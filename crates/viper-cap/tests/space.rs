@@ -152,6 +152,7 @@ fn revocation_in_steps_ends_each_once() {
         assert_eq!((result.count, result.is_done), (10, step == 10));
         assert!(space.is_consistent());
     }
+    // Each ends before what was derived from it.
     assert_eq!(ended, (1..=100).collect::<Vec<_>>());
     let nothing = space.revoke_step(a, root, 0, |_| ()).unwrap();
     assert!(nothing.is_done && nothing.count == 0);

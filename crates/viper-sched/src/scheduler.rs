@@ -21,6 +21,8 @@ pub struct Scheduler {
     slices_ns: [u64; PRIORITIES],
     /// Queued threads on all cores, by priority.
     waiting: [u32; PRIORITIES],
+    /// Bit n: threads of priority n are queued.
+    waiting_levels: u8,
     /// Numbers the turns, so that threads in different queues can be told apart by age.
     next_ticket: u64,
 }
@@ -57,13 +59,13 @@ impl Scheduler {
             return Err(SchedError::CoreCount);
         }
         let cores = [Core::default(); CORES_MAX];
-        let waiting = [0; PRIORITIES];
         Ok(Self {
             threads: Threads::new(),
             cores,
             core_count,
             slices_ns,
-            waiting,
+            waiting: [0; PRIORITIES],
+            waiting_levels: 0,
             next_ticket: 0,
         })
     }
@@ -100,7 +102,7 @@ impl Scheduler {
             core,
             affinity,
             base,
-            donated: None,
+            donated: Priority::LOWEST,
             slice_left_ns: 0,
             ticket: 0,
             prev: None,
@@ -176,7 +178,7 @@ impl Scheduler {
         donated: Option<Priority>,
     ) -> Result<Option<CoreId>, SchedError> {
         let base = self.threads.find(id)?.base;
-        self.set_priorities(id, base, donated)
+        self.set_priorities(id, base, donated.unwrap_or(Priority::LOWEST))
     }
 
     /// Changes where a thread may run. Names the core that must reschedule. O(cores).
@@ -222,7 +224,7 @@ impl Scheduler {
         &mut self,
         id: ThreadId,
         base: Priority,
-        donated: Option<Priority>,
+        donated: Priority,
     ) -> Result<Option<CoreId>, SchedError> {
         let thread = self.threads.find_mut(id)?;
         let (state, before) = (thread.state, thread.priority());

@@ -22,7 +22,8 @@ pub(crate) struct Thread {
     pub(crate) core: CoreId,
     pub(crate) affinity: CoreMask,
     pub(crate) base: Priority,
-    pub(crate) donated: Option<Priority>,
+    /// `LOWEST` if nobody lends it any.
+    pub(crate) donated: Priority,
     /// What is left of its time slice while it is queued; 0 asks for a fresh one.
     pub(crate) slice_left_ns: u64,
     /// When it last joined the end of a queue: lower is earlier.
@@ -42,8 +43,7 @@ impl Thread {
     /// The effective priority.
     #[inline]
     pub(crate) fn priority(&self) -> Priority {
-        self.donated
-            .map_or(self.base, |donated| donated.max(self.base))
+        self.base.max(self.donated)
     }
 }
 
@@ -97,5 +97,15 @@ impl Threads {
             .iter()
             .enumerate()
             .filter_map(|(index, thread)| Some((ThreadId(index as u32), thread.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_costs_40_bytes() {
+        assert_eq!(size_of::<Option<Thread>>(), 40);
     }
 }

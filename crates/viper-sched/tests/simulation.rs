@@ -1,5 +1,7 @@
 //! A machine of 1 to 8 cores with random arrivals, calls, blocks and interrupts that arrive late.
 //! What the scheduler promises is checked after each step.
+//!
+//! `VIPER_SCHED_CASES` sets how many machines are tried.
 
 use std::collections::HashMap;
 
@@ -340,8 +342,15 @@ impl Machine {
     }
 }
 
+fn from_env(name: &str, default: u32) -> u32 {
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: from_env("VIPER_SCHED_CASES", 256), ..ProptestConfig::default() })]
 
     #[test]
     fn promises_hold_on_any_machine(
@@ -354,6 +363,43 @@ proptest! {
         }
         machine.apply(&Op::Settle);
     }
+}
+
+#[test]
+fn a_core_that_keeps_its_thread_passes_the_waiting_one_on() {
+    let mut machine = Machine::new(4);
+    let steps = [
+        Op::Add {
+            thread: 1,
+            priority: 1,
+            affinity: 0xFF,
+        },
+        Op::Add {
+            thread: 7,
+            priority: 2,
+            affinity: 0b1010,
+        },
+        Op::Add {
+            thread: 22,
+            priority: 0,
+            affinity: 0xFF,
+        },
+        Op::Wake { thread: 1 },
+        Op::Wake { thread: 22 },
+        Op::Settle,
+        // Core 1 is asked to take it, but then has something as important already.
+        Op::Wake { thread: 7 },
+        Op::SetBase {
+            thread: 22,
+            priority: 2,
+        },
+        Op::Settle,
+    ];
+    for step in &steps {
+        machine.apply(step);
+    }
+    let state = machine.sched.state(ThreadId(7)).unwrap();
+    assert_eq!(state, ThreadState::Running(machine.core(3)));
 }
 
 /// Runs `threads` equal threads for a while; gives the time each one had.
@@ -386,10 +432,10 @@ fn equal_threads_on_one_core_get_equal_time() {
 
 #[test]
 fn equal_threads_get_about_equal_time_on_any_number_of_cores() {
-    for cores in 1..=8 {
+    for cores in [1, 2, 3, 4, 8] {
         for threads in cores as u32..=3 * cores as u32 + 1 {
-            let shares = time_shares(cores, threads, 600);
-            let fair = 600 * cores as u64 / u64::from(threads);
+            let shares = time_shares(cores, threads, 400);
+            let fair = 400 * cores as u64 / u64::from(threads);
             let all_fair = shares.iter().all(|&had| had.abs_diff(fair) <= fair / 5 + 2);
             assert!(
                 all_fair,

@@ -31,7 +31,7 @@ impl Scheduler {
             }
             return Switch {
                 thread: running,
-                interrupt: None,
+                interrupt: self.find_idler(),
             };
         }
         let left_ns = self.cores[core.index()].slice_end_ns.saturating_sub(now_ns);
@@ -151,6 +151,7 @@ impl Scheduler {
             .queue
             .insert(&mut self.threads, id, priority, end);
         self.waiting[priority.index()] += 1;
+        self.waiting_levels |= 1 << priority.level();
         if self.should_preempt(core, priority) {
             self.mark_pending(core)
         } else {
@@ -172,6 +173,9 @@ impl Scheduler {
             .queue
             .remove(&mut self.threads, id, priority);
         self.waiting[priority.index()] -= 1;
+        if self.waiting[priority.index()] == 0 {
+            self.waiting_levels &= !(1 << priority.level());
+        }
     }
 
     /// Gives a core to a thread, for `left_ns` or if that is 0 for a full turn.
@@ -217,7 +221,7 @@ impl Scheduler {
     /// Asks one core to reschedule that does less than it could for a thread waiting elsewhere. If
     /// there are more such cores, that one will ask them when it reschedules.
     fn find_idler(&mut self) -> Option<CoreId> {
-        let highest = Priority::new(self.waiting.iter().rposition(|&count| count > 0)? as u8);
+        let highest = Priority::new(self.waiting_levels.checked_ilog2()? as u8);
         let is_idler = |core: &CoreId| {
             let running = self.running_rank(*core);
             running < rank(highest)
@@ -236,10 +240,7 @@ impl Scheduler {
 
     #[inline]
     pub(super) fn is_waiting_above(&self, priority: Priority) -> bool {
-        self.waiting
-            .iter()
-            .skip(priority.index() + 1)
-            .any(|&count| count > 0)
+        self.waiting_levels >> priority.level() > 1
     }
 
     /// The most important thing on a core, running or queued.

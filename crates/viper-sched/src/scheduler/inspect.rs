@@ -94,6 +94,7 @@ impl Scheduler {
         };
         in_place
             && waiting == self.waiting
+            && (0..PRIORITIES).all(|at| (self.waiting_levels >> at & 1 == 1) == (waiting[at] > 0))
             && listed == has(|state| matches!(state, ThreadState::Queued(_)))
             && cores().filter(|&core| self.running(core).is_some()).count()
                 == has(|state| matches!(state, ThreadState::Running(_)))
