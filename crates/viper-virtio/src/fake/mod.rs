@@ -1,0 +1,14 @@
+//! Model devices that really walk the rings: honest ones for function, hostile ones for safety.
+//!
+//! A [`Fake`] holds a model ([`FakeDisk`], [`FakeRng`]) behind the registers of a modern
+//! virtio-mmio device. It reads descriptors out of [`FakeMemory`] by device address, as hardware
+//! does, checks the driver against the standard ([`Fake::violations`]) and counts its register
+//! accesses ([`Fake::counts`]). [`Fault`]s make it misbehave.
+
+mod device;
+mod memory;
+mod models;
+
+pub use device::{Chain, Counts, Fake, FakeRegisters, Fault, Model};
+pub use memory::FakeMemory;
+pub use models::{FakeDisk, FakeRng};

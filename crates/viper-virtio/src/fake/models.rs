@@ -1,0 +1,147 @@
+//! Honest models: a disk in memory and a source of counted bytes.
+
+use alloc::vec::Vec;
+
+use super::device::{Chain, Model};
+
+/// A disk in memory.
+#[derive(Clone, Debug)]
+pub struct FakeDisk {
+    /// Its contents; the length is a multiple of 512.
+    pub data: Vec<u8>,
+    /// Whether it refuses writes, as a feature bit and in fact.
+    pub is_read_only: bool,
+    /// Bytes in a logical block.
+    pub block_len: u32,
+    /// Segments in a request at most.
+    pub segments_max: u32,
+    /// Answer requests for this sector with an error.
+    pub bad_sector: Option<u64>,
+    /// How many flushes were asked for.
+    pub flushes: u32,
+}
+
+impl FakeDisk {
+    /// A disk of zeroes with blocks of 512 bytes.
+    #[must_use]
+    pub fn new(sectors: usize) -> Self {
+        Self {
+            data: alloc::vec![0; sectors * 512],
+            is_read_only: false,
+            block_len: 512,
+            segments_max: 128,
+            bad_sector: None,
+            flushes: 0,
+        }
+    }
+
+    /// The answer to a request: data to return, or a status other than 0.
+    fn answer(&mut self, kind: u32, sector: u64, data: &[u8], wanted: usize) -> Result<&[u8], u8> {
+        let start = usize::try_from(sector)
+            .ok()
+            .and_then(|s| s.checked_mul(512))
+            .ok_or(IO_ERROR)?;
+        if self.bad_sector == Some(sector) {
+            return Err(IO_ERROR);
+        }
+        match kind {
+            0 if wanted % 512 == 0 => {
+                let end = start.checked_add(wanted).ok_or(IO_ERROR)?;
+                self.data.get(start..end).ok_or(IO_ERROR)
+            }
+            1 if !self.is_read_only && data.len() % 512 == 0 => {
+                let end = start.checked_add(data.len()).ok_or(IO_ERROR)?;
+                self.data
+                    .get_mut(start..end)
+                    .ok_or(IO_ERROR)?
+                    .copy_from_slice(data);
+                Ok(&[])
+            }
+            4 => {
+                self.flushes += 1;
+                Ok(&[])
+            }
+            0 | 1 => Err(IO_ERROR),
+            _ => Err(UNSUPPORTED),
+        }
+    }
+}
+
+impl Model for FakeDisk {
+    const ID: u32 = 2;
+    const QUEUES: u16 = 1;
+
+    fn features(&self) -> u64 {
+        // SEG_MAX, BLK_SIZE, FLUSH; RO if so.
+        1 << 2 | 1 << 6 | 1 << 9 | u64::from(self.is_read_only) << 5
+    }
+
+    fn config(&self) -> Vec<u8> {
+        let mut config = alloc::vec![0; 0x24];
+        let mut put = |at: usize, bytes: &[u8]| {
+            config.splice(at..at + bytes.len(), bytes.iter().copied());
+        };
+        put(0x00, &(self.data.len() as u64 / 512).to_le_bytes());
+        put(0x0c, &self.segments_max.to_le_bytes());
+        put(0x14, &self.block_len.to_le_bytes());
+        config
+    }
+
+    fn handle(&mut self, _queue: u16, chain: &mut Chain) -> bool {
+        let Some((header, data)) = chain.input.split_at_checked(16) else {
+            return true;
+        };
+        let mut words = header.chunks_exact(8).map(|word| {
+            word.iter()
+                .rev()
+                .fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
+        });
+        let (kind, sector) = (words.next().unwrap_or(0) as u32, words.next().unwrap_or(0));
+        let wanted = chain.room().saturating_sub(1);
+        let answer = self.answer(kind, sector, data, wanted).map(<[u8]>::to_vec);
+        match answer {
+            Ok(data) => {
+                chain.write(&data);
+                chain.write(&[0]);
+            }
+            Err(status) => {
+                chain.write(&alloc::vec![0; wanted]);
+                chain.write(&[status]);
+            }
+        }
+        true
+    }
+}
+
+/// A source whose bytes count up: easy to recognise, and not random at all.
+#[derive(Clone, Debug)]
+pub struct FakeRng {
+    /// The next byte.
+    pub next: u8,
+    /// Bytes in an answer at most.
+    pub answer_len_max: usize,
+}
+
+impl Model for FakeRng {
+    const ID: u32 = 4;
+    const QUEUES: u16 = 1;
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn config(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn handle(&mut self, _queue: u16, chain: &mut Chain) -> bool {
+        for _ in 0..chain.room().min(self.answer_len_max) {
+            chain.write(&[self.next]);
+            self.next = self.next.wrapping_add(1);
+        }
+        true
+    }
+}
+
+const IO_ERROR: u8 = 1;
+const UNSUPPORTED: u8 = 2;
