@@ -1,5 +1,7 @@
 //! The block device (5.2): deep queue, no copies, nothing that blocks.
 
+use alloc::boxed::Box;
+
 use crate::dma::{DmaArray, DmaPool, DmaRegion, DmaSegment};
 use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
@@ -356,9 +358,9 @@ impl<R: Registers> Block<R> {
     pub fn release(
         mut self,
         cancelled: impl FnMut(u64),
-    ) -> Result<(Transport<R>, DmaRegion), Self> {
+    ) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
         if self.cancel_all_by_reset(cancelled).is_err() {
-            return Err(self);
+            return Err(Box::new(self));
         }
         drop(self.live);
         Ok((self.transport, self.pool.into_region()))

@@ -1,5 +1,7 @@
 //! The entropy device (5.4).
 
+use alloc::boxed::Box;
+
 use crate::dma::{DmaArray, DmaPool, DmaRegion};
 use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
@@ -137,10 +139,10 @@ impl<R: Registers> Rng<R> {
     /// # Errors
     ///
     /// The driver itself, if the device does not reset: its memory must not be reused.
-    pub fn release(mut self) -> Result<(Transport<R>, DmaRegion), Self> {
+    pub fn release(mut self) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
         self.state = Err(Error::NeedsReset);
         if self.transport.reset().is_err() {
-            return Err(self);
+            return Err(Box::new(self));
         }
         self.live.buffer.zero();
         drop(self.live);

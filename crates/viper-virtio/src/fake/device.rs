@@ -290,7 +290,7 @@ impl<M: Model> Device<M> {
             reg::INTERRUPT_STATUS => self.interrupt,
             reg::STATUS => self.status,
             reg::CONFIG_GENERATION => self.generation,
-            reg::CONFIG..0x200 if offset % 4 == 0 => {
+            reg::CONFIG..0x200 if offset.is_multiple_of(4) => {
                 let config = self.model.config();
                 let byte = |i: usize| config.get(offset - reg::CONFIG + i).copied().unwrap_or(0);
                 u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
@@ -341,8 +341,8 @@ impl<M: Model> Device<M> {
             0x0a4 => set_half(&mut queue.used, 1, value),
             reg::QUEUE_READY => {
                 is_legal &= value == 1 && queue.size != 0;
-                is_legal &= queue.descriptors % 16 == 0;
-                is_legal &= queue.available % 2 == 0 && queue.used % 4 == 0;
+                is_legal &= queue.descriptors.is_multiple_of(16);
+                is_legal &= queue.available.is_multiple_of(2) && queue.used.is_multiple_of(4);
                 queue.is_ready = true;
             }
             _ => is_legal = false,
@@ -542,7 +542,8 @@ impl<M: Model> Device<M> {
             let flags = (word >> 96) as u16;
             if flags & 4 != 0 {
                 let offered = self.accepted & feature::INDIRECT != 0;
-                let is_legal = offered && !is_indirect && flags == 4 && len % 16 == 0 && len > 0;
+                let is_legal =
+                    offered && !is_indirect && flags == 4 && len.is_multiple_of(16) && len > 0;
                 self.check(is_legal && chain.head == head, "bad indirect descriptor");
                 (table, table_len, next, is_indirect) = (address, len / 16, 0, true);
                 if !is_legal {

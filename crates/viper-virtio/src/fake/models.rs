@@ -45,11 +45,11 @@ impl FakeDisk {
             return Err(IO_ERROR);
         }
         match kind {
-            0 if wanted % 512 == 0 => {
+            0 if wanted.is_multiple_of(512) => {
                 let end = start.checked_add(wanted).ok_or(IO_ERROR)?;
                 self.data.get(start..end).ok_or(IO_ERROR)
             }
-            1 if !self.is_read_only && data.len() % 512 == 0 => {
+            1 if !self.is_read_only && data.len().is_multiple_of(512) => {
                 let end = start.checked_add(data.len()).ok_or(IO_ERROR)?;
                 self.data
                     .get_mut(start..end)
