@@ -6,9 +6,8 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 
 use super::memory::FakeMemory;
-use crate::transport::{
-    INTERRUPT_CONFIG, INTERRUPT_USED, MAGIC, Registers, VERSION_MODERN, feature, reg, status,
-};
+use super::rings::{Chain, Queue};
+use crate::transport::{INTERRUPT_CONFIG, MAGIC, Registers, VERSION_MODERN, feature, reg, status};
 
 /// What a device does with the requests it gets.
 pub trait Model {
@@ -26,45 +25,6 @@ pub trait Model {
     /// Carries out a request. False keeps it for later: it is offered again at the next
     /// [`Fake::process`].
     fn handle(&mut self, queue: u16, chain: &mut Chain) -> bool;
-}
-
-/// One request, as the device sees it.
-#[derive(Debug)]
-pub struct Chain {
-    head: u16,
-    /// The bytes the device may read, gathered.
-    pub input: Vec<u8>,
-    output: Vec<(u64, u32)>,
-    /// Bytes written so far.
-    pub written: u32,
-    memory: FakeMemory,
-    faults: u32,
-}
-
-impl Chain {
-    /// How many bytes the device may still write.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        self.output.iter().map(|(_, len)| *len as usize).sum()
-    }
-
-    /// Writes the next bytes, over segment borders, as far as there is room.
-    pub fn write(&mut self, mut bytes: &[u8]) {
-        while let Some((address, len)) = self.output.first_mut() {
-            let (now, later) = bytes.split_at(bytes.len().min(*len as usize));
-            if !self.memory.write(*address, now) {
-                self.faults += 1;
-            }
-            *address += now.len() as u64;
-            *len -= now.len() as u32;
-            self.written += now.len() as u32;
-            bytes = later;
-            if *len != 0 {
-                return;
-            }
-            self.output.remove(0);
-        }
-    }
 }
 
 /// A way to misbehave, at the next completion if not said otherwise.
@@ -114,36 +74,24 @@ pub struct Fake<M>(Rc<RefCell<Device<M>>>);
 pub struct FakeRegisters<M>(Rc<RefCell<Device<M>>>);
 
 #[derive(Debug)]
-struct Device<M> {
-    model: M,
-    memory: FakeMemory,
-    extra_features: u64,
-    queue_size_max: u32,
-    is_eager: bool,
-    counts: Counts,
-    violations: Vec<&'static str>,
-    faults: VecDeque<Fault>,
-    is_stuck: bool,
-    status: u32,
-    device_features_sel: u32,
-    driver_features_sel: u32,
-    accepted: u64,
-    queue_sel: u32,
-    queues: Vec<Queue>,
-    interrupt: u32,
-    generation: u32,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    size: u16,
-    is_ready: bool,
-    descriptors: u64,
-    available: u64,
-    used: u64,
-    last_available: u16,
-    used_index: u16,
-    waiting: Vec<u16>,
+pub(super) struct Device<M> {
+    pub(super) model: M,
+    pub(super) memory: FakeMemory,
+    pub(super) extra_features: u64,
+    pub(super) queue_size_max: u32,
+    pub(super) is_eager: bool,
+    pub(super) counts: Counts,
+    pub(super) violations: Vec<&'static str>,
+    pub(super) faults: VecDeque<Fault>,
+    pub(super) is_stuck: bool,
+    pub(super) status: u32,
+    pub(super) device_features_sel: u32,
+    pub(super) driver_features_sel: u32,
+    pub(super) accepted: u64,
+    pub(super) queue_sel: u32,
+    pub(super) queues: Vec<Queue>,
+    pub(super) interrupt: u32,
+    pub(super) generation: u32,
 }
 
 impl<M: Model> Fake<M> {
@@ -408,225 +356,17 @@ impl<M: Model> Device<M> {
         }
     }
 
-    fn process(&mut self, index: u16, count: usize, mut pick: impl FnMut(usize) -> usize) -> usize {
-        let at = usize::from(index);
-        self.fetch(at);
-        let old_used = self.queues.get(at).map_or(0, |queue| queue.used_index);
-        let mut done = 0;
-        let mut skip = 0;
-        while done < count && self.status & status::DEVICE_NEEDS_RESET == 0 {
-            let Some(queue) = self.queues.get_mut(at) else {
-                break;
-            };
-            let choices = queue.waiting.len().saturating_sub(skip);
-            if choices == 0 {
-                break;
-            }
-            let place = skip + pick(choices) % choices;
-            let head = queue.waiting.remove(place);
-            if self.serve(index, head) {
-                done += 1;
-            } else if let Some(queue) = self.queues.get_mut(at) {
-                queue.waiting.insert(0, head);
-                skip += 1;
-            }
-        }
-        self.interrupt_after(at, old_used);
-        done
-    }
-
-    /// Carries out one request, with the next fault if there is one. False if it has to wait.
-    fn serve(&mut self, index: u16, head: u16) -> bool {
-        let Some(mut chain) = self.chain(usize::from(index), head) else {
-            return true;
-        };
-        let fault = self.faults.pop_front();
-        match fault {
-            Some(Fault::Silence) => return true,
-            Some(Fault::NeedsReset) => {
-                self.status |= status::DEVICE_NEEDS_RESET;
-                self.raise(INTERRUPT_CONFIG);
-                return true;
-            }
-            Some(Fault::Scribble(byte)) => self.scribble(usize::from(index), byte),
-            Some(Fault::Untouched) => {}
-            _ if !self.model.handle(index, &mut chain) => {
-                fault
-                    .into_iter()
-                    .for_each(|fault| self.faults.push_front(fault));
-                return false;
-            }
-            _ => {}
-        }
-        self.check(chain.faults == 0, "buffer outside of memory");
-        let id = if let Some(Fault::Id(id)) = fault {
-            id
-        } else {
-            head.into()
-        };
-        let len = if let Some(Fault::Length(len)) = fault {
-            len
-        } else {
-            chain.written
-        };
-        let Some(queue) = self.queues.get_mut(usize::from(index)) else {
-            return true;
-        };
-        queue.give_back(&self.memory, id, len);
-        match fault {
-            Some(Fault::Twice) => queue.give_back(&self.memory, id, len),
-            Some(Fault::IndexJump(by)) => {
-                queue.used_index = queue.used_index.wrapping_add(by);
-                self.memory
-                    .write(queue.used + 2, &queue.used_index.to_le_bytes());
-            }
-            _ => {}
-        }
-        true
-    }
-
-    /// Learns which requests are new.
-    fn fetch(&mut self, at: usize) {
-        let event_index = self.accepted & feature::EVENT_INDEX != 0;
-        let running = self.status & status::DRIVER_OK != 0;
-        let Some(queue) = self
-            .queues
-            .get_mut(at)
-            .filter(|queue| queue.is_ready && running)
-        else {
-            return;
-        };
-        let index = self.memory.read_u16(queue.available + 2);
-        let is_sane = index.wrapping_sub(queue.last_available) <= queue.size;
-        while is_sane && queue.last_available != index {
-            let entry = u64::from(queue.last_available % queue.size);
-            queue
-                .waiting
-                .push(self.memory.read_u16(queue.available + 4 + 2 * entry));
-            queue.last_available = queue.last_available.wrapping_add(1);
-        }
-        if event_index {
-            let place = queue.used + 4 + 8 * u64::from(queue.size);
-            self.memory
-                .write(place, &queue.last_available.to_le_bytes());
-        }
-        self.check(is_sane, "available index ran ahead of the ring");
-    }
-
-    /// Reads the chain at `head`, as the standard wants it.
-    fn chain(&mut self, at: usize, head: u16) -> Option<Chain> {
-        let queue = self.queues.get(at)?;
-        let (mut table, mut table_len) = (queue.descriptors, u32::from(queue.size));
-        let memory = self.memory.clone();
-        let mut chain = Chain {
-            head,
-            input: Vec::new(),
-            output: Vec::new(),
-            written: 0,
-            memory: memory.clone(),
-            faults: 0,
-        };
-        let mut next = u32::from(head);
-        let mut is_indirect = false;
-        let mut left = u32::from(queue.size).max(256);
-        loop {
-            let mut raw = [0; 16];
-            let is_inside = next < table_len && left > 0;
-            if !is_inside || !memory.read(table + u64::from(next) * 16, &mut raw) {
-                self.violations.push("descriptor outside of its table");
-                return None;
-            }
-            left -= 1;
-            let word = u128::from_le_bytes(raw);
-            let (address, len) = (word as u64, (word >> 64) as u32);
-            let flags = (word >> 96) as u16;
-            if flags & 4 != 0 {
-                let offered = self.accepted & feature::INDIRECT != 0;
-                let is_legal =
-                    offered && !is_indirect && flags == 4 && len.is_multiple_of(16) && len > 0;
-                self.check(is_legal && chain.head == head, "bad indirect descriptor");
-                (table, table_len, next, is_indirect) = (address, len / 16, 0, true);
-                if !is_legal {
-                    return None;
-                }
-                continue;
-            }
-            self.add_buffer(&mut chain, address, len, flags & 2 != 0);
-            if flags & 1 == 0 {
-                return Some(chain);
-            }
-            next = (word >> 112) as u32;
-        }
-    }
-
-    fn add_buffer(&mut self, chain: &mut Chain, address: u64, len: u32, is_output: bool) {
-        self.check(len > 0, "empty buffer");
-        if is_output {
-            chain.output.push((address, len));
-            return;
-        }
-        self.check(
-            chain.output.is_empty(),
-            "readable buffer after a writable one",
-        );
-        let mut bytes = alloc::vec![0; len as usize];
-        let is_inside = self.memory.read(address, &mut bytes);
-        self.check(is_inside, "buffer outside of memory");
-        chain.input.append(&mut bytes);
-    }
-
-    fn scribble(&mut self, at: usize, byte: u8) {
-        let Some(queue) = self.queues.get(at) else {
-            return;
-        };
-        let size = usize::from(queue.size);
-        self.memory
-            .write(queue.descriptors, &alloc::vec![byte; size * 16]);
-        self.memory
-            .write(queue.available, &alloc::vec![byte; size * 2 + 6]);
-        self.memory
-            .write(queue.used + 4, &alloc::vec![byte; size * 8 + 2]);
-    }
-
-    fn interrupt_after(&mut self, at: usize, old: u16) {
-        let Some(queue) = self.queues.get(at).filter(|queue| queue.used_index != old) else {
-            return;
-        };
-        let wanted = if self.accepted & feature::EVENT_INDEX != 0 {
-            let event = self
-                .memory
-                .read_u16(queue.available + 4 + 2 * u64::from(queue.size));
-            let new = queue.used_index;
-            new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
-        } else {
-            self.memory.read_u16(queue.available) & 1 == 0
-        };
-        if wanted {
-            self.raise(INTERRUPT_USED);
-        }
-    }
-
-    fn raise(&mut self, bit: u32) {
+    pub(super) fn raise(&mut self, bit: u32) {
         if self.interrupt == 0 {
             self.counts.interrupts += 1;
         }
         self.interrupt |= bit;
     }
 
-    fn check(&mut self, is_right: bool, violation: &'static str) {
+    pub(super) fn check(&mut self, is_right: bool, violation: &'static str) {
         if !is_right {
             self.violations.push(violation);
         }
-    }
-}
-
-impl Queue {
-    fn give_back(&mut self, memory: &FakeMemory, id: u32, len: u32) {
-        let entry = self.used + 4 + 8 * u64::from(self.used_index % self.size);
-        memory.write(entry, &id.to_le_bytes());
-        memory.write(entry + 4, &len.to_le_bytes());
-        self.used_index = self.used_index.wrapping_add(1);
-        memory.write(self.used + 2, &self.used_index.to_le_bytes());
     }
 }
 

@@ -88,6 +88,12 @@ impl FakeMemory {
         true
     }
 
+    /// Whether the `len` bytes at `address` are all inside the memory.
+    #[must_use]
+    pub fn contains(&self, address: u64, len: usize) -> bool {
+        self.slice(address, len).is_some()
+    }
+
     pub(super) fn read_u16(&self, address: u64) -> u16 {
         let mut bytes = [0; 2];
         self.read(address, &mut bytes);

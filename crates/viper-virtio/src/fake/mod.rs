@@ -8,7 +8,9 @@
 mod device;
 mod memory;
 mod models;
+mod rings;
 
-pub use device::{Chain, Counts, Fake, FakeRegisters, Fault, Model};
+pub use device::{Counts, Fake, FakeRegisters, Fault, Model};
 pub use memory::FakeMemory;
 pub use models::{FakeDisk, FakeRng};
+pub use rings::Chain;
