@@ -18,8 +18,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use viper_virtio::{
-    Block, BlockConfig, Completion, DeviceAddress, DeviceKind, DmaRegion, Error, Registers,
-    Request, RequestKind, Rng, Status, Transport,
+    Block, BlockConfig, Completion, DeviceAddress, DeviceKind, DmaRegion, Error, Net, NetConfig,
+    Registers, Request, RequestKind, Rng, Status, Transmit, Transport,
 };
 
 const QEMU: &str = "qemu-system-aarch64";
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             return ExitCode::from(125);
         }
     };
-    let tests: [(&str, fn(&Machine) -> Outcome); 4] = [
+    let tests: [(&str, fn(&Machine) -> Outcome); 5] = [
         ("block: negotiation and geometry", block_info),
         (
             "block: write, flush, read back at full depth",
@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             block_restart,
         ),
         ("rng: distinct bytes", rng_bytes),
+        ("net: the gateway answers", net_arp),
     ];
     let mut failed = 0;
     for (name, test) in tests {
@@ -242,6 +243,69 @@ fn rng_bytes(machine: &Machine) -> Outcome {
     }
     Ok(())
 }
+
+/// Asks QEMU's user network who has its gateway's address, and reads the answer.
+fn net_arp(machine: &Machine) -> Outcome {
+    let transport = machine.find(DeviceKind::Net)?;
+    let config = NetConfig::default();
+    let mut net = Net::new(transport, machine.take(config.dma_len()), config)?;
+    println!("        {:?}", net.info());
+    expect(net.info().mac == Some(MAC) && net.info().is_link_up, "card")?;
+    let mut memory = machine.take(1 << 16);
+    for i in 0..16 {
+        net.post_receive(&[memory.segment(4096 + i * 2048, 2048)?], i as u64)?;
+    }
+    let (ours, gateway) = ([10, 0, 2, 15], [10, 0, 2, 2]);
+    let start = [[0xff; 6], MAC].concat();
+    let request = [
+        &start,
+        &ARP_REQUEST[..],
+        &MAC,
+        &ours,
+        &[0; 6],
+        &gateway,
+        &[0; 18],
+    ]
+    .concat();
+    memory.write(0, &request)?;
+    for token in 0..32 {
+        let segments = [memory.segment(0, 20)?, memory.segment(20, 40)?];
+        net.transmit(&Transmit {
+            segments: &segments,
+            checksum: None,
+            token,
+        })?;
+        net.kick()?;
+        let (mut sent, mut answer) = (None, None);
+        let start = Instant::now();
+        while sent.is_none() || answer.is_none() {
+            expect(start.elapsed() < WAIT, "an answer within 10 s")?;
+            net.on_interrupt()?;
+            sent = sent.or(net.poll_transmit()?);
+            answer = answer.or(net.poll_receive()?);
+        }
+        let answer = answer.ok_or("an answer")?;
+        let place = 4096 + answer.token as usize * 2048;
+        let mut frame = vec![0; answer.bytes as usize];
+        memory.read(place, &mut frame)?;
+        expect(sent == Some(token) && frame.len() >= 42, "frame")?;
+        expect(
+            frame.starts_with(&MAC) && frame[12..14] == [8, 6],
+            "ARP to us",
+        )?;
+        expect(
+            frame[20..22] == [0, 2] && frame[28..32] == gateway,
+            "the gateway's reply",
+        )?;
+        net.post_receive(&[memory.segment(place, 2048)?], answer.token)?;
+        net.kick()?;
+    }
+    Ok(())
+}
+
+const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+/// EtherType, hardware and protocol types and lengths, "who has".
+const ARP_REQUEST: [u8; 10] = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
 
 fn expect(is_so: bool, what: &str) -> Outcome {
     if is_so {

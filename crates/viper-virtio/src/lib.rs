@@ -12,6 +12,7 @@ pub mod dma;
 pub mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod net;
 mod queue;
 pub mod rng;
 pub mod transport;
@@ -19,5 +20,6 @@ pub mod transport;
 pub use block::{Block, BlockConfig, BlockInfo, Completion, Request, RequestKind, Status};
 pub use dma::{DeviceAddress, DmaRegion, DmaSegment, DmaWindow};
 pub use error::{Error, ErrorKind};
+pub use net::{Net, NetConfig, NetInfo, Received, Transmit};
 pub use rng::Rng;
 pub use transport::{DeviceKind, Interrupt, Registers, Transport};

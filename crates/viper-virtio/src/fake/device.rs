@@ -22,7 +22,7 @@ pub trait Model {
     /// Its configuration space.
     fn config(&self) -> Vec<u8>;
 
-    /// Carries out a request. False keeps it for later: it is offered again at the next
+    /// Carries out a request. False keeps it and those after it for later: offered again at the next
     /// [`Fake::process`].
     fn handle(&mut self, queue: u16, chain: &mut Chain) -> bool;
 }

@@ -1,5 +1,6 @@
-//! Honest models: a disk in memory and a source of counted bytes.
+//! Honest models: a disk in memory, a source of counted bytes, a network card.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::device::Model;
@@ -141,6 +142,63 @@ impl Model for FakeRng {
             self.next = self.next.wrapping_add(1);
         }
         true
+    }
+}
+
+/// A network card: what it is sent piles up, what it receives comes from the test.
+#[derive(Clone, Debug)]
+pub struct FakeNet {
+    /// Its address.
+    pub mac: [u8; 6],
+    /// The largest payload it announces.
+    pub mtu: u16,
+    /// Whether its link is up.
+    pub is_link_up: bool,
+    /// Frames to be received, each after its 12-byte virtio header.
+    pub inbox: VecDeque<Vec<u8>>,
+    /// Frames sent, each after its 12-byte virtio header.
+    pub outbox: Vec<Vec<u8>>,
+}
+
+impl FakeNet {
+    /// A card with a link and nothing on it.
+    #[must_use]
+    pub fn new(mac: [u8; 6]) -> Self {
+        Self {
+            mac,
+            mtu: 1500,
+            is_link_up: true,
+            inbox: VecDeque::new(),
+            outbox: Vec::new(),
+        }
+    }
+}
+
+impl Model for FakeNet {
+    const ID: u32 = 1;
+    const QUEUES: u16 = 2;
+
+    fn features(&self) -> u64 {
+        // CSUM, GUEST_CSUM, MTU, MAC, MRG_RXBUF, STATUS.
+        1 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 15 | 1 << 16
+    }
+
+    fn config(&self) -> Vec<u8> {
+        let mut config = self.mac.to_vec();
+        config.extend(u16::from(self.is_link_up).to_le_bytes());
+        config.extend(1u16.to_le_bytes());
+        config.extend(self.mtu.to_le_bytes());
+        config
+    }
+
+    fn handle(&mut self, queue: u16, chain: &mut Chain) -> bool {
+        if queue == 1 {
+            self.outbox.push(core::mem::take(&mut chain.input));
+            return true;
+        }
+        let frame = self.inbox.pop_front();
+        frame.iter().for_each(|frame| chain.write(frame));
+        frame.is_some()
     }
 }
 

@@ -83,23 +83,23 @@ impl<M: Model> Device<M> {
         self.fetch(at);
         let old_used = self.queues.get(at).map_or(0, |queue| queue.used_index);
         let mut done = 0;
-        let mut skip = 0;
         while done < count && self.status & status::DEVICE_NEEDS_RESET == 0 {
             let Some(queue) = self.queues.get_mut(at) else {
                 break;
             };
-            let choices = queue.waiting.len().saturating_sub(skip);
+            let choices = queue.waiting.len();
             if choices == 0 {
                 break;
             }
-            let place = skip + pick(choices) % choices;
+            let place = pick(choices) % choices;
             let head = queue.waiting.remove(place);
-            if self.serve(index, head) {
-                done += 1;
-            } else if let Some(queue) = self.queues.get_mut(at) {
-                queue.waiting.insert(0, head);
-                skip += 1;
+            if !self.serve(index, head) {
+                if let Some(queue) = self.queues.get_mut(at) {
+                    queue.waiting.insert(place, head);
+                }
+                break;
             }
+            done += 1;
         }
         self.interrupt_after(at, old_used);
         done
