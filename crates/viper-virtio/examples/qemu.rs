@@ -37,6 +37,7 @@ const SLOT_LEN: u64 = 0x200;
 const DISK_LEN: usize = 8 << 20;
 const WAIT: Duration = Duration::from_secs(10);
 
+type Test = fn(&Machine) -> Outcome;
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::from(125);
         }
     };
-    let tests: [(&str, fn(&Machine) -> Outcome); 5] = [
+    let tests: [(&str, Test); 5] = [
         ("block: negotiation and geometry", block_info),
         (
             "block: write, flush, read back at full depth",

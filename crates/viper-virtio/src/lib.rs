@@ -8,6 +8,8 @@ compile_error!("virtio 1.2 is little-endian on the wire and so is this crate");
 extern crate alloc;
 
 pub mod block;
+#[cfg(feature = "bridge")]
+pub mod bridge;
 pub mod dma;
 pub mod error;
 #[cfg(feature = "fake")]

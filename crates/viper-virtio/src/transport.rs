@@ -23,6 +23,14 @@ pub trait Registers {
         (self.read(offset & !3) >> ((offset & 3) * 8)) as u8
     }
 
+    /// Writes one byte of the configuration space. See [`Self::read_u8`]; here the bytes beside it
+    /// are read and written back, which devices with writable fields take too.
+    fn write_u8(&mut self, offset: usize, value: u8) {
+        let shift = (offset & 3) * 8;
+        let rest = self.read(offset & !3) & !(0xff << shift);
+        self.write(offset & !3, rest | u32::from(value) << shift);
+    }
+
     /// Reads two bytes of the configuration space at an even `offset`. See [`Self::read_u8`].
     fn read_u16(&self, offset: usize) -> u16 {
         (self.read(offset & !3) >> ((offset & 2) * 8)) as u16
@@ -115,6 +123,17 @@ impl<R: Registers> Transport<R> {
         self.registers
     }
 
+    /// The registers, for what this crate does not do itself: writes to the configuration space,
+    /// or looking at the device.
+    pub const fn registers(&self) -> &R {
+        &self.registers
+    }
+
+    /// The registers, to write to. A write may upset the driver that runs on them.
+    pub const fn registers_mut(&mut self) -> &mut R {
+        &mut self.registers
+    }
+
     /// Resets the device, and makes sure that it has (2.4.2, 4.2.3.1). Whatever it was doing for
     /// an earlier driver ends here.
     pub(crate) fn reset(&mut self) -> Result<(), Error> {
@@ -141,11 +160,7 @@ impl<R: Registers> Transport<R> {
             return Err(self.fail(Error::MissingFeature));
         }
         let accepted = offered & (wanted | required);
-        self.registers.write(reg::DRIVER_FEATURES_SEL, 0);
-        self.registers.write(reg::DRIVER_FEATURES, accepted as u32);
-        self.registers.write(reg::DRIVER_FEATURES_SEL, 1);
-        self.registers
-            .write(reg::DRIVER_FEATURES, (accepted >> 32) as u32);
+        self.accept_features(accepted);
         self.registers.write(reg::STATUS, status::FEATURES_OK_SET);
         if self.status() & status::FEATURES_OK == 0 {
             return Err(self.fail(Error::FeaturesRejected));
@@ -236,12 +251,20 @@ impl<R: Registers> Transport<R> {
         self.registers.read(reg::STATUS)
     }
 
-    fn offered_features(&mut self) -> u64 {
+    pub(crate) fn offered_features(&mut self) -> u64 {
         self.registers.write(reg::DEVICE_FEATURES_SEL, 0);
         let low = self.registers.read(reg::DEVICE_FEATURES);
         self.registers.write(reg::DEVICE_FEATURES_SEL, 1);
         let high = self.registers.read(reg::DEVICE_FEATURES);
         u64::from(high) << 32 | u64::from(low)
+    }
+
+    pub(crate) fn accept_features(&mut self, accepted: u64) {
+        self.registers.write(reg::DRIVER_FEATURES_SEL, 0);
+        self.registers.write(reg::DRIVER_FEATURES, accepted as u32);
+        self.registers.write(reg::DRIVER_FEATURES_SEL, 1);
+        self.registers
+            .write(reg::DRIVER_FEATURES, (accepted >> 32) as u32);
     }
 
     /// Tells the device that the driver has given it up (2.1), and passes `error` on.

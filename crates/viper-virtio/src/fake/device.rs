@@ -265,6 +265,14 @@ impl<M: Model> Device<M> {
     }
 
     fn write_queue(&mut self, offset: usize, value: u32) {
+        if offset == reg::QUEUE_READY && value == 0 {
+            self.queues
+                .iter_mut()
+                .skip(self.queue_sel as usize)
+                .take(1)
+                .for_each(|queue| *queue = Queue::default());
+            return;
+        }
         let expected = status::FEATURES_OK_SET;
         self.check(
             self.status == expected,

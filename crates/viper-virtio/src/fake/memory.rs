@@ -66,6 +66,19 @@ impl FakeMemory {
         unsafe { DmaRegion::new(cpu, base, len) }
     }
 
+    /// Where the byte at a device address is for the processor, as a driver's allocator knows it.
+    ///
+    /// # Panics
+    ///
+    /// When the address is outside of the memory.
+    #[must_use]
+    pub fn pointer(&self, address: u64) -> NonNull<u8> {
+        let slice = self
+            .slice(address, 1)
+            .expect("an address inside the memory");
+        NonNull::from(slice).cast()
+    }
+
     /// Reads as a device does. False if some byte is outside the memory.
     pub fn read(&self, address: u64, to: &mut [u8]) -> bool {
         let Some(from) = self.slice(address, to.len()) else {
