@@ -212,7 +212,7 @@ pub(crate) struct FoldHasher(u64);
 impl Hasher for FoldHasher {
     #[inline]
     fn write_u64(&mut self, n: u64) {
-        let wide = u128::from(self.0 ^ n) * 0x9E37_79B9_7F4A_7C15_F39C;
+        let wide = u128::from(self.0 ^ n) * 0x9E37_79B9_7F4A_7C15;
         self.0 = (wide as u64) ^ (wide >> 64) as u64;
     }
     fn write(&mut self, bytes: &[u8]) {
