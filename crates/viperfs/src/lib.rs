@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod cache;
+mod check;
 mod checksum;
 mod device;
 mod dir;
@@ -21,9 +22,11 @@ mod path;
 mod space;
 mod store;
 mod superblock;
+mod survey;
 mod tree;
 mod xattr;
 
+pub use check::{CheckOptions, Problem, Progress, Report, check};
 pub use checksum::Crc32c;
 pub use device::{BLOCK_SIZE, BlockDevice, DeviceError, MemoryDevice};
 pub use dir::{DirEntry, NewNode, RenameMode};

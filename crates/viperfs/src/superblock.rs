@@ -8,6 +8,7 @@ use crate::layout::{
     MAX_BLOCKS, MIN_BLOCKS, SUPER_BLOCK, Superblock, VERSION_MAJOR, fsid_of, header, verify, view,
     zeroed,
 };
+use zerocopy::IntoBytes;
 
 /// The fewest blocks a journal may have, headers included.
 pub(crate) const MIN_JOURNAL: u64 = 48;
@@ -77,4 +78,10 @@ pub(crate) fn judge(
         return Err(MountError::DeviceTooSmall);
     }
     Ok(())
+}
+
+/// Whether two copies say the same; their headers differ by nature.
+pub(crate) fn same(a: &Superblock, b: &Superblock) -> bool {
+    let skip = size_of::<crate::layout::Header>();
+    a.as_bytes()[skip..] == b.as_bytes()[skip..]
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Model, Op, Rng, fresh, snapshot};
-use viperfs::{BlockDevice, Error, Fs, MountOptions, Owner, ROOT_INO};
+use viperfs::{BlockDevice, CheckOptions, Error, Fs, MountOptions, Owner, ROOT_INO, check};
 
 fn mount<D: BlockDevice>(dev: D) -> Fs<D> {
     Fs::mount(dev, MountOptions::default()).unwrap()
@@ -20,7 +20,10 @@ fn run(seed: u64, blocks: u64, ops: u64, names: u64, size: u64, every: u64) {
             assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot(), "seed {seed} op {i} {op:?}");
         }
         if rng.below(200) == 0 {
-            fs = mount(fs.unmount().unwrap());
+            let mut dev = fs.unmount().unwrap();
+            let report = check(&mut dev, &CheckOptions::default(), |_| {});
+            assert!(report.is_clean(), "seed {seed} at {i}: {report:?}");
+            fs = mount(dev);
             assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot(), "seed {seed} remount at {i}");
         }
     }
