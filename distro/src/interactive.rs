@@ -1,0 +1,154 @@
+//! Boot to the prompt: this terminal becomes the guest's console.
+
+use std::io::{IsTerminal, Read, Write};
+use std::process::{ChildStdin, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::termios::{self, OptionalActions, Termios};
+
+use crate::backtrace::Backtraces;
+use crate::child::{Child, Event, Stream};
+use crate::cli::{ExecOptions, MachineOptions};
+use crate::error::{Context, Result};
+use crate::exec;
+use crate::image::System;
+use crate::machine;
+use crate::scratch::Scratch;
+
+/// Ctrl-A: the next key is for this program.
+const ESCAPE: u8 = 0x01;
+/// Commands from a pipe may take long; somebody who feeds them can end them.
+const SCRIPT_TIMEOUT_S: u64 = 24 * 3600;
+
+/// Boots on this terminal, or runs standard input as commands when it is not a terminal.
+///
+/// # Errors
+///
+/// As `exec`.
+pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<ExitCode> {
+    let disk = crate::disk::kept(system, options, fresh)?;
+    if !std::io::stdin().is_terminal() {
+        return run_stdin(system, options, disk);
+    }
+    let scratch = Scratch::new(&system.workspace)?;
+    let archive = scratch.path("boot.cpio");
+    system.write_archive(&archive, None)?;
+    let mut machine = machine::assemble(system, options, archive, disk);
+    machine.reboots = true;
+    let mut command = machine.command();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    eprintln!("distro: Ctrl-A X leaves, Ctrl-A Ctrl-A sends Ctrl-A");
+    let mut child = Child::spawn(command)?;
+    let raw = RawTerminal::enter()?;
+    if let Some(stdin) = child.take_stdin() {
+        std::thread::spawn(move || type_into(stdin));
+    }
+    let ended = show(system, &child);
+    drop(child);
+    drop(raw);
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_stdin(
+    system: &System,
+    options: &MachineOptions,
+    disk: Option<crate::qemu::Disk>,
+) -> Result<ExitCode> {
+    let mut commands = String::new();
+    std::io::stdin().read_to_string(&mut commands).context("standard input")?;
+    let options = ExecOptions {
+        machine: options.clone(),
+        timeout: SCRIPT_TIMEOUT_S,
+        put: Vec::new(),
+        get: Vec::new(),
+        commands,
+    };
+    exec::exec_on(system, &options, disk)
+}
+
+/// Copies the guest's console to the terminal until the machine is off.
+fn show(system: &System, child: &Child) -> Result<()> {
+    let backtraces = Backtraces::new(system);
+    let mut line = Vec::new();
+    loop {
+        match child.next(Instant::now() + Duration::from_secs(3600))? {
+            Event::Bytes(Stream::Out, bytes) => {
+                let mut stdout = std::io::stdout().lock();
+                stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("the terminal")?;
+                explain(&backtraces, &mut line, &bytes);
+            }
+            Event::Bytes(Stream::Err, bytes) => {
+                // In raw mode a line end does not return to the first column.
+                let text = String::from_utf8_lossy(&bytes).replace('\n', "\r\n");
+                eprint!("{text}");
+            }
+            Event::Quiet => {}
+            Event::Closed => return Ok(()),
+        }
+    }
+}
+
+/// Prints names after a line that ends in this piece and is a backtrace.
+fn explain(backtraces: &Backtraces<'_>, line: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        if *byte != b'\n' {
+            line.push(*byte);
+            continue;
+        }
+        for text in backtraces.explain(&std::mem::take(line)) {
+            eprint!("{text}\r\n");
+        }
+    }
+}
+
+/// Sends keys to the guest; Ctrl-A X ends this process's wish to live on.
+fn type_into(mut guest: ChildStdin) {
+    let mut escaped = false;
+    let mut buffer = [0; 256];
+    while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
+        let mut keys = Vec::new();
+        for key in &buffer[..count] {
+            match (escaped, *key) {
+                (true, b'x' | b'X') => return leave(),
+                (true, other) => {
+                    keys.push(other);
+                    escaped = false;
+                }
+                (false, ESCAPE) => escaped = true,
+                (false, other) => keys.push(other),
+            }
+        }
+        if guest.write_all(&keys).and_then(|()| guest.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The main loop looks at the same flag that signals raise.
+fn leave() {
+    crate::child::interrupt();
+}
+
+/// The terminal without echo, line editing and signals, until dropped.
+struct RawTerminal {
+    before: Termios,
+}
+
+impl RawTerminal {
+    fn enter() -> Result<Self> {
+        let stdin = std::io::stdin();
+        let before = termios::tcgetattr(&stdin).context("the terminal")?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(&stdin, OptionalActions::Now, &raw).context("the terminal")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no repair.
+        let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
