@@ -21,13 +21,18 @@ pub struct Backtraces<'a> {
 impl<'a> Backtraces<'a> {
     /// For the executables of `system`.
     pub fn new(system: &'a System) -> Self {
-        Self { system, known: RefCell::default() }
+        Self {
+            system,
+            known: RefCell::default(),
+        }
     }
 
     /// The lines to print after `text`: one per address in each backtrace in it.
     pub fn explain(&self, text: &[u8]) -> Vec<String> {
         let text = String::from_utf8_lossy(text);
-        text.lines().flat_map(|line| explain(line, |name| self.symbols(name))).collect()
+        text.lines()
+            .flat_map(|line| explain(line, |name| self.symbols(name)))
+            .collect()
     }
 
     fn symbols(&self, name: &str) -> Option<Rc<Symbols>> {
@@ -38,19 +43,33 @@ impl<'a> Backtraces<'a> {
 }
 
 fn explain(line: &str, symbols: impl Fn(&str) -> Option<Rc<Symbols>>) -> Vec<String> {
-    let Some(at) = line.find(MARK) else { return Vec::new() };
+    let Some(at) = line.find(MARK) else {
+        return Vec::new();
+    };
     let mut words = line[at + MARK.len()..].split_whitespace();
-    let Some(table) = words.next().and_then(symbols) else { return Vec::new() };
+    let Some(table) = words.next().and_then(symbols) else {
+        return Vec::new();
+    };
     let addresses = words.map_while(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    addresses.enumerate().map(|(depth, address)| frame(depth, address, &table)).collect()
+    addresses
+        .enumerate()
+        .map(|(depth, address)| frame(depth, address, &table))
+        .collect()
 }
 
 fn frame(depth: usize, address: u64, table: &Symbols) -> String {
     // Return addresses point behind the call, which may be behind the function's end.
-    let inside = if depth == 0 { address } else { address.saturating_sub(4) };
+    let inside = if depth == 0 {
+        address
+    } else {
+        address.saturating_sub(4)
+    };
     match table.find(inside) {
         Some((name, offset)) => {
-            format!("    {depth:2}: {address:#x} {name} + {:#x}", offset + (address - inside))
+            format!(
+                "    {depth:2}: {address:#x} {name} + {:#x}",
+                offset + (address - inside)
+            )
         }
         None => format!("    {depth:2}: {address:#x} ?"),
     }
@@ -67,7 +86,10 @@ mod tests {
         assert!(explain("backtrace: ", none).is_empty());
         let empty = |_: &str| Some(Rc::new(Symbols::default()));
         assert!(explain("hello", empty).is_empty());
-        assert_eq!(explain("pc backtrace: kernel 0x10 0x20 end", empty).len(), 2);
+        assert_eq!(
+            explain("pc backtrace: kernel 0x10 0x20 end", empty).len(),
+            2
+        );
         assert_eq!(explain("backtrace: kernel 0x10", empty), ["     0: 0x10 ?"]);
     }
 }

@@ -35,11 +35,20 @@ fn compile_process(text: &mut String, name: &str, p: &Process, exists: &impl Fn(
     let quota = p.quota;
     line(
         text,
-        format_args!("quota {} {} {}", quota.memory_kib, quota.handles, quota.threads),
+        format_args!(
+            "quota {} {} {}",
+            quota.memory_kib, quota.handles, quota.threads
+        ),
     );
     let restart = p.restart;
     let when = when(restart.when);
-    line(text, format_args!("restart {when} {} {}", restart.min_run_ms, restart.max_delay_ms));
+    line(
+        text,
+        format_args!(
+            "restart {when} {} {}",
+            restart.min_run_ms, restart.max_delay_ms
+        ),
+    );
     for need in p.needs.iter().filter(|need| exists(need)) {
         line(text, format_args!("need {need}"));
     }
@@ -65,7 +74,11 @@ fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
 
 /// The name of a process's executable in the boot archive.
 fn archive_name<'a>(name: &'a str, process: &Process) -> &'a str {
-    if process.role == Role::Init { "init" } else { name }
+    if process.role == Role::Init {
+        "init"
+    } else {
+        name
+    }
 }
 
 fn role(role: Role) -> &'static str {

@@ -164,7 +164,11 @@ pub fn output_of(mut command: Command) -> Result<String> {
     let output = command.output().context(format!("cannot start {name}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Unable(format!("{name}: {}: {}", output.status, words.trim())));
+        return Err(Error::Unable(format!(
+            "{name}: {}: {}",
+            output.status,
+            words.trim()
+        )));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -50,7 +50,7 @@ pub enum Command {
     /// Build the kernel, the programs, the boot archive and the disk, without booting
     Build,
     /// Boot without a screen, run commands in the shell, print exactly their output
-    Exec(ExecOptions),
+    Exec(Box<ExecOptions>),
     /// Run the system tests, one line each
     Test {
         /// Run only tests with this in their name
@@ -175,9 +175,10 @@ pub struct Copy {
 
 fn parse_copy(text: &str) -> Result<Copy, String> {
     match text.split_once(':') {
-        Some((from, to)) if !from.is_empty() && !to.is_empty() => {
-            Ok(Copy { from: from.into(), to: to.into() })
-        }
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(Copy {
+            from: from.into(),
+            to: to.into(),
+        }),
         _ => Err("expected FROM:TO".into()),
     }
 }
@@ -197,11 +198,16 @@ fn parse_log(text: &str) -> Result<String, String> {
         Some((name, level))
             if levels.contains(&level)
                 && !name.is_empty()
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c)) =>
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c)) =>
         {
             Ok(text.into())
         }
-        _ => Err(format!("expected SUBSYS:LEVEL with a level of {}", levels.join(", "))),
+        _ => Err(format!(
+            "expected SUBSYS:LEVEL with a level of {}",
+            levels.join(", ")
+        )),
     }
 }
 
@@ -231,8 +237,16 @@ mod tests {
              --hostfwd tcp:2222-22 --timeout 9 --icount --put a:/b --get /b:c --servers=-netd,-fsd \
              --log fsd:debug,kernel:info --log blkd:trace ver",
         );
-        let Some(Command::Exec(exec)) = cli.command else { panic!("not exec") };
-        assert_eq!(exec.put, [Copy { from: "a".into(), to: "/b".into() }]);
+        let Some(Command::Exec(exec)) = cli.command else {
+            panic!("not exec")
+        };
+        assert_eq!(
+            exec.put,
+            [Copy {
+                from: "a".into(),
+                to: "/b".into()
+            }]
+        );
         assert_eq!(exec.machine.log, ["fsd:debug", "kernel:info", "blkd:trace"]);
         assert_eq!(exec.machine.servers.as_deref(), Some("-netd,-fsd"));
         assert_eq!((exec.timeout, exec.commands.as_str()), (9, "ver"));

@@ -39,7 +39,10 @@ pub struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     /// A compiler that puts everything below the checkout's own target directory.
     pub fn new(workspace: &'a Workspace, toolchain: Toolchain) -> Self {
-        Self { workspace, toolchain }
+        Self {
+            workspace,
+            toolchain,
+        }
     }
 
     /// Builds the kernel; returns the ELF file's path.
@@ -48,9 +51,19 @@ impl<'a> Compiler<'a> {
     ///
     /// When cargo fails; its words are on stderr.
     pub fn kernel(&self) -> Result<PathBuf> {
-        let kernel = Binary { package: KERNEL.into(), name: KERNEL.into() };
-        let mut built = self.build("building the kernel", KERNEL_TARGET, KERNEL_FLAGS, &[kernel])?;
-        built.remove(KERNEL).ok_or_else(|| Error::Unable("cargo built no kernel".into()))
+        let kernel = Binary {
+            package: KERNEL.into(),
+            name: KERNEL.into(),
+        };
+        let mut built = self.build(
+            "building the kernel",
+            KERNEL_TARGET,
+            KERNEL_FLAGS,
+            &[kernel],
+        )?;
+        built
+            .remove(KERNEL)
+            .ok_or_else(|| Error::Unable("cargo built no kernel".into()))
     }
 
     /// Builds user programs; returns the ELF files' paths by binary name.
@@ -73,9 +86,17 @@ impl<'a> Compiler<'a> {
         binaries: &[Binary],
     ) -> Result<BTreeMap<String, PathBuf>> {
         let mut command = self.toolchain.cargo(self.workspace.root(), target, flags);
-        command.args(["build", "--release", "--quiet", "--locked"]).args(self.toolchain.options());
-        command.args(["--message-format=json-render-diagnostics", "--target", target]);
-        command.arg("--target-dir").arg(self.workspace.bare_target());
+        command
+            .args(["build", "--release", "--quiet", "--locked"])
+            .args(self.toolchain.options());
+        command.args([
+            "--message-format=json-render-diagnostics",
+            "--target",
+            target,
+        ]);
+        command
+            .arg("--target-dir")
+            .arg(self.workspace.bare_target());
         let packages: BTreeSet<_> = binaries.iter().map(|binary| &binary.package).collect();
         for package in packages {
             command.args(["-p", package]);
@@ -87,12 +108,14 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The binaries that the workspace's packages have.
+/// The binaries that the workspace's packages have, and the packages' versions.
 ///
 /// # Errors
 ///
 /// When cargo cannot read the workspace.
-pub fn existing_binaries(workspace: &Workspace) -> Result<BTreeSet<Binary>> {
+pub fn existing_binaries(
+    workspace: &Workspace,
+) -> Result<(BTreeSet<Binary>, BTreeMap<String, String>)> {
     #[derive(Deserialize)]
     struct Metadata {
         packages: Vec<Package>,
@@ -100,6 +123,7 @@ pub fn existing_binaries(workspace: &Workspace) -> Result<BTreeSet<Binary>> {
     #[derive(Deserialize)]
     struct Package {
         name: String,
+        version: String,
         targets: Vec<Target>,
     }
     #[derive(Deserialize)]
@@ -109,18 +133,25 @@ pub fn existing_binaries(workspace: &Workspace) -> Result<BTreeSet<Binary>> {
     }
 
     let mut command = clean(Command::new("cargo"));
-    command.current_dir(workspace.root()).args(["metadata", "--no-deps", "--format-version=1"]);
+    command
+        .current_dir(workspace.root())
+        .args(["metadata", "--no-deps", "--format-version=1"]);
     let metadata: Metadata =
         serde_json::from_str(&output_of(command)?).context("cargo metadata")?;
     let mut binaries = BTreeSet::new();
+    let mut versions = BTreeMap::new();
     for package in metadata.packages {
         for target in package.targets {
             if target.kind.iter().any(|kind| kind == "bin") {
-                binaries.insert(Binary { package: package.name.clone(), name: target.name });
+                binaries.insert(Binary {
+                    package: package.name.clone(),
+                    name: target.name,
+                });
             }
         }
+        versions.insert(package.name, package.version);
     }
-    Ok(binaries)
+    Ok((binaries, versions))
 }
 
 /// One message of cargo, of those that matter here.
@@ -166,7 +197,9 @@ fn run(mut command: Command, what: &str) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 fn take(line: &[u8], executables: &mut BTreeMap<String, PathBuf>, step: &mut Step) {
-    let Ok(message) = serde_json::from_slice::<Message>(line) else { return };
+    let Ok(message) = serde_json::from_slice::<Message>(line) else {
+        return;
+    };
     let (true, Some(target)) = (message.reason == "compiler-artifact", message.target) else {
         return;
     };

@@ -114,11 +114,18 @@ impl Console {
         if !self.in_frame {
             return;
         }
-        let Some(at) = self.line.windows(FRAME_END.len()).rposition(|part| part == FRAME_END) else {
+        let Some(at) = self
+            .line
+            .windows(FRAME_END.len())
+            .rposition(|part| part == FRAME_END)
+        else {
             return;
         };
         let digits = &self.line[at + FRAME_END.len()..self.line.len() - 1];
-        let Some(code) = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()) else {
+        let Some(code) = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|text| text.parse().ok())
+        else {
             return;
         };
         self.line.truncate(at);
@@ -132,7 +139,10 @@ impl Console {
 }
 
 fn trim_end(line: &[u8]) -> Vec<u8> {
-    let end = line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |at| at + 1);
+    let end = line
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\r' | b'\n'))
+        .map_or(0, |at| at + 1);
     line[..end].to_vec()
 }
 
@@ -181,7 +191,11 @@ mod tests {
                     }
                 }
                 said.extend(console.finish());
-                assert_eq!(joined(said), expected(), "pieces of {size}, flushing {flushing}");
+                assert_eq!(
+                    joined(said),
+                    expected(),
+                    "pieces of {size}, flushing {flushing}"
+                );
             }
         }
     }

@@ -31,9 +31,16 @@ impl Archive {
     /// When `contents` is 4 GiB or longer, or `name` is empty or has a NUL.
     pub fn add(&mut self, name: &str, contents: &[u8], executable: bool) -> io::Result<()> {
         if name.is_empty() || name.contains('\0') || name == TRAILER {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a member name"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a member name",
+            ));
         }
-        let mode = if executable { MODE_EXECUTABLE } else { MODE_PLAIN };
+        let mode = if executable {
+            MODE_EXECUTABLE
+        } else {
+            MODE_PLAIN
+        };
         self.member(name, mode, contents)
     }
 
@@ -53,8 +60,7 @@ impl Archive {
         let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
         let inode = if mode == 0 { 0 } else { self.members + 1 };
         let links = 1;
-        let fields =
-            [inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0];
+        let fields = [inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0];
         self.bytes.write_all(b"070701")?;
         for field in fields {
             write!(self.bytes, "{field:08x}")?;
@@ -105,10 +111,15 @@ mod tests {
             let contents = vec![0xA5; size];
             let mut archive = Archive::new();
             archive.add("init", &contents, true).expect("valid");
-            archive.add("etc/manifest", b"viper\n", false).expect("valid");
+            archive
+                .add("etc/manifest", b"viper\n", false)
+                .expect("valid");
             let files = read(&archive.finish().expect("small"));
             assert_eq!(files[0], ("init".into(), MODE_EXECUTABLE, contents));
-            assert_eq!(files[1], ("etc/manifest".into(), MODE_PLAIN, b"viper\n".to_vec()));
+            assert_eq!(
+                files[1],
+                ("etc/manifest".into(), MODE_PLAIN, b"viper\n".to_vec())
+            );
         }
     }
 

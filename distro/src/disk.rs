@@ -49,14 +49,14 @@ pub fn tools() -> Option<&'static dyn DiskTools> {
 /// # Errors
 ///
 /// When an image is missing or unusable.
-pub fn for_exec(
-    system: &System,
-    options: &ExecOptions,
-    scratch: &Scratch,
-) -> Result<Option<Disk>> {
+pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Result<Option<Disk>> {
     let copies = !options.put.is_empty() || !options.get.is_empty();
     if options.machine.no_disk {
-        return if copies { unable("--put and --get need a disk") } else { Ok(None) };
+        return if copies {
+            unable("--put and --get need a disk")
+        } else {
+            Ok(None)
+        };
     }
     let disk = match &options.machine.disk {
         Some(path) => Some(named(path)?),
@@ -91,12 +91,16 @@ pub fn after_exec(options: &ExecOptions, disk: Option<&Disk>) -> Result<()> {
 
 /// The user's own image, absolute so that it does not matter where QEMU runs.
 fn named(path: &Path) -> Result<Disk> {
-    let path = path.canonicalize().context(format!("the disk {}", path.display()))?;
+    let path = path
+        .canonicalize()
+        .context(format!("the disk {}", path.display()))?;
     Ok(Disk { path, keep: true })
 }
 
 fn copy_of_built(system: &System, scratch: &Scratch) -> Result<Option<Disk>> {
-    let Some(built) = built(system)? else { return Ok(None) };
+    let Some(built) = built(system)? else {
+        return Ok(None);
+    };
     let path = scratch.path("disk.img");
     std::fs::copy(&built, &path).context(format!("cannot copy {}", built.display()))?;
     Ok(Some(Disk { path, keep: true }))
@@ -108,7 +112,9 @@ fn copy_of_built(system: &System, scratch: &Scratch) -> Result<Option<Disk>> {
 ///
 /// When it cannot be made.
 pub fn built(system: &System) -> Result<Option<PathBuf>> {
-    let Some(_tools) = tools() else { return Ok(None) };
+    let Some(_tools) = tools() else {
+        return Ok(None);
+    };
     let _ = system;
     Ok(None)
 }
@@ -125,7 +131,9 @@ pub fn kept(system: &System, options: &MachineOptions, fresh: bool) -> Result<Op
     if let Some(path) = &options.disk {
         return named(path).map(Some);
     }
-    let Some(built) = built(system)? else { return Ok(None) };
+    let Some(built) = built(system)? else {
+        return Ok(None);
+    };
     let path = system.workspace.images().join("home.img");
     if fresh || !path.exists() {
         std::fs::copy(&built, &path).context(format!("cannot copy {}", built.display()))?;

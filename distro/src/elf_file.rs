@@ -1,7 +1,7 @@
 //! What distro does to executables: flatten the kernel, strip programs, look up symbols.
 
 use elf::ElfBytes;
-use elf::abi::{PT_LOAD, STT_FUNC};
+use elf::abi::{PF_X, PT_LOAD, STT_FUNC, STT_NOTYPE};
 use elf::endian::LittleEndian;
 
 use crate::error::{Context, Result, unable};
@@ -23,15 +23,21 @@ const HEADER_SIZE: usize = 64;
 pub fn flatten(file: &[u8]) -> Result<Vec<u8>> {
     let elf = parse(file)?;
     let segments = elf.segments().into_iter().flatten();
-    let loads: Vec<_> = segments.filter(|s| s.p_type == PT_LOAD && s.p_filesz > 0).collect();
+    let loads: Vec<_> = segments
+        .filter(|s| s.p_type == PT_LOAD && s.p_filesz > 0)
+        .collect();
     let Some(base) = loads.iter().map(|s| s.p_paddr).min() else {
         return unable("the kernel has nothing to load");
     };
     let mut image = Vec::new();
     for segment in &loads {
         let start = segment.p_paddr - base;
-        let bytes = elf.segment_data(segment).context("the kernel is cut short")?;
-        let end = start.checked_add(segment.p_filesz).filter(|end| *end <= FLAT_LIMIT);
+        let bytes = elf
+            .segment_data(segment)
+            .context("the kernel is cut short")?;
+        let end = start
+            .checked_add(segment.p_filesz)
+            .filter(|end| *end <= FLAT_LIMIT);
         let Some(end) = end else {
             return unable("the kernel's segments are more than 64 MiB apart");
         };
@@ -58,7 +64,10 @@ pub fn strip(file: &[u8]) -> Result<Vec<u8>> {
     let elf = parse(file)?;
     let table = elf.ehdr.e_phoff + u64::from(elf.ehdr.e_phnum) * u64::from(elf.ehdr.e_phentsize);
     let segments = elf.segments().into_iter().flatten();
-    let last = segments.map(|s| s.p_offset.saturating_add(s.p_filesz)).max().unwrap_or(0);
+    let last = segments
+        .map(|s| s.p_offset.saturating_add(s.p_filesz))
+        .max()
+        .unwrap_or(0);
     let length = usize::try_from(last.max(table)).unwrap_or(usize::MAX);
     let Some(kept) = file.get(..length.max(HEADER_SIZE)) else {
         return unable("an executable is cut short");
@@ -67,6 +76,18 @@ pub fn strip(file: &[u8]) -> Result<Vec<u8>> {
     stripped[40..48].fill(0); // e_shoff
     stripped[60..64].fill(0); // e_shnum, e_shstrndx
     Ok(stripped)
+}
+
+/// Bytes of all executable segments.
+///
+/// # Errors
+///
+/// When the file is not a usable ELF file.
+pub fn text_size(file: &[u8]) -> Result<u64> {
+    let elf = parse(file)?;
+    let segments = elf.segments().into_iter().flatten();
+    let texts = segments.filter(|s| s.p_type == PT_LOAD && s.p_flags & PF_X != 0);
+    Ok(texts.map(|s| s.p_memsz).fold(0, u64::saturating_add))
 }
 
 /// The functions of an executable, for turning addresses into names.
@@ -89,14 +110,20 @@ impl Symbols {
         };
         let mut functions: Vec<_> = table
             .iter()
-            .filter(|symbol| symbol.st_symtype() == STT_FUNC && symbol.st_value != 0)
+            // Assembly often leaves the type out.
+            .filter(|symbol| matches!(symbol.st_symtype(), STT_FUNC | STT_NOTYPE))
             .filter_map(|symbol| {
                 let name = names.get(symbol.st_name as usize).ok()?;
+                // `$x` and `$d` say where code and data begin; they name nothing.
+                if symbol.st_value == 0 || name.is_empty() || name.starts_with('$') {
+                    return None;
+                }
                 let name = format!("{:#}", rustc_demangle::demangle(name));
                 Some((symbol.st_value, symbol.st_size, name))
             })
             .collect();
         functions.sort();
+        functions.dedup_by_key(|(start, ..)| *start);
         Ok(Self { functions })
     }
 
@@ -104,7 +131,9 @@ impl Symbols {
     ///
     /// Symbols without a size (assembly) reach to the next one.
     pub fn find(&self, address: u64) -> Option<(&str, u64)> {
-        let after = self.functions.partition_point(|(start, ..)| *start <= address);
+        let after = self
+            .functions
+            .partition_point(|(start, ..)| *start <= address);
         let (start, size, name) = self.functions.get(after.checked_sub(1)?)?;
         let offset = address - start;
         (*size == 0 || offset < *size).then_some((name.as_str(), offset))

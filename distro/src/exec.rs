@@ -48,7 +48,11 @@ fn run(
     let timeout = Duration::from_secs(options.timeout);
     let verbose = !options.machine.log.is_empty();
     let mut printer = Printer::new(system, verbose);
-    let script = Script { machine: &options.machine, text: &options.commands, disk: disk.clone() };
+    let script = Script {
+        machine: &options.machine,
+        text: &options.commands,
+        disk: disk.clone(),
+    };
     let end = script.run(system, scratch, timeout, |said| printer.hear(said))?;
     disk::after_exec(options, disk.as_ref())?;
     printer.conclude(end, timeout)
@@ -137,7 +141,9 @@ impl<'a> Printer<'a> {
     fn conclude(self, end: End, timeout: Duration) -> Result<ExitCode> {
         match end {
             End::Code(code) => {
-                self.failure.map_or(Ok(()), Err).context("cannot write the output")?;
+                self.failure
+                    .map_or(Ok(()), Err)
+                    .context("cannot write the output")?;
                 Ok(ExitCode::from(code))
             }
             End::Off => {
@@ -151,8 +157,14 @@ impl<'a> Printer<'a> {
             }
             End::Early(words) => {
                 self.print_tail();
-                let words = if words.is_empty() { "no word from QEMU".into() } else { words };
-                Err(Error::Unable(format!("the system did not come up ({words})")))
+                let words = if words.is_empty() {
+                    "no word from QEMU".into()
+                } else {
+                    words
+                };
+                Err(Error::Unable(format!(
+                    "the system did not come up ({words})"
+                )))
             }
         }
     }

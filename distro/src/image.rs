@@ -1,7 +1,7 @@
 //! Makes everything that QEMU starts from: kernel image, boot archive, disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::boot_manifest;
 use crate::compile::{Binary, Compiler, KERNEL, existing_binaries};
@@ -62,17 +62,28 @@ impl System {
     /// # Errors
     ///
     /// When it cannot be written.
-    pub fn write_archive(&self, path: &std::path::Path, script: Option<&str>) -> Result<()> {
+    pub fn write_archive(&self, path: &Path, script: Option<&str>) -> Result<()> {
+        write_if_changed(path, &self.archive(script)?)?;
+        Ok(())
+    }
+
+    /// The bytes of the boot archive.
+    ///
+    /// # Errors
+    ///
+    /// When a member is too large for the format.
+    pub fn archive(&self, script: Option<&str>) -> Result<Vec<u8>> {
         let mut archive = Archive::new();
         let what = "cannot make the boot archive";
         for (name, contents, executable) in &self.members {
             archive.add(name, contents, *executable).context(what)?;
         }
         if let Some(script) = script {
-            archive.add("exec", script.as_bytes(), false).context(what)?;
+            archive
+                .add("exec", script.as_bytes(), false)
+                .context(what)?;
         }
-        write_if_changed(path, &archive.finish().context(what)?)?;
-        Ok(())
+        archive.finish().context(what)
     }
 
     /// The stripped executable of a process or program, when the workspace has it.
@@ -81,7 +92,9 @@ impl System {
     ///
     /// When the file is unreadable or not an ELF file.
     pub fn stripped(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(path) = self.executables.get(name) else { return Ok(None) };
+        let Some(path) = self.executables.get(name) else {
+            return Ok(None);
+        };
         strip(&read(path)?).map(Some).context(path.display())
     }
 
@@ -107,16 +120,24 @@ impl System {
     }
 
     fn make_members(&mut self) -> Result<()> {
-        let compiled = boot_manifest::compile(&self.manifest, |name| {
-            self.executables.contains_key(name)
-        });
-        self.members.push(("manifest".into(), compiled.into_bytes(), false));
-        for (name, process) in &self.manifest.process {
-            if !process.is_boot() {
+        let compiled =
+            boot_manifest::compile(&self.manifest, |name| self.executables.contains_key(name));
+        self.members
+            .push(("manifest".into(), compiled.into_bytes(), false));
+        let mut processes: Vec<_> = self.manifest.process.iter().collect();
+        processes.sort_by_key(|(_, process)| process.role != Role::Init);
+        for (name, process) in processes
+            .into_iter()
+            .filter(|(_, process)| process.is_boot())
+        {
+            let Some(contents) = self.stripped(name)? else {
                 continue;
-            }
-            let Some(contents) = self.stripped(name)? else { continue };
-            let member = if process.role == Role::Init { "init" } else { name };
+            };
+            let member = if process.role == Role::Init {
+                "init"
+            } else {
+                name
+            };
             self.members.push((member.into(), contents, true));
         }
         Ok(())
@@ -125,34 +146,74 @@ impl System {
 
 /// The manifest's binaries that the workspace has.
 fn available(workspace: &Workspace, manifest: &Manifest) -> Result<Vec<Binary>> {
-    let existing = existing_binaries(workspace)?;
-    let kernel = Binary { package: KERNEL.into(), name: KERNEL.into() };
+    let (existing, versions) = existing_binaries(workspace)?;
+    check_versions(manifest, &versions)?;
+    let kernel = Binary {
+        package: KERNEL.into(),
+        name: KERNEL.into(),
+    };
     if !existing.contains(&kernel) {
         return unable(format!("the package {KERNEL} has no binary {KERNEL}"));
     }
-    let (found, absent): (Vec<_>, Vec<_>) =
-        manifest.binaries().into_iter().partition(|binary| existing.contains(binary));
-    let absent: BTreeSet<_> =
-        absent.into_iter().map(|binary| format!("{} of {}", binary.name, binary.package)).collect();
+    let (found, absent): (Vec<_>, Vec<_>) = manifest
+        .binaries()
+        .into_iter()
+        .partition(|binary| existing.contains(binary));
+    let absent: BTreeSet<_> = absent
+        .into_iter()
+        .map(|binary| format!("{} of {}", binary.name, binary.package))
+        .collect();
     if !absent.is_empty() {
         let list = absent.into_iter().collect::<Vec<_>>().join(", ");
         if manifest.image.complete {
-            return unable(format!("these binaries of the manifest do not exist: {list}"));
+            return unable(format!(
+                "these binaries of the manifest do not exist: {list}"
+            ));
         }
-        ui::warn(format!("left out of the image, they do not exist yet: {list}"));
+        ui::warn(format!(
+            "left out of the image, they do not exist yet: {list}"
+        ));
     }
     Ok(found)
 }
 
+/// The crates in the image have exactly the versions that the manifest pins.
+fn check_versions(manifest: &Manifest, versions: &BTreeMap<String, String>) -> Result<()> {
+    let binaries = manifest.binaries();
+    let used = binaries
+        .iter()
+        .map(|binary| binary.package.as_str())
+        .chain([KERNEL]);
+    for package in used {
+        let (pinned, found) = (manifest.image.versions.get(package), versions.get(package));
+        match (pinned, found) {
+            (None, _) => return unable(format!("image.versions does not pin {package}")),
+            (Some(pinned), Some(found)) if pinned != found => {
+                return unable(format!(
+                    "image.versions pins {package} {pinned}, but the sources are {found}"
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn named(manifest: &Manifest, built: &BTreeMap<String, PathBuf>) -> BTreeMap<String, PathBuf> {
-    let processes = manifest.process.iter().map(|(name, p)| (name, p.binary(name).name));
-    let programs = manifest.program.iter().map(|(name, p)| (name, p.binary(name).name));
+    let processes = manifest
+        .process
+        .iter()
+        .map(|(name, p)| (name, p.binary(name).name));
+    let programs = manifest
+        .program
+        .iter()
+        .map(|(name, p)| (name, p.binary(name).name));
     processes
         .chain(programs)
         .filter_map(|(name, binary)| Some((name.clone(), built.get(&binary)?.clone())))
         .collect()
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).context(path.display())
 }

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::process::{ChildStdin, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::termios::{self, OptionalActions, Termios};
@@ -9,7 +10,7 @@ use rustix::termios::{self, OptionalActions, Termios};
 use crate::backtrace::Backtraces;
 use crate::child::{Child, Event, Stream};
 use crate::cli::{ExecOptions, MachineOptions};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::exec;
 use crate::image::System;
 use crate::machine;
@@ -36,7 +37,10 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     let mut machine = machine::assemble(system, options, archive, disk);
     machine.reboots = true;
     let mut command = machine.command();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     eprintln!("distro: Ctrl-A X leaves, Ctrl-A Ctrl-A sends Ctrl-A");
     let mut child = Child::spawn(command)?;
     let raw = RawTerminal::enter()?;
@@ -46,8 +50,10 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     let ended = show(system, &child);
     drop(child);
     drop(raw);
-    ended?;
-    Ok(ExitCode::SUCCESS)
+    match ended {
+        Err(Error::Interrupted) if LEFT.load(Ordering::Relaxed) => Ok(ExitCode::SUCCESS),
+        other => other.map(|()| ExitCode::SUCCESS),
+    }
 }
 
 fn run_stdin(
@@ -56,7 +62,9 @@ fn run_stdin(
     disk: Option<crate::qemu::Disk>,
 ) -> Result<ExitCode> {
     let mut commands = String::new();
-    std::io::stdin().read_to_string(&mut commands).context("standard input")?;
+    std::io::stdin()
+        .read_to_string(&mut commands)
+        .context("standard input")?;
     let options = ExecOptions {
         machine: options.clone(),
         timeout: SCRIPT_TIMEOUT_S,
@@ -75,7 +83,10 @@ fn show(system: &System, child: &Child) -> Result<()> {
         match child.next(Instant::now() + Duration::from_secs(3600))? {
             Event::Bytes(Stream::Out, bytes) => {
                 let mut stdout = std::io::stdout().lock();
-                stdout.write_all(&bytes).and_then(|()| stdout.flush()).context("the terminal")?;
+                stdout
+                    .write_all(&bytes)
+                    .and_then(|()| stdout.flush())
+                    .context("the terminal")?;
                 explain(&backtraces, &mut line, &bytes);
             }
             Event::Bytes(Stream::Err, bytes) => {
@@ -102,7 +113,10 @@ fn explain(backtraces: &Backtraces<'_>, line: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Sends keys to the guest; Ctrl-A X ends this process's wish to live on.
+/// Whether Ctrl-A X was typed, as opposed to a signal.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Sends keys to the guest; Ctrl-A X leaves.
 fn type_into(mut guest: ChildStdin) {
     let mut escaped = false;
     let mut buffer = [0; 256];
@@ -127,6 +141,7 @@ fn type_into(mut guest: ChildStdin) {
 
 /// The main loop looks at the same flag that signals raise.
 fn leave() {
+    LEFT.store(true, Ordering::Relaxed);
     crate::child::interrupt();
 }
 

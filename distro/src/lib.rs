@@ -2,14 +2,20 @@
 #![deny(unsafe_code)]
 
 pub mod backtrace;
+pub mod bench;
 pub mod boot_manifest;
-#[expect(unsafe_code, reason = "one pre_exec, so that QEMU dies with this process")]
+pub mod check;
+#[expect(
+    unsafe_code,
+    reason = "one pre_exec, so that QEMU dies with this process"
+)]
 pub mod child;
 pub mod cli;
 pub mod compile;
 pub mod console;
 pub mod cpio;
 pub mod disk;
+pub mod doctor;
 pub mod elf_file;
 pub mod error;
 pub mod exec;
@@ -21,6 +27,7 @@ pub mod qemu;
 pub mod scratch;
 pub mod session;
 pub mod setup;
+pub mod system_tests;
 pub mod toolchain;
 pub mod ui;
 pub mod workspace;
@@ -47,7 +54,11 @@ pub fn run(cli: Cli) -> ExitCode {
 fn dispatch(cli: Cli) -> Result<ExitCode> {
     child::catch_signals()?;
     let workspace = Workspace::find()?;
-    let consent = if cli.no_setup { Consent::Never } else { Consent::Ask };
+    let consent = if cli.no_setup {
+        Consent::Never
+    } else {
+        Consent::Ask
+    };
     if cli.command.is_some() && cli.machine != cli::MachineOptions::default() {
         return unable("options of the machine come after the command: `exec --smp 4 ...`");
     }
@@ -66,6 +77,23 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             setup::emulator(consent)?;
             exec::exec(&build()?, &options)
         }
-        Some(_) => unable("this command is not there yet"),
+        Some(Command::Test {
+            list: true, filter, ..
+        }) => {
+            for test in system_tests::chosen(filter.as_deref()) {
+                println!("{}", test.name);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Test { filter, jobs, .. }) => {
+            setup::emulator(consent)?;
+            system_tests::run(&build()?, filter.as_deref(), jobs)
+        }
+        Some(Command::Bench { json, gate }) => {
+            setup::emulator(consent)?;
+            bench::bench(&build()?, json, gate)
+        }
+        Some(Command::Doctor) => Ok(doctor::doctor(&workspace)),
+        Some(Command::Check { what }) => check::check(&workspace, what),
     }
 }

@@ -19,7 +19,10 @@ pub fn assemble(
         initrd: Some(archive),
         command_line: command_line(&system.manifest.image.command_line, options),
         cores: options.smp.unwrap_or(defaults.cores),
-        memory: options.mem.clone().unwrap_or_else(|| defaults.memory.clone()),
+        memory: options
+            .mem
+            .clone()
+            .unwrap_or_else(|| defaults.memory.clone()),
         cpu: options.cpu.clone().unwrap_or_else(|| defaults.cpu.clone()),
         gic: options.gic.unwrap_or(defaults.gic),
         icount: options.icount,

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::compile::Binary;
-use crate::error::{Context, Error, Result};
+use crate::error::{self, Context, Error};
 
 /// The whole manifest.
 #[derive(Clone, Debug, Deserialize)]
@@ -133,7 +133,11 @@ pub struct Restart {
 impl Default for Restart {
     fn default() -> Self {
         let (min_run_ms, max_delay_ms) = (min_run_ms(), max_delay_ms());
-        Self { when: RestartWhen::Never, min_run_ms, max_delay_ms }
+        Self {
+            when: RestartWhen::Never,
+            min_run_ms,
+            max_delay_ms,
+        }
     }
 }
 
@@ -243,12 +247,12 @@ impl Manifest {
     /// # Errors
     ///
     /// A text that names the file, the place and the mistake.
-    pub fn load(path: &Path) -> Result<Self> {
+    pub fn load(path: &Path) -> error::Result<Self> {
         let text = std::fs::read_to_string(path).context(path.display())?;
         Self::parse(&text).map_err(|reason| Error::Unable(format!("{}: {reason}", path.display())))
     }
 
-    fn parse(text: &str) -> std::result::Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         manifest.check()?;
         Ok(manifest)
@@ -256,21 +260,33 @@ impl Manifest {
 
     /// Every binary that the image needs, apart from the kernel.
     pub fn binaries(&self) -> Vec<Binary> {
-        let processes = self.process.iter().map(|(name, process)| process.binary(name));
-        let programs = self.program.iter().map(|(name, program)| program.binary(name));
+        let processes = self
+            .process
+            .iter()
+            .map(|(name, process)| process.binary(name));
+        let programs = self
+            .program
+            .iter()
+            .map(|(name, program)| program.binary(name));
         let mut all: Vec<_> = processes.chain(programs).collect();
         all.sort();
         all.dedup();
         all
     }
 
-    fn check(&self) -> std::result::Result<(), String> {
-        let inits = self.process.values().filter(|process| process.role == Role::Init).count();
+    fn check(&self) -> Result<(), String> {
+        let inits = self
+            .process
+            .values()
+            .filter(|process| process.role == Role::Init)
+            .count();
         if inits > 1 {
             return Err("more than one process has the role `init`".into());
         }
         for (name, process) in &self.process {
-            process.check(name, self).map_err(|reason| format!("process.{name}: {reason}"))?;
+            process
+                .check(name, self)
+                .map_err(|reason| format!("process.{name}: {reason}"))?;
         }
         for (name, program) in &self.program {
             check_name(name)
@@ -284,18 +300,21 @@ impl Manifest {
         self.check_services()
     }
 
-    fn check_binaries(&self) -> std::result::Result<(), String> {
+    fn check_binaries(&self) -> Result<(), String> {
         for pair in self.binaries().windows(2) {
             if pair[0].name == pair[1].name {
                 let Binary { package, name } = &pair[0];
-                return Err(format!("{package} and {} both have a binary {name}", pair[1].package));
+                return Err(format!(
+                    "{package} and {} both have a binary {name}",
+                    pair[1].package
+                ));
             }
         }
         Ok(())
     }
 
     /// Every name has one server, and every connection a server.
-    fn check_services(&self) -> std::result::Result<(), String> {
+    fn check_services(&self) -> Result<(), String> {
         let mut servers = BTreeMap::new();
         for (name, process) in &self.process {
             for cap in &process.caps {
@@ -323,7 +342,10 @@ impl Process {
     /// The binary that the process runs.
     pub fn binary(&self, name: &str) -> Binary {
         let bin = self.bin.as_deref().unwrap_or(name);
-        Binary { package: self.package.clone(), name: bin.into() }
+        Binary {
+            package: self.package.clone(),
+            name: bin.into(),
+        }
     }
 
     /// Whether it lives in the boot archive.
@@ -331,7 +353,7 @@ impl Process {
         self.home == "boot"
     }
 
-    fn check(&self, name: &str, manifest: &Manifest) -> std::result::Result<(), String> {
+    fn check(&self, name: &str, manifest: &Manifest) -> Result<(), String> {
         check_name(name)?;
         if !self.is_boot() {
             check_path(&self.home)?;
@@ -355,14 +377,19 @@ impl Process {
     }
 
     /// No process may need itself by way of others.
-    fn check_cycle(&self, name: &str, manifest: &Manifest) -> std::result::Result<(), String> {
+    fn check_cycle(&self, name: &str, manifest: &Manifest) -> Result<(), String> {
         let mut reached: Vec<&String> = self.needs.iter().collect();
         let mut next = 0;
         while let Some(need) = reached.get(next).copied() {
             if need == name {
                 return Err("it needs itself by way of others".into());
             }
-            for further in manifest.process.get(need).into_iter().flat_map(|p| &p.needs) {
+            for further in manifest
+                .process
+                .get(need)
+                .into_iter()
+                .flat_map(|p| &p.needs)
+            {
                 if !reached.contains(&further) {
                     reached.push(further);
                 }
@@ -377,11 +404,14 @@ impl Program {
     /// The binary that is the program.
     pub fn binary(&self, name: &str) -> Binary {
         let bin = self.bin.as_deref().unwrap_or(name);
-        Binary { package: self.package.clone(), name: bin.into() }
+        Binary {
+            package: self.package.clone(),
+            name: bin.into(),
+        }
     }
 }
 
-fn check_name(name: &str) -> std::result::Result<(), String> {
+fn check_name(name: &str) -> Result<(), String> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     if name.is_empty() || name.len() > 31 || !name.chars().all(valid) {
         return Err("a name has 1 to 31 characters of a-z 0-9 - _ .".into());
@@ -389,8 +419,11 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn check_path(path: &str) -> std::result::Result<(), String> {
-    let parts_fine = path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+fn check_path(path: &str) -> Result<(), String> {
+    let parts_fine = path
+        .split('/')
+        .skip(1)
+        .all(|part| !matches!(part, "" | "." | ".."));
     let visible = path.chars().all(|c| c.is_ascii_graphic());
     if !path.starts_with('/') || !parts_fine || !visible {
         return Err(format!("`{path}` is not an absolute path without spaces"));
@@ -398,8 +431,10 @@ fn check_path(path: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn check_cap(cap: &Cap) -> std::result::Result<(), String> {
-    let (Cap::Serve(name) | Cap::Connect(name)) = cap else { return Ok(()) };
+fn check_cap(cap: &Cap) -> Result<(), String> {
+    let (Cap::Serve(name) | Cap::Connect(name)) = cap else {
+        return Ok(());
+    };
     let word = name.strip_suffix(':').unwrap_or_default();
     let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
     if word.is_empty() || word.len() > 15 || !word.chars().all(valid) {

@@ -57,7 +57,8 @@ impl Machine {
         list.pair("-cpu", &self.cpu);
         list.pair("-smp", self.cores.to_string());
         list.pair("-m", &self.memory);
-        list.0.extend(["-nodefaults", "-no-user-config", "-display", "none"].map(Into::into));
+        list.0
+            .extend(["-nodefaults", "-no-user-config", "-display", "none"].map(Into::into));
         list.pair("-chardev", "stdio,id=console,signal=off");
         list.pair("-serial", "chardev:console");
         list.pair("-monitor", "none");
@@ -86,13 +87,19 @@ impl Machine {
         let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
         // A comma ends a value in QEMU's option syntax; two stand for one.
         drive.push(disk.path.to_string_lossy().replace(',', ",,"));
-        drive.push(if disk.keep { ",cache=writeback" } else { ",snapshot=on" });
+        drive.push(if disk.keep {
+            ",cache=writeback"
+        } else {
+            ",snapshot=on"
+        });
         list.pair("-drive", drive);
         list.pair("-device", "virtio-blk-device,drive=disk");
     }
 
     fn add_network(&self, list: &mut Arguments) {
-        let Some(forwards) = &self.network else { return list.pair("-nic", "none") };
+        let Some(forwards) = &self.network else {
+            return list.pair("-nic", "none");
+        };
         let mut network = String::from("user,id=net");
         for forward in forwards {
             network.push_str(",hostfwd=");
@@ -121,7 +128,11 @@ impl Arguments {
 pub fn parse_forward(text: &str) -> Result<String, String> {
     let parts = text.split_once(':').and_then(|(protocol, rest)| {
         let (host, guest) = rest.split_once('-')?;
-        Some((protocol, host.parse::<u16>().ok()?, guest.parse::<u16>().ok()?))
+        Some((
+            protocol,
+            host.parse::<u16>().ok()?,
+            guest.parse::<u16>().ok()?,
+        ))
     });
     match parts {
         Some((protocol @ ("tcp" | "udp"), host, guest)) => {
@@ -163,14 +174,21 @@ mod tests {
             cpu: "cortex-a72".into(),
             gic: 3,
             icount: false,
-            disk: Some(Disk { path: "a,b.img".into(), keep: false }),
+            disk: Some(Disk {
+                path: "a,b.img".into(),
+                keep: false,
+            }),
             network: None,
             reboots: false,
         }
     }
 
     fn line(machine: &Machine) -> String {
-        machine.arguments().join(&OsString::from(" ")).to_string_lossy().into_owned()
+        machine
+            .arguments()
+            .join(&OsString::from(" "))
+            .to_string_lossy()
+            .into_owned()
     }
 
     #[test]
@@ -192,14 +210,25 @@ mod tests {
     #[test]
     fn a_network_with_a_forward_opens_only_the_loopback() {
         let forward = parse_forward("tcp:2222-22").expect("valid");
-        let line = line(&Machine { network: Some(vec![forward]), ..machine() });
+        let line = line(&Machine {
+            network: Some(vec![forward]),
+            ..machine()
+        });
         assert!(line.contains("-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"));
         assert!(!line.contains("-nic"));
     }
 
     #[test]
     fn wrong_forwards_are_refused() {
-        for text in ["", "tcp", "tcp:1", "tcp:1-x", "icmp:1-2", "tcp:70000-1", "tcp:1-2,a=b"] {
+        for text in [
+            "",
+            "tcp",
+            "tcp:1",
+            "tcp:1-x",
+            "icmp:1-2",
+            "tcp:70000-1",
+            "tcp:1-2,a=b",
+        ] {
             assert!(parse_forward(text).is_err(), "{text}");
         }
     }

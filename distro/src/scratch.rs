@@ -22,7 +22,9 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         clear_dead(&workspace.images());
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = workspace.images().join(format!("run-{}-{number}", std::process::id()));
+        let dir = workspace
+            .images()
+            .join(format!("run-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).context(format!("cannot make {}", dir.display()))?;
         Ok(Self { dir })
     }
@@ -42,10 +44,14 @@ impl Drop for Scratch {
 
 /// Removes folders of processes that are gone.
 fn clear_dead(images: &Path) {
-    let Ok(entries) = images.read_dir() else { return };
+    let Ok(entries) = images.read_dir() else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix("run-")?.split('-').next());
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("run-")?.split('-').next());
         if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists())
             && Path::new("/proc/self").exists()
         {

@@ -67,7 +67,10 @@ pub fn run(machine: &Machine, timeout: Duration, mut hear: impl FnMut(Said)) -> 
 }
 
 fn piped(mut command: Command) -> Command {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 

@@ -30,7 +30,11 @@ pub fn toolchain(workspace: &Workspace, consent: Consent) -> Result<Toolchain> {
         Ok(toolchain) => return Ok(toolchain),
         Err(missing) => missing,
     };
-    bring(&compiler_remedies(&missing), "a compiler for aarch64-unknown-none", consent)?;
+    bring(
+        &compiler_remedies(&missing),
+        "a compiler for aarch64-unknown-none",
+        consent,
+    )?;
     match Toolchain::detect(workspace.root()) {
         Ok(toolchain) => Ok(toolchain),
         Err(_) => unable("the compiler is still not usable; `distro doctor` says what is missing"),
@@ -115,20 +119,31 @@ fn as_root(words: &[&str]) -> Remedy {
     if rustix::process::geteuid().is_root() {
         return remedy(words, true);
     }
-    let words: Vec<_> = std::iter::once("sudo").chain(words.iter().copied()).collect();
+    let words: Vec<_> = std::iter::once("sudo")
+        .chain(words.iter().copied())
+        .collect();
     // sudo may ask for a password, which needs somebody to type it.
-    remedy(&words, find_program("sudo").is_some() && std::io::stdin().is_terminal())
+    remedy(
+        &words,
+        find_program("sudo").is_some() && std::io::stdin().is_terminal(),
+    )
 }
 
 fn remedy(words: &[&str], usable: bool) -> Remedy {
-    Remedy { words: words.iter().map(ToString::to_string).collect(), usable }
+    Remedy {
+        words: words.iter().map(ToString::to_string).collect(),
+        usable,
+    }
 }
 
 fn bring(remedies: &[Remedy], what: &str, consent: Consent) -> Result<()> {
     let commands: Vec<_> = remedies.iter().map(Remedy::text).collect();
     let advice = match commands.as_slice() {
         [] => format!("{what} is missing, and this machine has no package manager known here"),
-        _ => format!("{what} is missing; to get it:\n    {}", commands.join("\n    or: ")),
+        _ => format!(
+            "{what} is missing; to get it:\n    {}",
+            commands.join("\n    or: ")
+        ),
     };
     if consent == Consent::Never {
         return unable(advice);
@@ -150,17 +165,27 @@ fn agreed(what: &str, remedy: &Remedy) -> Result<bool> {
         ui::note(format!("{what} is missing: running `{}`", remedy.text()));
         return Ok(true);
     }
-    eprint!("distro: {what} is missing. Run `{}` now? [Y/n] ", remedy.text());
+    eprint!(
+        "distro: {what} is missing. Run `{}` now? [Y/n] ",
+        remedy.text()
+    );
     // A prompt that cannot be shown or answered is a no.
     let mut answer = String::new();
     let heard = std::io::stderr().flush().is_ok()
-        && std::io::stdin().lock().read_line(&mut answer).is_ok_and(|count| count > 0);
+        && std::io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .is_ok_and(|count| count > 0);
     Ok(heard && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
 }
 
 fn run(remedy: &Remedy) -> Result<bool> {
     if remedy.words.iter().any(|word| word == "apt-get") && !Path::new(APT_LISTS).exists() {
-        let at = remedy.words.iter().position(|word| word == "apt-get").unwrap_or(0);
+        let at = remedy
+            .words
+            .iter()
+            .position(|word| word == "apt-get")
+            .unwrap_or(0);
         let mut words = remedy.words[..=at].to_vec();
         words.push("update".into());
         spawn(&words)?;
@@ -172,9 +197,13 @@ fn run(remedy: &Remedy) -> Result<bool> {
 const APT_LISTS: &str = "/var/cache/apt/pkgcache.bin";
 
 fn spawn(words: &[String]) -> Result<bool> {
-    let Some((program, arguments)) = words.split_first() else { return Ok(false) };
+    let Some((program, arguments)) = words.split_first() else {
+        return Ok(false);
+    };
     let mut command = clean(Command::new(program));
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive");
     // What it prints is progress, so it goes to stderr like all progress.
     command.stdout(std::io::stderr()).stdin(Stdio::inherit());
     Ok(Child::spawn(command)?.wait()?.success())

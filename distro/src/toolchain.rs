@@ -49,7 +49,11 @@ impl Toolchain {
         let sysroot = sysroot(root);
         let targets: Vec<_> = [KERNEL_TARGET, USER_TARGET]
             .into_iter()
-            .filter(|target| !sysroot.as_deref().is_some_and(|root| has_core(root, target)))
+            .filter(|target| {
+                !sysroot
+                    .as_deref()
+                    .is_some_and(|root| has_core(root, target))
+            })
             .collect();
         if targets.is_empty() {
             return Ok(Toolchain::Prebuilt);
@@ -89,7 +93,9 @@ impl Toolchain {
                 command
             }
         };
-        command.current_dir(root).env(format!("CARGO_TARGET_{key}_RUSTFLAGS"), flags);
+        command
+            .current_dir(root)
+            .env(format!("CARGO_TARGET_{key}_RUSTFLAGS"), flags);
         command
     }
 
@@ -109,7 +115,10 @@ impl Toolchain {
         match self {
             Toolchain::Prebuilt => "the normal toolchain with both bare-metal targets".into(),
             Toolchain::FromSource { linker } => {
-                format!("/usr/bin/cargo building core from source, linker {}", linker.display())
+                format!(
+                    "/usr/bin/cargo building core from source, linker {}",
+                    linker.display()
+                )
             }
         }
     }
@@ -125,10 +134,20 @@ pub fn clean(mut command: Command) -> Command {
             command.env_remove(text);
         }
     }
-    for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_BOOTSTRAP"] {
+    for name in [
+        "RUSTC",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_BOOTSTRAP",
+    ] {
         command.env_remove(name);
     }
-    for name in ["RUSTFLAGS", "RUSTDOC", "RUSTUP_TOOLCHAIN", "RUST_RECURSION_COUNT"] {
+    for name in [
+        "RUSTFLAGS",
+        "RUSTDOC",
+        "RUSTUP_TOOLCHAIN",
+        "RUST_RECURSION_COUNT",
+    ] {
         command.env_remove(name);
     }
     command.env_remove("LD_LIBRARY_PATH");
@@ -138,21 +157,36 @@ pub fn clean(mut command: Command) -> Command {
 fn sysroot(root: &Path) -> Option<PathBuf> {
     let mut command = clean(Command::new("rustc"));
     command.current_dir(root).args(["--print", "sysroot"]);
-    output_of(command).ok().map(|text| PathBuf::from(text.trim()))
+    output_of(command)
+        .ok()
+        .map(|text| PathBuf::from(text.trim()))
 }
 
 fn has_core(sysroot: &Path, target: &str) -> bool {
-    let Ok(entries) = sysroot.join("lib/rustlib").join(target).join("lib").read_dir() else {
+    let Ok(entries) = sysroot
+        .join("lib/rustlib")
+        .join(target)
+        .join("lib")
+        .read_dir()
+    else {
         return false;
     };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
 }
 
 /// The linker of the normal toolchain, else the distribution's.
 fn find_linker(sysroot: Option<&Path>) -> Option<PathBuf> {
     let hosts = sysroot.and_then(|root| root.join("lib/rustlib").read_dir().ok());
-    let own = hosts.into_iter().flatten().flatten().map(|entry| entry.path().join("bin/rust-lld"));
-    let system = ["/usr/bin/rust-lld", "/usr/bin/ld.lld"].into_iter().map(PathBuf::from);
+    let own = hosts
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin/rust-lld"));
+    let system = ["/usr/bin/rust-lld", "/usr/bin/ld.lld"]
+        .into_iter()
+        .map(PathBuf::from);
     own.chain(system).find(|path| path.exists())
 }
 
@@ -171,7 +205,9 @@ fn version(text: &str) -> Option<(u32, u32)> {
 /// Finds a program on the search path.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 #[cfg(test)]
@@ -180,7 +216,10 @@ mod tests {
 
     #[test]
     fn versions_are_read_and_compared() {
-        assert_eq!(version("rustc 1.96.0 (ac68faa20 2026-05-25)"), Some((1, 96)));
+        assert_eq!(
+            version("rustc 1.96.0 (ac68faa20 2026-05-25)"),
+            Some((1, 96))
+        );
         assert_eq!(version("rustc"), None);
         assert!((2, 0) > OLDEST && (1, 63) < OLDEST);
     }
@@ -193,7 +232,11 @@ mod tests {
     #[test]
     fn the_outer_cargo_does_not_leak() {
         let command = clean(Command::new("true"));
-        let removed = |name: &str| command.get_envs().any(|(key, value)| key == name && value.is_none());
+        let removed = |name: &str| {
+            command
+                .get_envs()
+                .any(|(key, value)| key == name && value.is_none())
+        };
         assert!(removed("RUSTC") && removed("RUSTUP_TOOLCHAIN") && removed("RUSTFLAGS"));
     }
 }

@@ -27,7 +27,13 @@ impl Step {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { name, bar, started: Instant::now(), announced: false, count: 0 }
+        Self {
+            name,
+            bar,
+            started: Instant::now(),
+            announced: false,
+            count: 0,
+        }
     }
 
     /// One part of the step is done.
@@ -50,7 +56,10 @@ impl Step {
         }
         if self.count > 0 {
             let seconds = self.started.elapsed().as_secs_f32();
-            eprintln!("distro: {} done, {} parts in {seconds:.1} s", self.name, self.count);
+            eprintln!(
+                "distro: {} done, {} parts in {seconds:.1} s",
+                self.name, self.count
+            );
         }
     }
 }

@@ -46,10 +46,20 @@ fn parse(change: &[(&str, &str)]) -> Result<Manifest, String> {
 fn a_manifest_is_read() {
     let manifest = parse(&[]).expect("valid");
     let blkd = &manifest.process["blkd"];
-    assert_eq!(blkd.caps[0], Cap::Device { name: Device::VirtioBlk, dma_kib: 1024 });
+    assert_eq!(
+        blkd.caps[0],
+        Cap::Device {
+            name: Device::VirtioBlk,
+            dma_kib: 1024
+        }
+    );
     assert_eq!(blkd.restart.when, RestartWhen::Always);
     assert_eq!(manifest.process["fsd"].restart.when, RestartWhen::Never);
-    let names: Vec<_> = manifest.binaries().into_iter().map(|binary| binary.name).collect();
+    let names: Vec<_> = manifest
+        .binaries()
+        .into_iter()
+        .map(|binary| binary.name)
+        .collect();
     assert_eq!(names, ["blkd", "fsd", "hello"]);
 }
 
@@ -58,17 +68,37 @@ fn mistakes_are_named() {
     for (from, to, complaint) in [
         ("priority = 5", "priority = 8", "priority 8 is above 7"),
         ("priority = 5", "priorty = 5", "unknown field `priorty`"),
-        ("needs = [\"blkd\"]", "needs = [\"x\"]", "it needs x, which is not declared"),
+        (
+            "needs = [\"blkd\"]",
+            "needs = [\"x\"]",
+            "it needs x, which is not declared",
+        ),
         ("needs = [\"blkd\"]", "needs = [\"fsd\"]", "it needs itself"),
         ("\"FSD:\"", "\"BLKD:\"", "both serve BLKD:"),
-        ("connect = \"BLKD:\"", "connect = \"NETD:\"", "nobody serves NETD:"),
-        ("connect = \"BLKD:\"", "connect = \"blkd\"", "not a service name"),
+        (
+            "connect = \"BLKD:\"",
+            "connect = \"NETD:\"",
+            "nobody serves NETD:",
+        ),
+        (
+            "connect = \"BLKD:\"",
+            "connect = \"blkd\"",
+            "not a service name",
+        ),
         ("virtio-blk", "floppy", "unknown variant `floppy`"),
         ("/c/hello", "c/hello", "not an absolute path"),
         ("/c/hello", "/c/../x", "not an absolute path"),
         ("[process.fsd]", "[process.FSD]", "a name has"),
-        ("restart = { when", "restart = { whne", "unknown field `whne`"),
-        ("system = \"power\"", "system = \"root\"", "unknown variant `root`"),
+        (
+            "restart = { when",
+            "restart = { whne",
+            "unknown field `whne`",
+        ),
+        (
+            "system = \"power\"",
+            "system = \"root\"",
+            "unknown variant `root`",
+        ),
         ("[program.hello]", "[program.fsd]", "both have a binary fsd"),
     ] {
         let error = parse(&[(from, to)]).expect_err(to);
@@ -87,6 +117,12 @@ fn the_shipped_manifest_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest.toml");
     let manifest = Manifest::load(&path).expect("valid");
     for file in manifest.disk.files.values() {
-        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file).exists(), "{file}");
+        assert!(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("..")
+                .join(file)
+                .exists(),
+            "{file}"
+        );
     }
 }
