@@ -58,6 +58,9 @@ pub enum Command {
         /// How many machines run at the same time
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
         jobs: u8,
+        /// Run the tests that take long, and only those
+        #[arg(long)]
+        long: bool,
         /// List the names and run nothing
         #[arg(long)]
         list: bool,
@@ -73,7 +76,7 @@ pub enum Command {
     },
     /// Say what is missing on this machine, and the command that brings it
     Doctor,
-    /// Check the sources: `floors`, `members`, `public-types`, `unsafe-count`
+    /// Check the sources for what no compiler checks
     Check {
         /// Which check
         #[arg(value_enum)]
@@ -92,6 +95,8 @@ pub enum Check {
     PublicTypes,
     /// `unsafe` in each crate is what docs/unsafe.md says
     UnsafeCount,
+    /// Clippy has nothing to say about the code for the bare-metal targets
+    Clippy,
 }
 
 /// Options of `exec`.

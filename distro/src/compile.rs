@@ -14,9 +14,9 @@ use crate::ui::Step;
 use crate::workspace::Workspace;
 
 /// The flags of the kernel: linked at a fixed address.
-const KERNEL_FLAGS: &str = "-C relocation-model=static";
+pub const KERNEL_FLAGS: &str = "-C relocation-model=static";
 /// The flags of user programs: this core turns on the instructions for AES, SHA-2 and CRC.
-const USER_FLAGS: &str = "-C relocation-model=static -C target-cpu=cortex-a72";
+pub const USER_FLAGS: &str = "-C relocation-model=static -C target-cpu=cortex-a72";
 /// The kernel's package and binary.
 pub const KERNEL: &str = "viper-kernel";
 

@@ -145,7 +145,11 @@ impl System {
 }
 
 /// The manifest's binaries that the workspace has.
-fn available(workspace: &Workspace, manifest: &Manifest) -> Result<Vec<Binary>> {
+///
+/// # Errors
+///
+/// When the kernel is not among them, or another one is not and the manifest says that it is complete.
+pub fn available(workspace: &Workspace, manifest: &Manifest) -> Result<Vec<Binary>> {
     let (existing, versions) = existing_binaries(workspace)?;
     check_versions(manifest, &versions)?;
     let kernel = Binary {

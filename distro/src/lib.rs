@@ -70,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Build) => {
             let system = build()?;
+            system.write_archive(&system.workspace.images().join("boot.cpio"), None)?;
             disk::built(&system)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -78,22 +79,31 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             exec::exec(&build()?, &options)
         }
         Some(Command::Test {
-            list: true, filter, ..
+            list: true,
+            long,
+            filter,
+            ..
         }) => {
-            for test in system_tests::chosen(filter.as_deref()) {
+            for test in system_tests::chosen(filter.as_deref(), long) {
                 println!("{}", test.name);
             }
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Test { filter, jobs, .. }) => {
+        Some(Command::Test {
+            filter, jobs, long, ..
+        }) => {
             setup::emulator(consent)?;
-            system_tests::run(&build()?, filter.as_deref(), jobs)
+            let tests = system_tests::chosen(filter.as_deref(), long);
+            system_tests::run(&build()?, &tests, jobs)
         }
         Some(Command::Bench { json, gate }) => {
             setup::emulator(consent)?;
             bench::bench(&build()?, json, gate)
         }
         Some(Command::Doctor) => Ok(doctor::doctor(&workspace)),
+        Some(Command::Check {
+            what: cli::Check::Clippy,
+        }) => check::clippy(&workspace, &setup::toolchain(&workspace, consent)?),
         Some(Command::Check { what }) => check::check(&workspace, what),
     }
 }

@@ -15,6 +15,8 @@ use crate::child::output_of;
 pub const KERNEL_TARGET: &str = "aarch64-unknown-none-softfloat";
 /// The target of every user program.
 pub const USER_TARGET: &str = "aarch64-unknown-none";
+/// The fallback's clippy.
+const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 /// The oldest compiler that takes the sources, as (major, minor).
 const OLDEST: (u32, u32) = (1, 95);
 
@@ -97,6 +99,34 @@ impl Toolchain {
             .current_dir(root)
             .env(format!("CARGO_TARGET_{key}_RUSTFLAGS"), flags);
         command
+    }
+
+    /// A clippy command with the same settings.
+    pub fn clippy(&self, root: &Path, target: &str, flags: &str) -> Command {
+        let plain = self.cargo(root, target, flags);
+        let mut command = match self {
+            Toolchain::Prebuilt => clean(Command::new("cargo")),
+            // `cargo clippy` would find the one of another toolchain first.
+            Toolchain::FromSource { .. } => clean(Command::new(DEBIAN_CLIPPY)),
+        };
+        for (name, value) in plain.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        if *self != Toolchain::Prebuilt {
+            command.env("CARGO", "/usr/bin/cargo");
+        }
+        command.current_dir(root).arg("clippy");
+        command
+    }
+
+    /// Whether this toolchain has a clippy.
+    pub fn has_clippy(&self) -> bool {
+        match self {
+            Toolchain::Prebuilt => find_program("cargo-clippy").is_some(),
+            Toolchain::FromSource { .. } => Path::new(DEBIAN_CLIPPY).exists(),
+        }
     }
 
     /// The options of `cargo build` and its like that this toolchain needs.

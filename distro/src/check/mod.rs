@@ -1,5 +1,6 @@
 //! Checks of the sources that no compiler makes. Each prints its complaints and a closing line.
 
+mod clippy;
 mod floors;
 mod packages;
 mod public_types;
@@ -8,8 +9,9 @@ mod unsafe_count;
 use std::process::ExitCode;
 
 use crate::cli::Check;
-use crate::error::Result;
+use crate::error::{Result, unable};
 use crate::workspace::Workspace;
+pub use clippy::clippy;
 use packages::Package;
 
 /// Runs a check; ends with 1 when it complains.
@@ -26,6 +28,7 @@ pub fn check(workspace: &Workspace, what: Check) -> Result<ExitCode> {
         ),
         Check::Members => ("members", floors::order(&packages)),
         Check::PublicTypes => ("public-types", public_types::complaints(&packages)?),
+        Check::Clippy => return unable("clippy needs a compiler"),
         Check::UnsafeCount => (
             "unsafe-count",
             unsafe_count::complaints(workspace, &packages)?,

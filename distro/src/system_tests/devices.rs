@@ -30,7 +30,7 @@ fn startup(lab: &Lab<'_>) -> Verdict {
 }
 
 fn keeps_files(lab: &Lab<'_>) -> Verdict {
-    let disk = copied(lab)?;
+    let disk = lab.copied_disk("kept.img")?;
     lab.run_on(&plain(), Some(disk.clone()), "Copy S:startup T:kept")?
         .code(0)?;
     let outcome = lab.run_on(&plain(), Some(disk), "Type T:kept")?;
@@ -48,7 +48,7 @@ fn throw_away(lab: &Lab<'_>) -> Verdict {
 }
 
 fn program_from_host(lab: &Lab<'_>) -> Verdict {
-    let disk = copied(lab)?;
+    let disk = lab.copied_disk("kept.img")?;
     let tools = disk::tools().ok_or("this build has no file system")?;
     let program = tools
         .get(&disk.path, "/c/hello")
@@ -66,13 +66,6 @@ fn damaged(lab: &Lab<'_>, contents: &[u8]) -> Verdict {
     let outcome = lab.run_on(&plain(), Some(Disk { path, keep: true }), "Version")?;
     outcome.code(0)?;
     outcome.prints("ViperOS")
-}
-
-fn copied(lab: &Lab<'_>) -> Result<Disk, String> {
-    let path = lab.scratch().path("kept.img");
-    let built = lab.built_disk()?;
-    std::fs::copy(built, &path).map_err(|error| error.to_string())?;
-    Ok(Disk { path, keep: true })
 }
 
 /// The same noise every time (a 64-bit linear congruential generator).

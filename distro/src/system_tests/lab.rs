@@ -65,6 +65,17 @@ impl<'a> Lab<'a> {
             .ok_or("this build has no file system".into())
     }
 
+    /// A copy of that disk, to be written.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be copied.
+    pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
+        let path = self.scratch.path(name);
+        std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
+        Ok(Disk { path, keep: true })
+    }
+
     /// Runs commands on the standard disk; what they write is thrown away.
     ///
     /// # Errors
@@ -90,6 +101,21 @@ impl<'a> Lab<'a> {
         disk: Option<Disk>,
         text: &str,
     ) -> Result<Outcome, String> {
+        self.run_for(options, disk, text, TIMEOUT)
+    }
+
+    /// Runs commands on the given disk, at most for `time`: then the machine is killed.
+    ///
+    /// # Errors
+    ///
+    /// A reason when the machine could not be run at all.
+    pub fn run_for(
+        &self,
+        options: &MachineOptions,
+        disk: Option<Disk>,
+        text: &str,
+        time: Duration,
+    ) -> Result<Outcome, String> {
         let script = Script {
             machine: options,
             text,
@@ -97,7 +123,7 @@ impl<'a> Lab<'a> {
         };
         let mut output = Vec::new();
         let mut log = Vec::new();
-        let end = script.run(self.system, &self.scratch, TIMEOUT, |said| match said {
+        let end = script.run(self.system, &self.scratch, time, |said| match said {
             Said::Output(bytes) => output.extend(bytes),
             Said::Log(line) => log.push(String::from_utf8_lossy(&line).into_owned()),
             Said::Begin | Said::End(_) | Said::Panic => {}

@@ -5,6 +5,7 @@
 mod boot;
 mod devices;
 mod lab;
+mod power;
 mod suite;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 pub use lab::{Lab, Outcome};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unable};
 use crate::image::System;
 
 /// Why a test failed.
@@ -26,6 +27,8 @@ pub struct Test {
     /// Its name: words with hyphens, unique.
     pub name: &'static str,
     run: Run,
+    /// Whether it takes minutes.
+    long: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -40,6 +43,15 @@ const fn one(name: &'static str, run: fn(&Lab<'_>) -> Verdict) -> Test {
     Test {
         name,
         run: Run::One(run),
+        long: false,
+    }
+}
+
+const fn long(name: &'static str, run: fn(&Lab<'_>) -> Verdict) -> Test {
+    Test {
+        name,
+        run: Run::One(run),
+        long: true,
     }
 }
 
@@ -47,19 +59,21 @@ const fn parts(name: &'static str, run: fn(&Lab<'_>) -> Vec<(String, Verdict)>) 
     Test {
         name,
         run: Run::Parts(run),
+        long: false,
     }
 }
 
 /// All tests, in the order of running.
 pub fn all() -> Vec<Test> {
-    [boot::TESTS, devices::TESTS, suite::TESTS].concat()
+    [boot::TESTS, devices::TESTS, suite::TESTS, power::TESTS].concat()
 }
 
-/// The tests with `filter` in their name.
-pub fn chosen(filter: Option<&str>) -> Vec<Test> {
+/// The tests with `filter` in their name: the long ones or the others.
+pub fn chosen(filter: Option<&str>, long: bool) -> Vec<Test> {
+    let named = |test: &Test| filter.is_none_or(|part| test.name.contains(part));
     all()
         .into_iter()
-        .filter(|test| filter.is_none_or(|part| test.name.contains(part)))
+        .filter(|test| test.long == long && named(test))
         .collect()
 }
 
@@ -68,13 +82,9 @@ pub fn chosen(filter: Option<&str>) -> Vec<Test> {
 /// # Errors
 ///
 /// [`Error::Interrupted`] after a signal; [`Error::Unable`] when no test has the name.
-pub fn run(system: &System, filter: Option<&str>, jobs: u8) -> Result<ExitCode> {
-    let tests = chosen(filter);
+pub fn run(system: &System, tests: &[Test], jobs: u8) -> Result<ExitCode> {
     if tests.is_empty() {
-        return Err(Error::Unable(format!(
-            "no test has `{}` in its name",
-            filter.unwrap_or("")
-        )));
+        return unable("no test has this in its name");
     }
     let tally = Tally::default();
     let next = AtomicUsize::new(0);
@@ -158,7 +168,7 @@ mod tests {
     fn names_are_unique_and_can_be_filtered() {
         let names: BTreeSet<_> = all().iter().map(|test| test.name).collect();
         assert_eq!(names.len(), all().len());
-        assert!(chosen(Some("smp")).len() < all().len());
-        assert!(chosen(Some("no such test")).is_empty());
+        assert!(chosen(Some("smp"), false).len() < all().len());
+        assert!(chosen(Some("no such test"), false).is_empty());
     }
 }
