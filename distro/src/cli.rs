@@ -112,7 +112,7 @@ pub struct ExecOptions {
     #[arg(long, value_name = "HOST:GUEST", value_parser = parse_copy)]
     pub put: Vec<Copy>,
     /// Copy a file from the disk after the end
-    #[arg(long, value_name = "GUEST:HOST", value_parser = parse_copy)]
+    #[arg(long, value_name = "GUEST:HOST", value_parser = parse_copy_out)]
     pub get: Vec<Copy>,
     /// Commands for the shell, separated by semicolons or line ends
     #[arg(value_name = "CMD; CMD")]
@@ -180,6 +180,17 @@ pub struct Copy {
 
 fn parse_copy(text: &str) -> Result<Copy, String> {
     match text.split_once(':') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(Copy {
+            from: from.into(),
+            to: to.into(),
+        }),
+        _ => Err("expected FROM:TO".into()),
+    }
+}
+
+/// The guest's names may have colons of their own, as in `SYS:s/startup:out.txt`.
+fn parse_copy_out(text: &str) -> Result<Copy, String> {
+    match text.rsplit_once(':') {
         Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(Copy {
             from: from.into(),
             to: to.into(),

@@ -67,6 +67,10 @@ pub struct DiskContent {
     pub size_mib: u64,
     /// Name of the volume.
     pub label: String,
+    /// Identity of the volume; fixed, so that the same input makes the same image.
+    pub uuid: String,
+    /// Time of everything on it, in seconds since 1970; fixed for the same reason.
+    pub time_s: i64,
     /// Folders, parents first.
     #[serde(default)]
     pub directories: Vec<String>,

@@ -35,9 +35,13 @@ pub enum End {
 /// # Errors
 ///
 /// When QEMU cannot be started, or a signal asks to stop. QEMU is gone in any case.
-pub fn run(machine: &Machine, timeout: Duration, mut hear: impl FnMut(Said)) -> Result<End> {
+pub fn run(machine: &Machine, timeout: Duration, hear: impl FnMut(Said)) -> Result<End> {
+    watch(machine.command(), timeout, hear)
+}
+
+fn watch(command: Command, timeout: Duration, mut hear: impl FnMut(Said)) -> Result<End> {
     let mut watch = Watch::new(timeout);
-    let child = Child::spawn(piped(machine.command()))?;
+    let child = Child::spawn(piped(command))?;
     loop {
         match child.next(watch.next_look())? {
             Event::Bytes(Stream::Out, bytes) => {
@@ -134,5 +138,70 @@ impl Watch {
             None if self.begun => End::Off,
             None => End::Early(String::from_utf8_lossy(&self.complaints).trim().into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a shell script in QEMU's place makes of a run: its end and its output.
+    fn play(script: &str, timeout_ms: u64) -> (End, String) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let mut output = Vec::new();
+        let end = watch(command, Duration::from_millis(timeout_ms), |said| {
+            if let Said::Output(bytes) = said {
+                output.extend(bytes);
+            }
+        });
+        (
+            end.expect("a run"),
+            String::from_utf8(output).expect("UTF-8"),
+        )
+    }
+
+    const BEGIN: &str = r"printf 'boot\r\n\002VIPER-EXEC-BEGIN\003\r\n';";
+
+    #[test]
+    fn the_end_mark_gives_the_code() {
+        let script = format!(r"{BEGIN} printf 'out\r\n\002VIPER-EXEC-END 5\003\r\n'");
+        assert_eq!(play(&script, 5000), (End::Code(5), "out\n".into()));
+    }
+
+    #[test]
+    fn an_unfinished_line_is_not_held_back_for_ever() {
+        let script = format!("{BEGIN} printf 'half'; exec sleep 5");
+        assert_eq!(play(&script, 1000), (End::Timeout, "half".into()));
+    }
+
+    #[test]
+    fn power_off_inside_the_frame_is_no_failure() {
+        assert_eq!(
+            play(&format!("{BEGIN} printf 'bye\\n'"), 5000),
+            (End::Off, "bye\n".into())
+        );
+    }
+
+    #[test]
+    fn an_early_end_brings_the_complaint() {
+        let early = End::Early("no such machine".into());
+        assert_eq!(
+            play("echo no such machine >&2; exit 1", 5000),
+            (early, String::new())
+        );
+    }
+
+    #[test]
+    fn a_panic_wins_over_everything_and_waits_for_its_report_only() {
+        let script = format!(r"{BEGIN} printf 'KERNEL PANIC: x\n\002VIPER-EXEC-END 0\003\n'");
+        assert_eq!(play(&script, 5000).0, End::Panic);
+    }
+
+    #[test]
+    fn silence_times_out_and_leaves_nothing_behind() {
+        let started = Instant::now();
+        assert_eq!(play("exec sleep 30", 300).0, End::Timeout);
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 }

@@ -12,6 +12,8 @@ gic = 2
 [disk]
 size_mib = 64
 label = "SYS"
+uuid = "76697065-726f-4373-8000-000000000001"
+time_s = 1767225600
 directories = ["/s"]
 files = { "/s/startup" = "distro/disk/s/startup" }
 [process.blkd]

@@ -2,7 +2,7 @@
 
 use super::{Lab, Test, Verdict, one};
 use crate::cli::MachineOptions;
-use crate::disk;
+use crate::disk::{self, Entry};
 use crate::qemu::Disk;
 
 /// The tests of this file.
@@ -53,8 +53,13 @@ fn program_from_host(lab: &Lab<'_>) -> Verdict {
     let program = tools
         .get(&disk.path, "/c/hello")
         .map_err(|error| error.to_string())?;
+    let entry = Entry::File {
+        path: "/t/guest".into(),
+        contents: program,
+        executable: true,
+    };
     tools
-        .put(&disk.path, "/t/guest", &program)
+        .put(&disk.path, &[entry])
         .map_err(|error| error.to_string())?;
     lab.run_on(&plain(), Some(disk), "T:guest")?.code(0)
 }

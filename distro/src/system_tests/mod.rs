@@ -86,6 +86,8 @@ pub fn run(system: &System, tests: &[Test], jobs: u8) -> Result<ExitCode> {
     if tests.is_empty() {
         return unable("no test has this in its name");
     }
+    // Once, before several machines want it.
+    crate::disk::built(system)?;
     let tally = Tally::default();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
