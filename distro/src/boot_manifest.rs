@@ -117,3 +117,51 @@ fn system(right: System) -> &'static str {
         System::BootArchive => "boot-archive",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn shipped() -> Manifest {
+        Manifest::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest.toml")).expect("valid")
+    }
+
+    /// The example of the specification's section 5 is what the shipped manifest compiles to.
+    #[test]
+    fn the_specification_tells_the_truth() {
+        let spec = include_str!("../../docs/formats/boot-manifest.SPEC.md");
+        let indented = spec
+            .lines()
+            .skip_while(|line| !line.starts_with("    viper-boot-manifest"));
+        let example: String = indented
+            .map_while(|line| line.strip_prefix("    "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(
+            compile(&shipped(), |name| ["blkd", "fsd"].contains(&name)),
+            example
+        );
+    }
+
+    #[test]
+    fn every_line_obeys_the_grammar() {
+        let text = compile(&shipped(), |_| true);
+        assert!(text.is_ascii() && text.ends_with("end\n"));
+        for line in text.lines() {
+            assert!(line.len() <= 128, "{line}");
+            let words: Vec<_> = line.split(' ').collect();
+            assert!((1..=5).contains(&words.len()), "{line}");
+            assert!(words.iter().all(|word| !word.is_empty()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_not_mentioned() {
+        let text = compile(&shipped(), |name| name != "blkd");
+        assert!(!text.contains("process blkd") && !text.contains("need blkd"));
+        assert!(text.contains("process fsd"));
+        assert_eq!(compile(&shipped(), |_| false).lines().count(), 3);
+    }
+}

@@ -118,24 +118,40 @@ static LEFT: AtomicBool = AtomicBool::new(false);
 
 /// Sends keys to the guest; Ctrl-A X leaves.
 fn type_into(mut guest: ChildStdin) {
-    let mut escaped = false;
+    let mut keys = Keys::default();
     let mut buffer = [0; 256];
     while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
-        let mut keys = Vec::new();
-        for key in &buffer[..count] {
-            match (escaped, *key) {
-                (true, b'x' | b'X') => return leave(),
-                (true, other) => {
-                    keys.push(other);
-                    escaped = false;
-                }
-                (false, ESCAPE) => escaped = true,
-                (false, other) => keys.push(other),
-            }
-        }
-        if guest.write_all(&keys).and_then(|()| guest.flush()).is_err() {
+        let Some(typed) = keys.feed(&buffer[..count]) else {
+            return leave();
+        };
+        if guest
+            .write_all(&typed)
+            .and_then(|()| guest.flush())
+            .is_err()
+        {
             return;
         }
+    }
+}
+
+/// Looks for Ctrl-A in what is typed.
+#[derive(Default)]
+struct Keys {
+    escaped: bool,
+}
+
+impl Keys {
+    /// What is meant for the guest; `None` when the user leaves.
+    fn feed(&mut self, typed: &[u8]) -> Option<Vec<u8>> {
+        let mut keys = Vec::new();
+        for key in typed {
+            match (std::mem::take(&mut self.escaped), *key) {
+                (true, b'x' | b'X') => return None,
+                (false, ESCAPE) => self.escaped = true,
+                (_, other) => keys.push(other),
+            }
+        }
+        Some(keys)
     }
 }
 
@@ -165,5 +181,23 @@ impl Drop for RawTerminal {
     fn drop(&mut self) {
         // A terminal that is gone needs no repair.
         let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_a_is_for_this_program() {
+        let mut keys = Keys::default();
+        assert_eq!(keys.feed(b"ls\r").as_deref(), Some(b"ls\r".as_slice()));
+        assert_eq!(
+            keys.feed(b"a\x01\x01b").as_deref(),
+            Some(b"a\x01b".as_slice())
+        );
+        assert_eq!(keys.feed(b"x").as_deref(), Some(b"x".as_slice()));
+        assert_eq!(keys.feed(b"\x01").as_deref(), Some(b"".as_slice()));
+        assert_eq!(keys.feed(b"x"), None);
     }
 }

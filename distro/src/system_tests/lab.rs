@@ -15,6 +15,8 @@ use crate::session::End;
 
 /// How long one machine may take. Eight emulated cores on two real ones are slow.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a machine may take that runs many tests, or measures.
+const LONG_TIMEOUT: Duration = Duration::from_secs(1200);
 
 /// Runs machines for one test.
 pub struct Lab<'a> {
@@ -82,12 +84,16 @@ impl<'a> Lab<'a> {
     ///
     /// A reason when the machine could not be run at all.
     pub fn run(&self, options: &MachineOptions, text: &str) -> Result<Outcome, String> {
-        let built = if options.no_disk {
-            None
-        } else {
-            disk::built(self.system).map_err(text_of)?
-        };
-        self.run_on(options, built.map(|path| Disk { path, keep: false }), text)
+        self.run_for(options, self.standard(options)?, text, TIMEOUT)
+    }
+
+    /// The same for commands that take long.
+    ///
+    /// # Errors
+    ///
+    /// A reason when the machine could not be run at all.
+    pub fn run_long(&self, options: &MachineOptions, text: &str) -> Result<Outcome, String> {
+        self.run_for(options, self.standard(options)?, text, LONG_TIMEOUT)
     }
 
     /// Runs commands on the given disk.
@@ -139,6 +145,14 @@ impl<'a> Lab<'a> {
             output,
             log,
         })
+    }
+
+    fn standard(&self, options: &MachineOptions) -> Result<Option<Disk>, String> {
+        if options.no_disk {
+            return Ok(None);
+        }
+        let built = disk::built(self.system).map_err(text_of)?;
+        Ok(built.map(|path| Disk { path, keep: false }))
     }
 
     /// The log and output of the last run.

@@ -16,7 +16,7 @@ fn guest_suite(lab: &Lab<'_>, cores: u8) -> Vec<(String, Verdict)> {
         no_net: true,
         ..MachineOptions::default()
     };
-    match lab.run(&options, "viper-test-suite") {
+    match lab.run_long(&options, "viper-test-suite") {
         Err(reason) => vec![("run".into(), Err(reason))],
         Ok(outcome) => {
             let mut verdicts = read(&outcome.output);
