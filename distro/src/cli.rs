@@ -122,7 +122,7 @@ pub struct ExecOptions {
 /// What the machine is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct MachineOptions {
-    /// A raw viperfs image, kept (default: `exec` throws its writes away, a boot keeps its own disk)
+    /// A raw viperfs image that is kept [default: a throw-away disk, or the one of the last boot]
     #[arg(long, value_name = "IMG")]
     pub disk: Option<PathBuf>,
     /// Run without a disk
@@ -144,7 +144,8 @@ pub struct MachineOptions {
     #[arg(long)]
     pub no_net: bool,
     /// Forward a port of this machine (loopback only) to the guest
-    #[arg(long, value_name = "tcp:HOST-GUEST", value_parser = parse_forward, conflicts_with = "no_net")]
+    #[arg(long, value_name = "tcp:HOST-GUEST", conflicts_with = "no_net")]
+    #[arg(value_parser = parse_forward)]
     pub hostfwd: Vec<String>,
     /// Let virtual time count instructions: repeatable, one core at a time
     #[arg(long)]

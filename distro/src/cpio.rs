@@ -1,8 +1,8 @@
 //! Writes cpio archives ("newc"), always the same bytes for the same files.
 //!
-//! Format: each member is a header of 110 ASCII characters (magic `070701`, then thirteen numbers of
-//! eight hexadecimal digits), the name with its NUL padded to four bytes, and the contents padded to
-//! four bytes. A member named `TRAILER!!!` ends the archive.
+//! Format: each member is a header of 110 ASCII characters (magic `070701`, then thirteen numbers
+//! of eight hexadecimal digits), the name with its NUL padded to four bytes, and the contents
+//! padded to four bytes. A member named `TRAILER!!!` ends the archive.
 
 use std::io::{self, Write};
 

@@ -148,7 +148,7 @@ impl System {
 ///
 /// # Errors
 ///
-/// When the kernel is not among them, or another one is not and the manifest says that it is complete.
+/// When the kernel is not among them; or another one is not, and the manifest says `complete`.
 pub fn available(workspace: &Workspace, manifest: &Manifest) -> Result<Vec<Binary>> {
     let (existing, versions) = existing_binaries(workspace)?;
     check_versions(manifest, &versions)?;

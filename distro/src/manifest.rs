@@ -38,7 +38,7 @@ pub struct Image {
     /// The kernel's command line; options add to it.
     #[serde(default)]
     pub command_line: String,
-    /// Whether a binary that the workspace lacks is an error; otherwise it is left out with a warning.
+    /// Whether a binary that the workspace lacks is an error, or left out with a warning.
     pub complete: bool,
     /// Exact versions of the crates whose binaries are in the image.
     #[serde(default)]

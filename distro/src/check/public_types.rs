@@ -9,8 +9,8 @@
 //!
 //! The check reads the syntax: signatures of public functions, public fields, type aliases, public
 //! re-exports, trait bounds and associated types, with names resolved through the file's `use`
-//! lines. Crates of this workspace, `core`, `alloc` and `std` are always fine. It does not see through
-//! macros and glob imports; `ci/semver` sees the rest.
+//! lines. Crates of this workspace, `core`, `alloc` and `std` are always fine. It does not see
+//! through macros and glob imports; `ci/semver` sees the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
