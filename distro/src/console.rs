@@ -7,7 +7,7 @@
 pub const FRAME_BEGIN: &[u8] = b"\x02VIPER-EXEC-BEGIN\x03";
 /// Ends the frame; followed by a decimal code and `\x03`. May follow output on the same line.
 pub const FRAME_END: &[u8] = b"\x02VIPER-EXEC-END ";
-/// The first byte of a log line inside a frame.
+/// The first byte of a log line; without a meaning outside of frames.
 pub const LOG_MARK: u8 = 0x01;
 /// How a panic's first line begins.
 pub const PANIC: &[u8] = b"KERNEL PANIC";
@@ -91,14 +91,16 @@ impl Console {
             line.truncate(line.len() - 2);
             line.push(b'\n');
         }
-        let is_panic = at_start && line.starts_with(PANIC);
+        let is_log = at_start && line.first() == Some(&LOG_MARK);
+        let text = if is_log { &line[1..] } else { &line[..] };
+        let is_panic = at_start && text.starts_with(PANIC);
         if is_panic && !self.panicked {
             self.panicked = true;
             self.in_frame = false;
             said.push(Said::Panic);
         }
-        if self.in_frame && at_start && line.first() == Some(&LOG_MARK) {
-            said.push(Said::Log(trim_end(&line[1..])));
+        if is_log {
+            said.push(Said::Log(trim_end(text)));
         } else if self.in_frame {
             said.push(Said::Output(line));
         } else if trim_end(&line).ends_with(FRAME_BEGIN) {
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn a_panic_inside_the_frame_is_log() {
         let mut console = Console::new();
-        let said = console.feed(b"\x02VIPER-EXEC-BEGIN\x03\nhalf\nKERNEL PANIC: no\nx0 = 1\n");
+        let said = console.feed(b"\x02VIPER-EXEC-BEGIN\x03\nhalf\n\x01KERNEL PANIC: no\nx0 = 1\n");
         assert_eq!(said[1], Said::Output(b"half\n".to_vec()));
         assert_eq!(said[2], Said::Panic);
         assert_eq!(said[3], Said::Log(b"KERNEL PANIC: no".to_vec()));

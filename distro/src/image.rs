@@ -102,6 +102,8 @@ impl System {
     pub fn symbols(&self, name: &str) -> Option<Symbols> {
         let path = match name {
             "kernel" => &self.kernel_elf,
+            // What the kernel calls the first process.
+            "init" => self.executables.get(self.manifest.init()?)?,
             _ => self.executables.get(name)?,
         };
         Symbols::read(&std::fs::read(path).ok()?).ok()

@@ -278,6 +278,15 @@ impl Manifest {
         all
     }
 
+    /// The name of the first process.
+    pub fn init(&self) -> Option<&str> {
+        let mut inits = self
+            .process
+            .iter()
+            .filter(|(_, process)| process.role == Role::Init);
+        inits.next().map(|(name, _)| name.as_str())
+    }
+
     fn check(&self) -> Result<(), String> {
         let inits = self
             .process
