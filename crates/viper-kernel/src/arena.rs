@@ -3,6 +3,7 @@
 //! Growth is by chunks and can fail; nothing moves. Who holds an index keeps the object alive by
 //! a count in the object or by unlinking itself first: indexing a free slot is a kernel bug.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use viper_abi::Error;
 
@@ -18,7 +19,7 @@ enum Slot<T> {
 
 /// Objects of type `T`. Insert, remove and access are O(1).
 pub struct Arena<T> {
-    chunks: Vec<Vec<Slot<T>>>,
+    chunks: Vec<Box<[Slot<T>; CHUNK]>>,
     free: u32,
     live: u32,
 }
@@ -71,7 +72,7 @@ impl<T> Arena<T> {
 
     /// Takes an object out.
     pub fn remove(&mut self, index: u32) -> Option<T> {
-        let slot = self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)?;
+        let slot = &mut self.chunks.get_mut(index as usize / CHUNK)?[index as usize % CHUNK];
         if matches!(slot, Slot::Free(_)) {
             return None;
         }
@@ -85,18 +86,18 @@ impl<T> Arena<T> {
     }
 
     /// The object, if this index names one.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, index: u32) -> Option<&T> {
-        match self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)? {
+        match &self.chunks.get(index as usize / CHUNK)?[index as usize % CHUNK] {
             Slot::Used(value) => Some(value),
             Slot::Free(_) => None,
         }
     }
 
     /// The object, if this index names one.
-    #[inline]
+    #[inline(always)]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        match self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)? {
+        match &mut self.chunks.get_mut(index as usize / CHUNK)?[index as usize % CHUNK] {
             Slot::Used(value) => Some(value),
             Slot::Free(_) => None,
         }
@@ -120,6 +121,8 @@ impl<T> Arena<T> {
         for i in 1..=CHUNK as u32 {
             chunk.push(Slot::Free(if i == CHUNK as u32 { NIL } else { base + i }));
         }
+        let chunk: Box<[Slot<T>; CHUNK]> =
+            chunk.into_boxed_slice().try_into().map_err(|_| Error::Internal)?;
         self.chunks.push(chunk);
         self.free = base;
         Ok(())
@@ -134,14 +137,14 @@ impl<T> Default for Arena<T> {
 
 impl<T> core::ops::Index<u32> for Arena<T> {
     type Output = T;
-    #[inline]
+    #[inline(always)]
     fn index(&self, index: u32) -> &T {
         self.get(index).expect("an index is only kept while its object lives")
     }
 }
 
 impl<T> core::ops::IndexMut<u32> for Arena<T> {
-    #[inline]
+    #[inline(always)]
     fn index_mut(&mut self, index: u32) -> &mut T {
         self.get_mut(index).expect("an index is only kept while its object lives")
     }

@@ -205,6 +205,11 @@ mod encode {
 }
 
 impl<P: Platform> Syscalls for Kernel<P> {
+    #[inline]
+    fn registers(&mut self, thread: u32) -> Option<&mut [u64; 31]> {
+        self.threads.get_mut(thread).map(|t| &mut t.context.x)
+    }
+
     fn handle_close(&mut self, thread: u32, handle: Handle) -> Handled<()> {
         let table = self.table_of(thread);
         let object = self.caps.close(table, cap_handle(handle))?;

@@ -18,6 +18,8 @@ macro_rules! generate {
         /// One handler for each system call. Without all of them the kernel does not compile.
         #[expect(clippy::too_many_arguments, reason = "as many as the call has registers")]
         pub trait Syscalls {
+            /// The registers of a thread, if it still exists.
+            fn registers(&mut self, thread: u32) -> Option<&mut [u64; 31]>;
             $(
                 $(#[doc = $doc])+
                 ///
@@ -28,37 +30,31 @@ macro_rules! generate {
             )+
         }
 
-        /// Runs the handler of a call. `x` are its arguments; the results are returned to be
-        /// written to the registers, `None` if they are written already or later.
+        /// Runs the handler of a call on a thread's registers.
         #[inline]
-        pub fn dispatch<S: Syscalls>(
-            calls: &mut S,
-            thread: u32,
-            number: u16,
-            x: &[u64; 9],
-        ) -> Option<[u64; 8]> {
-            let mut out = [0u64; 8];
+        pub fn dispatch<S: Syscalls>(calls: &mut S, thread: u32, number: u16) {
             let stop = match number {
                 $( $number => {
+                    let Some(_x) = calls.registers(thread) else { return };
                     let mut _next = 0;
-                    $( let $arg = <$arg_ty as Word>::from_word(x[_next]); _next += 1; )*
+                    $( let $arg = <$arg_ty as Word>::from_word(_x[_next]); _next += 1; )*
                     match calls.$name(thread $(, $arg)*) {
                         Ok(($($ret,)*)) => {
+                            let Some(x) = calls.registers(thread) else { return };
+                            x[0] = 0;
                             let mut _at = 1;
-                            $( out[_at] = $ret.to_word(); _at += 1; )*
-                            return Some(out);
+                            $( x[_at] = $ret.to_word(); _at += 1; )*
+                            return;
                         }
                         Err(stop) => stop,
                     }
                 } )+
                 _ => Stop::Error(Error::NotSupported),
             };
-            match stop {
-                Stop::Written => None,
-                Stop::Error(e) => {
-                    out[0] = e.code() as u64;
-                    Some(out)
-                }
+            if let Stop::Error(e) = stop
+                && let Some(x) = calls.registers(thread)
+            {
+                x[0] = e.code() as u64;
             }
         }
     };

@@ -32,13 +32,16 @@ impl<P: Platform> Kernel<P> {
             self.finish_thread(thread);
             return self.leave();
         }
-        let x: [u64; 9] = self.threads[thread].context.x[..9].try_into().expect("nine registers");
-        if let Some(out) = dispatch(self, thread, number, &x) {
-            // The thread may have ended itself through a handle to its process.
-            if let Some(t) = self.threads.get_mut(thread) {
-                t.context.x[..8].copy_from_slice(&out);
+        if number == viper_abi::number::call {
+            if let Some(next) = self.fast_call(thread) {
+                return next;
             }
+        } else if number == viper_abi::number::reply_receive
+            && let Some(next) = self.fast_reply_receive(thread)
+        {
+            return next;
         }
+        dispatch(self, thread, number);
         self.leave()
     }
 
@@ -92,6 +95,11 @@ impl<P: Platform> Kernel<P> {
         self.cores[core].timer_at = u64::MAX;
         self.collect_dying();
         self.run_deadlines();
+        let this = self.core_id();
+        let now = self.platform.now_ns();
+        if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
+            self.reschedule();
+        }
     }
 
     /// The thread that ran here was ended by another core.
@@ -162,21 +170,16 @@ impl<P: Platform> Kernel<P> {
         {
             self.sched.block(core);
         }
-        let timer_due = self.sched.slice_end_ns(core);
         if self.sched.needs_reschedule(core) {
-            self.reschedule();
-        } else if let Some(end) = timer_due
-            && self.sched.queued(core) > 0
-            && self.cores[self.this_core].timer_at == u64::MAX
-            && end <= self.platform.now_ns()
-        {
             self.reschedule();
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         if next != previous {
             self.switch(previous, next);
         }
-        self.program_timer();
+        if self.is_timer_stale {
+            self.program_timer();
+        }
         if next == NIL {
             return self.platform.idle_context(self.this_core);
         }
@@ -184,6 +187,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn reschedule(&mut self) {
+        self.is_timer_stale = true;
         let core = self.core_id();
         let now = self.platform.now_ns();
         let before = self.sched.running(core);
@@ -234,6 +238,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn program_timer(&mut self) {
+        self.is_timer_stale = false;
         let core = self.core_id();
         let mut at = self.deadlines.next();
         if self.sched.queued(core) > 0

@@ -113,7 +113,7 @@ impl<P: Platform> Kernel<P> {
 
     /// Copies what does not travel in registers.
     #[inline]
-    fn copy_rest(&mut self, from: Frame, to: Frame, len_bytes: usize) {
+    pub fn copy_rest(&mut self, from: Frame, to: Frame, len_bytes: usize) {
         let mut at = MESSAGE_REGISTER_BYTES as u64;
         while at < len_bytes as u64 {
             let word = self.platform.read_u64(PhysAddr(from.addr().0 + at));

@@ -121,6 +121,8 @@ pub struct Kernel<P: Platform> {
     pub counters: Counters,
     /// The core that is in the kernel.
     pub this_core: usize,
+    /// A deadline or a run queue has changed since the timer was last looked at.
+    pub is_timer_stale: bool,
     /// Whether the first process has ended: the machine stops.
     pub first_process: u64,
 }
@@ -245,6 +247,7 @@ impl<P: Platform> Kernel<P> {
             next_id: 1,
             counters: Counters::default(),
             this_core: 0,
+            is_timer_stale: false,
             first_process: 0,
         })
     }
@@ -261,7 +264,7 @@ impl<P: Platform> Kernel<P> {
     /// The handle table of a thread's process.
     #[inline]
     pub fn table_of(&self, thread: u32) -> TableId {
-        self.processes[self.threads[thread].process].table
+        self.threads[thread].table
     }
 
     /// The object behind a handle, if it is of this kind and the handle has these rights.
@@ -533,6 +536,7 @@ impl<P: Platform> Kernel<P> {
 
     /// Gives a thread or timer without a deadline one.
     pub fn set_deadline(&mut self, owner: Owner, at: u64) {
+        self.is_timer_stale = true;
         let (threads, timers) = (&mut self.threads, &mut self.timers);
         self.deadlines.insert(at, owner, |owner, place| match owner {
             Owner::Thread(t) => threads[t].deadline_at = place,
@@ -561,6 +565,7 @@ impl<P: Platform> Kernel<P> {
         let now = self.platform.now_ns();
         loop {
             let (threads, timers) = (&mut self.threads, &mut self.timers);
+            self.is_timer_stale = true;
             let due = self.deadlines.pop_due(now, |owner, place| match owner {
                 Owner::Thread(t) => threads[t].deadline_at = place,
                 Owner::Timer(t) => timers[t].deadline_at = place,
@@ -616,6 +621,7 @@ impl<P: Platform> Kernel<P> {
     /// Puts a thread that waits no longer into a run queue.
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
+        self.is_timer_stale = true;
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
         }
@@ -649,22 +655,22 @@ impl<P: Platform> Kernel<P> {
     /// A thread works for another: it runs at least at that one's priority.
     #[inline]
     pub fn donate(&mut self, from: u32, to: u32) {
-        let (from, to) = (ThreadId(from), ThreadId(to));
-        let (Ok(lent), Ok(own)) = (self.sched.priority(from), self.sched.priority(to)) else {
+        let (from, id) = (ThreadId(from), ThreadId(to));
+        let (Ok(lent), Ok(own)) = (self.sched.priority(from), self.sched.priority(id)) else {
             return;
         };
-        if lent > own
-            && let Ok(Some(core)) = self.sched.set_donated(to, Some(lent))
-        {
-            self.nudge(core);
+        if lent > own {
+            self.threads[to].is_lifted = true;
+            if let Ok(Some(core)) = self.sched.set_donated(id, Some(lent)) {
+                self.nudge(core);
+            }
         }
     }
 
     /// The work is done.
     #[inline]
     pub fn undonate(&mut self, thread: u32) {
-        let base = self.threads[thread].priority;
-        if self.sched.priority(ThreadId(thread)).is_ok_and(|p| p.level() != base)
+        if core::mem::take(&mut self.threads[thread].is_lifted)
             && let Ok(Some(core)) = self.sched.set_donated(ThreadId(thread), None)
         {
             self.nudge(core);

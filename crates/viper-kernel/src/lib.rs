@@ -10,6 +10,7 @@ pub mod calls;
 pub mod deadline;
 pub mod dispatch;
 pub mod entry;
+pub mod fast;
 pub mod ipc;
 pub mod kernel;
 pub mod line;

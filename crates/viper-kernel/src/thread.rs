@@ -122,6 +122,8 @@ pub struct Thread {
     pub context: Context,
     /// Its process.
     pub process: u32,
+    /// Its process's handles.
+    pub table: viper_cap::TableId,
     /// Whether it runs.
     pub state: State,
     /// Whose call it received last and has not answered: thread and call number.
@@ -134,6 +136,8 @@ pub struct Thread {
     pub ipc_slot: u16,
     /// Its base priority.
     pub priority: u8,
+    /// Whether it runs at the priority of somebody it works for.
+    pub is_lifted: bool,
     /// Whether the vector registers hold its state on the core it runs on.
     pub fp_live: bool,
     /// Its neighbours in the queue it waits in.
