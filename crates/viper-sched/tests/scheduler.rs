@@ -93,6 +93,26 @@ fn a_higher_priority_preempts_and_the_interrupted_one_comes_first_again() {
 }
 
 #[test]
+fn an_interrupted_thread_keeps_its_place_in_line_on_all_cores() {
+    let mut sched = sched(2, &[3, 5, 5]);
+    let waiting = ThreadId(3);
+    sched
+        .add(waiting, priority(3), CoreMask::only(core(1)))
+        .unwrap();
+    sched.set_affinity(B, CoreMask::only(core(1))).unwrap();
+    run(&mut sched, A, 0);
+    run(&mut sched, B, 0);
+    assert_eq!(sched.wake(waiting), Ok(None));
+    // C interrupts A on core 0. A has had its place since before the other one came.
+    run(&mut sched, C, 400);
+    assert_eq!(sched.state(A), Ok(ThreadState::Queued(core(0))));
+    assert_eq!(sched.state(waiting), Ok(ThreadState::Queued(core(1))));
+    sched.block(core(1));
+    assert_eq!(sched.reschedule(core(1), 500).thread, Some(A));
+    assert_eq!(sched.slice_end_ns(core(1)), Some(500 + 600));
+}
+
+#[test]
 fn a_turn_is_renewed_when_nobody_waits() {
     let mut sched = sched(1, &[3, 2]);
     run(&mut sched, A, 0);

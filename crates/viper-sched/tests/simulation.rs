@@ -350,7 +350,10 @@ fn from_env(name: &str, default: u32) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: from_env("VIPER_SCHED_CASES", 256), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: from_env("VIPER_SCHED_CASES", 256),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn promises_hold_on_any_machine(

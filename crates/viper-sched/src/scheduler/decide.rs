@@ -86,7 +86,6 @@ impl Scheduler {
         };
         let is_fit = thread.state == ThreadState::Blocked
             && thread.affinity.contains(core)
-            && !self.cores[core.index()].is_pending
             && !self.is_waiting_above(thread.priority());
         if !is_fit {
             return false;
