@@ -40,7 +40,11 @@ impl Disk {
     }
 
     fn state(base: &Rc<Vec<u8>>, over: BTreeMap<u64, Data>) -> Self {
-        Self { base: base.clone(), over, log: Rc::default() }
+        Self {
+            base: base.clone(),
+            over,
+            log: Rc::default(),
+        }
     }
 }
 
@@ -58,7 +62,9 @@ impl BlockDevice for Disk {
         for (i, data) in buf.chunks(BLOCK_SIZE).enumerate() {
             let data: Data = data.into();
             self.over.insert(block + i as u64, data.clone());
-            self.log.borrow_mut().push(Event::Write(block + i as u64, data));
+            self.log
+                .borrow_mut()
+                .push(Event::Write(block + i as u64, data));
         }
         Ok(())
     }
@@ -196,7 +202,11 @@ pub fn run_workload(seed: u64, limit: u64, tally: &mut Tally) {
         });
         done += 1;
     }
-    assert_eq!(fs.counters().partial_commits, 0, "workloads are meant to fit their journal");
+    assert_eq!(
+        fs.counters().partial_commits,
+        0,
+        "workloads are meant to fit their journal"
+    );
     drop(fs);
     tally.workloads += 1;
     let events = log.borrow().clone();
@@ -274,7 +284,11 @@ impl Trial {
         tally: &mut Tally,
     ) {
         tally.states += 1;
-        let acked = self.steps.iter().rposition(|s| s.synced && s.at <= from).unwrap_or(0);
+        let acked = self
+            .steps
+            .iter()
+            .rposition(|s| s.synced && s.at <= from)
+            .unwrap_or(0);
         let begun = self.steps.iter().rposition(|s| s.at <= to).unwrap_or(0) + 1;
         let allowed = &self.steps[acked..=begun.min(self.steps.len() - 1)];
         let context = || {
@@ -309,10 +323,16 @@ impl Trial {
             allowed.iter().map(|s| &s.what).collect::<Vec<_>>()
         );
         if tally.states.is_multiple_of(8) {
-            fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1).expect("can go on");
+            fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1)
+                .expect("can go on");
             let mut disk = fs.unmount().expect("unmounts");
             let report = check(&mut disk, &CheckOptions::default(), |_| {});
-            assert!(report.is_clean(), "{} after: {:?}", context(), report.problems);
+            assert!(
+                report.is_clean(),
+                "{} after: {:?}",
+                context(),
+                report.problems
+            );
             return disk.log.take();
         }
         fs.abandon().log.take()
