@@ -175,7 +175,8 @@ fn map_into(
 /// Gives the handles and maps the block that tells their numbers. Returns its address there.
 fn startup_block(process: &Process, start: &Start<'_>) -> Result<u64, Error> {
     let mut slots = Vec::with_capacity(start.handles.len());
-    for &(slot, handle, rights) in start.handles {
+    let itself = [(Slot::PROCESS, process.raw(), Rights::ALL)];
+    for &(slot, handle, rights) in itself.iter().chain(start.handles) {
         let have = crate::handle::query(handle)?.rights;
         slots.push((slot, process.give(handle, rights.intersection(have))?));
     }
