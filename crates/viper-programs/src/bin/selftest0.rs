@@ -137,6 +137,7 @@ fn poll_set() -> Result<(), Error> {
     let got = sys::receive(set.raw(), FOREVER);
     got.check()?;
     ensure(got.key == 11 && Signals(got.words[0]).contains(Signals::PEER_CLOSED))?;
+    set.remove(&server)?;
     ensure(sys::receive(set.raw(), 0).check() == Err(Error::WouldBlock))
 }
 
