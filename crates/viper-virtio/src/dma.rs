@@ -360,6 +360,7 @@ impl<T: Plain> DmaArray<T> {
     }
 
     /// Element `i`; zero beyond the end, which is a bug of this crate and never a wild access.
+    #[inline]
     pub(crate) fn get(&self, i: usize) -> T {
         debug_assert!(i < self.len);
         if i >= self.len {
@@ -370,6 +371,7 @@ impl<T: Plain> DmaArray<T> {
     }
 
     /// Sets element `i`; nothing happens beyond the end, which is a bug of this crate.
+    #[inline]
     pub(crate) fn set(&self, i: usize, value: T) {
         debug_assert!(i < self.len);
         if i < self.len {
@@ -380,6 +382,23 @@ impl<T: Plain> DmaArray<T> {
 
     pub(crate) fn zero(&self) {
         (0..self.len).for_each(|i| self.set(i, T::ZERO));
+    }
+}
+
+impl DmaArray<[u64; 2]> {
+    /// Sets element `i`, as two stores and no copy on the way; nothing happens beyond the end.
+    #[inline]
+    pub(crate) fn set_pair(&self, i: usize, first: u64, second: u64) {
+        debug_assert!(i < self.len);
+        if i < self.len {
+            // SAFETY: `i` is within the array.
+            let pair = unsafe { self.cpu.add(i) }.cast::<u64>();
+            // SAFETY: both halves of element `i` are valid and aligned.
+            unsafe {
+                pair.write_volatile(first);
+                pair.add(1).write_volatile(second);
+            }
+        }
     }
 }
 

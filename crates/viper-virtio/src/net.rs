@@ -563,7 +563,9 @@ impl Lane {
         let headers: DmaArray<Header> = pool.array(queue.depth().into(), size_of::<Header>())?;
         for slot in 0..queue.depth() {
             let header = headers.address(slot.into());
-            queue.describe(slot, 0, header, HEADER_LEN, queue::NEXT | direction);
+            queue
+                .table(slot)
+                .describe(0, header, HEADER_LEN, queue::NEXT | direction);
         }
         Ok(Self { queue, headers })
     }
@@ -577,21 +579,16 @@ impl Lane {
     ) -> Result<(), Error> {
         let slot = self.queue.vacant().ok_or(Error::Full)?;
         let (last, others) = segments.split_last().ok_or(Error::Invalid)?;
-        self.headers.set(slot.into(), header);
+        let [first, second] = header;
+        self.headers.set_pair(slot.into(), first, second);
+        let table = self.queue.table(slot);
         let mut position = 1;
         for segment in others {
             let address = segment.address().raw();
-            self.queue.describe(
-                slot,
-                position,
-                address,
-                segment.len(),
-                queue::NEXT | direction,
-            );
+            table.describe(position, address, segment.len(), queue::NEXT | direction);
             position += 1;
         }
-        self.queue
-            .describe(slot, position, last.address().raw(), last.len(), direction);
+        table.describe(position, last.address().raw(), last.len(), direction);
         self.queue.push(slot, position + 1, pending);
         Ok(())
     }

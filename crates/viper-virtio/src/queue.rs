@@ -29,6 +29,27 @@ pub(crate) struct Used<T> {
     pub(crate) written: u32,
 }
 
+/// The descriptors of one request.
+#[derive(Clone, Copy)]
+pub(crate) struct Table<'a> {
+    cells: &'a DmaArray<[u64; 2]>,
+    first: usize,
+    link_base: u16,
+    len: u16,
+}
+
+impl Table<'_> {
+    /// Writes descriptor `position`. All but the last of a request carry [`NEXT`].
+    #[inline]
+    pub(crate) fn describe(&self, position: u16, address: u64, len: u32, flags: u16) {
+        debug_assert!(position < self.len);
+        let next = self.link_base.wrapping_add(position).wrapping_add(1);
+        let rest = descriptor_rest(len, flags, next);
+        self.cells
+            .set_pair(self.first + usize::from(position), address, rest);
+    }
+}
+
 /// What the driver remembers of a slot, in memory the device cannot reach.
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
@@ -155,25 +176,37 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     /// A slot that may be described. It is taken by [`Self::push`].
+    #[inline]
     pub(crate) fn vacant(&self) -> Option<u16> {
         self.free.last().copied()
     }
 
-    /// Writes descriptor `position` of `slot`, which is below `chain_max`. All but the last of a
-    /// request carry [`NEXT`].
-    pub(crate) fn describe(&self, slot: u16, position: u16, address: u64, len: u32, flags: u16) {
-        debug_assert!(position < self.chain_max);
-        let start = usize::from(slot) << self.stride_shift;
-        let cell = start + usize::from(position);
-        let (table, next) = match &self.tables {
-            Some(tables) => (tables, position + 1),
-            None => (&self.descriptors, (cell + 1) as u16),
-        };
-        table.set(cell, descriptor(address, len, flags, next));
+    /// The table of `slot`. What is written there does not count before [`Self::push`].
+    #[inline]
+    pub(crate) fn table(&self, slot: u16) -> Table<'_> {
+        let first = usize::from(slot) << self.stride_shift;
+        match &self.tables {
+            Some(cells) => Table {
+                cells,
+                first,
+                link_base: 0,
+                len: self.chain_max,
+            },
+            None => {
+                let cells = &self.descriptors;
+                Table {
+                    cells,
+                    first,
+                    link_base: first as u16,
+                    len: self.chain_max,
+                }
+            }
+        }
     }
 
     /// Queues the `count` descriptors of the vacant `slot`. The device learns of it at the next
     /// [`Self::publish`].
+    #[inline]
     pub(crate) fn push(&mut self, slot: u16, count: u16, payload: T) {
         let vacant = self.free.pop();
         debug_assert_eq!(vacant, Some(slot));
@@ -188,8 +221,9 @@ impl<T: Copy> SplitQueue<T> {
         let head = match &self.tables {
             Some(tables) => {
                 let len = u32::from(count) * DESCRIPTOR_LEN as u32;
-                let entry = descriptor(tables.address(start), len, INDIRECT, 0);
-                self.descriptors.set(usize::from(slot), entry);
+                let rest = descriptor_rest(len, INDIRECT, 0);
+                let table = tables.address(start);
+                self.descriptors.set_pair(usize::from(slot), table, rest);
                 slot
             }
             None => start as u16,
@@ -200,6 +234,7 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     /// Shows the device all that was pushed, and says whether it wants to be notified.
+    #[inline]
     pub(crate) fn publish(&mut self) -> bool {
         let batch = (self.pushed - self.published) as u16;
         if batch == 0 {
@@ -221,8 +256,9 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     /// Whether the device has given back something not yet taken. Reads memory only.
+    #[inline]
     pub(crate) fn has_used(&self) -> bool {
-        (self.used.load_acquire(0) >> 16) as u16 != self.last_used
+        self.used_index() != self.last_used
     }
 
     /// Takes one request back. `None` also asks for an interrupt at the next completion.
@@ -234,6 +270,7 @@ impl<T: Copy> SplitQueue<T> {
     /// # Errors
     ///
     /// [`Error::PeerMisbehaved`]; the queue is then of no use before a reset.
+    #[inline]
     pub(crate) fn take(&mut self) -> Result<Option<Used<T>>, Error> {
         if self.used_seen == self.last_used && !self.look()? {
             return Ok(None);
@@ -272,18 +309,20 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     /// Looks for completions; asks for an interrupt if there are none, and looks once more.
+    #[inline]
     fn look(&mut self) -> Result<bool, Error> {
-        if !self.has_used() {
-            if !self.event_index || self.armed == self.last_used {
+        let mut index = self.used_index();
+        if index == self.last_used {
+            if !self.event_index || self.armed == index {
                 return Ok(false);
             }
-            self.armed = self.last_used;
+            self.armed = index;
             self.available
-                .set(AVAILABLE_RING + usize::from(self.size), self.armed);
+                .set(AVAILABLE_RING + usize::from(self.size), index);
             // As in `publish`: the wish must be visible before the index is read (2.7.7.2).
             fence(Ordering::SeqCst);
+            index = self.used_index();
         }
-        let index = (self.used.load_acquire(0) >> 16) as u16;
         if index.wrapping_sub(self.last_used) > self.waiting {
             return Err(Error::PeerMisbehaved);
         }
@@ -291,6 +330,12 @@ impl<T: Copy> SplitQueue<T> {
         Ok(index != self.last_used)
     }
 
+    #[inline]
+    fn used_index(&self) -> u16 {
+        (self.used.load_acquire(0) >> 16) as u16
+    }
+
+    #[inline]
     fn slot_of(&self, id: u32) -> Option<u16> {
         let id = u16::try_from(id).ok()?;
         if self.tables.is_some() {
@@ -307,11 +352,9 @@ pub(crate) const NEXT: u16 = 1;
 pub(crate) const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 
-const fn descriptor(address: u64, len: u32, flags: u16, next: u16) -> [u64; 2] {
-    [
-        address,
-        len as u64 | (flags as u64) << 32 | (next as u64) << 48,
-    ]
+/// The second half of a descriptor: length, flags, next.
+const fn descriptor_rest(len: u32, flags: u16, next: u16) -> u64 {
+    len as u64 | (flags as u64) << 32 | (next as u64) << 48
 }
 
 fn floor_power_of_two(n: u16) -> Option<u16> {

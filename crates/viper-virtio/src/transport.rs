@@ -125,6 +125,7 @@ impl<R: Registers> Transport<R> {
 
     /// The registers, for what this crate does not do itself: writes to the configuration space,
     /// or looking at the device.
+    #[must_use]
     pub const fn registers(&self) -> &R {
         &self.registers
     }
