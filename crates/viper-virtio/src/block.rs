@@ -156,7 +156,7 @@ struct Live {
 /// `virtio_blk_req` up to the data (5.2.6): type, reserved, sector.
 type Header = [u64; 2];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Pending {
     token: u64,
     bytes: u32,

@@ -416,6 +416,19 @@ impl DmaArray<u16> {
 }
 
 impl DmaArray<u32> {
+    /// Elements `i` and `i + 1`; zeroes unless both are within the array.
+    #[inline]
+    pub(crate) fn get_two(&self, i: usize) -> [u32; 2] {
+        debug_assert!(i + 1 < self.len);
+        if i + 1 >= self.len {
+            return [0, 0];
+        }
+        // SAFETY: `i` is within the array.
+        let first = unsafe { self.cpu.add(i) };
+        // SAFETY: elements `i` and `i + 1` are within the array, valid and aligned.
+        unsafe { [first.read_volatile(), first.add(1).read_volatile()] }
+    }
+
     /// Reads a value that the device publishes: what it wrote before is seen after.
     pub(crate) fn load_acquire(&self, i: usize) -> u32 {
         debug_assert!(i < self.len);

@@ -168,7 +168,7 @@ struct Lane {
     headers: DmaArray<Header>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Pending {
     token: u64,
     bytes: u32,

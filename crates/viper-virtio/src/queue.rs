@@ -53,9 +53,9 @@ impl Table<'_> {
 /// What the driver remembers of a slot, in memory the device cannot reach.
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
-    payload: Option<T>,
-    /// How many requests were queued before it, ever. A request may stay in flight while a ring's
-    /// 16-bit index wraps around, so this one is wider.
+    payload: T,
+    /// How many requests were queued before it, ever, or [`VACANT`]. A request may stay in flight
+    /// while a ring's 16-bit index wraps around, so this one is wider.
     position: u64,
 }
 
@@ -71,7 +71,9 @@ pub(crate) struct SplitQueue<T> {
     stride_shift: u32,
     chain_max: u16,
     slots: Vec<Slot<T>>,
+    /// The vacant slots: the first `vacant` elements.
     free: Vec<u16>,
+    vacant: usize,
     /// Requests ever queued; `published` follows when the device is told. The rings' indices are
     /// the low 16 bits.
     pushed: u64,
@@ -85,7 +87,7 @@ pub(crate) struct SplitQueue<T> {
     armed: u16,
 }
 
-impl<T: Copy> SplitQueue<T> {
+impl<T: Copy + Default> SplitQueue<T> {
     /// Bytes of DMA memory that suffice for a queue of this shape, whatever the device offers.
     pub(crate) const fn dma_len(shape: Shape) -> usize {
         let depth = (shape.depth as usize).next_power_of_two();
@@ -131,6 +133,7 @@ impl<T: Copy> SplitQueue<T> {
             chain_max: shape.chain_max,
             slots: Vec::new(),
             free: Vec::new(),
+            vacant: depth,
             pushed: 0,
             published: 0,
             waiting: 0,
@@ -150,8 +153,8 @@ impl<T: Copy> SplitQueue<T> {
         queue.slots.resize(
             depth,
             Slot {
-                payload: None,
-                position: 0,
+                payload: T::default(),
+                position: VACANT,
             },
         );
         queue.free.extend((0..depth as u16).rev());
@@ -172,13 +175,13 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     pub(crate) fn in_flight(&self) -> u16 {
-        (self.slots.len() - self.free.len()) as u16
+        (self.slots.len() - self.vacant) as u16
     }
 
     /// A slot that may be described. It is taken by [`Self::push`].
     #[inline]
     pub(crate) fn vacant(&self) -> Option<u16> {
-        self.free.last().copied()
+        self.free.get(self.vacant.wrapping_sub(1)).copied()
     }
 
     /// The table of `slot`. What is written there does not count before [`Self::push`].
@@ -208,15 +211,15 @@ impl<T: Copy> SplitQueue<T> {
     /// [`Self::publish`].
     #[inline]
     pub(crate) fn push(&mut self, slot: u16, count: u16, payload: T) {
-        let vacant = self.free.pop();
-        debug_assert_eq!(vacant, Some(slot));
+        debug_assert_eq!(self.vacant(), Some(slot));
         let Some(state) = self.slots.get_mut(usize::from(slot)) else {
             return;
         };
         *state = Slot {
-            payload: Some(payload),
+            payload,
             position: self.pushed,
         };
+        self.vacant -= 1;
         let start = usize::from(slot) << self.stride_shift;
         let head = match &self.tables {
             Some(tables) => {
@@ -276,18 +279,20 @@ impl<T: Copy> SplitQueue<T> {
             return Ok(None);
         }
         let entry = usize::from(self.last_used & (self.size - 1)) * 2;
-        let id = self.used.get(entry + 1);
-        let written = self.used.get(entry + 2);
+        let [id, written] = self.used.get_two(entry + 1);
         let slot = self.slot_of(id).ok_or(Error::PeerMisbehaved)?;
-        let state = self
-            .slots
-            .get_mut(usize::from(slot))
-            .ok_or(Error::PeerMisbehaved)?;
+        let state = self.slots.get_mut(usize::from(slot));
+        let state = state.ok_or(Error::PeerMisbehaved)?;
+        // Neither vacant nor still to be shown to the device.
         if state.position >= self.published {
             return Err(Error::PeerMisbehaved);
         }
-        let payload = state.payload.take().ok_or(Error::PeerMisbehaved)?;
-        self.free.push(slot);
+        let payload = state.payload;
+        state.position = VACANT;
+        if let Some(place) = self.free.get_mut(self.vacant) {
+            *place = slot;
+            self.vacant += 1;
+        }
         self.waiting -= 1;
         self.last_used = self.last_used.wrapping_add(1);
         Ok(Some(Used {
@@ -299,12 +304,15 @@ impl<T: Copy> SplitQueue<T> {
 
     /// Empties the queue and passes on what was in flight. Only after a reset of the device.
     pub(crate) fn cancel_all(&mut self, mut cancelled: impl FnMut(T)) {
-        self.slots
-            .iter_mut()
-            .filter_map(|slot| slot.payload.take())
-            .for_each(&mut cancelled);
+        for slot in &mut self.slots {
+            if slot.position != VACANT {
+                slot.position = VACANT;
+                cancelled(slot.payload);
+            }
+        }
         self.free.clear();
         self.free.extend((0..self.slots.len() as u16).rev());
+        self.vacant = self.free.len();
         self.waiting = 0;
     }
 
@@ -361,6 +369,8 @@ fn floor_power_of_two(n: u16) -> Option<u16> {
     n.checked_ilog2().map(|log| 1 << log)
 }
 
+/// The position of a slot without request.
+const VACANT: u64 = u64::MAX;
 const DESCRIPTOR_LEN: usize = 16;
 const CACHE_LINE: usize = 64;
 /// The most requests that one queue may have in flight.
