@@ -231,7 +231,9 @@ impl<R: Registers> Block<R> {
             );
             position += 1;
         }
-        let bytes = live.info.check_place(request, bytes)?;
+        if let Some(error) = live.info.misplaced(request, bytes) {
+            return Err(error);
+        }
         table.describe(position, live.statuses.address(at), 1, queue::WRITE);
         live.headers
             .set_pair(at, request.kind as u64, request.sector);
@@ -241,7 +243,7 @@ impl<R: Registers> Block<R> {
             position + 1,
             Pending {
                 token: request.token,
-                bytes,
+                bytes: bytes as u32,
                 is_read,
             },
         );
@@ -504,27 +506,25 @@ impl BlockInfo {
         }
     }
 
-    /// Whether a request of `bytes` in all lies in whole blocks of the device.
+    /// Why a request of `bytes` in all does not lie in whole blocks of the device, if so.
     #[inline]
-    fn check_place(&self, request: &Request<'_>, bytes: u64) -> Result<u32, Error> {
-        if request.kind == RequestKind::Flush {
-            return if request.sector == 0 {
-                Ok(0)
-            } else {
-                Err(Error::Invalid)
-            };
-        }
+    fn misplaced(&self, request: &Request<'_>, bytes: u64) -> Option<Error> {
         let block_mask = u64::from(self.block_len - 1);
         let sectors = bytes / u64::from(SECTOR_LEN);
         let sector_mask = block_mask / u64::from(SECTOR_LEN);
-        let is_whole = bytes & block_mask == 0 && request.sector & sector_mask == 0;
-        // One byte more than the data, the status, is counted in 32 bits.
-        if !is_whole || bytes == 0 || bytes >= u64::from(u32::MAX) {
-            return Err(Error::Invalid);
+        // Only a flush has no data. With the status, one byte more is counted in 32 bits.
+        let is_empty = bytes == 0;
+        let is_flush = request.kind == RequestKind::Flush;
+        if (bytes & block_mask) | (request.sector & sector_mask) != 0
+            || is_empty != is_flush
+            || is_flush && request.sector != 0
+            || bytes >= u64::from(u32::MAX)
+        {
+            return Some(Error::Invalid);
         }
         match self.capacity_sectors.checked_sub(request.sector) {
-            Some(left) if sectors <= left => Ok(bytes as u32),
-            _ => Err(Error::OutOfRange),
+            Some(left) if sectors <= left => None,
+            _ => Some(Error::OutOfRange),
         }
     }
 }

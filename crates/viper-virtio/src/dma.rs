@@ -386,6 +386,16 @@ impl<T: Plain> DmaArray<T> {
 }
 
 impl DmaArray<[u64; 2]> {
+    /// The same array once more: for a copy whose place and length stay in registers.
+    pub(crate) const fn alias(&self) -> Self {
+        Self {
+            base: self.base,
+            cpu: self.cpu,
+            len: self.len,
+            _element: PhantomData,
+        }
+    }
+
     /// Sets element `i`, as two stores and no copy on the way; nothing happens beyond the end.
     #[inline]
     pub(crate) fn set_pair(&self, i: usize, first: u64, second: u64) {

@@ -30,23 +30,21 @@ pub(crate) struct Used<T> {
 }
 
 /// The descriptors of one request.
-#[derive(Clone, Copy)]
-pub(crate) struct Table<'a> {
-    cells: &'a DmaArray<[u64; 2]>,
+#[derive(Debug)]
+pub(crate) struct Table {
+    cells: DmaArray<[u64; 2]>,
     first: usize,
-    link_base: u16,
-    len: u16,
+    link_mask: u16,
 }
 
-impl Table<'_> {
+impl Table {
     /// Writes descriptor `position`. All but the last of a request carry [`NEXT`].
     #[inline]
     pub(crate) fn describe(&self, position: u16, address: u64, len: u32, flags: u16) {
-        debug_assert!(position < self.len);
-        let next = self.link_base.wrapping_add(position).wrapping_add(1);
+        let cell = self.first + usize::from(position);
+        let next = (cell as u16 & self.link_mask).wrapping_add(1);
         let rest = descriptor_rest(len, flags, next);
-        self.cells
-            .set_pair(self.first + usize::from(position), address, rest);
+        self.cells.set_pair(cell, address, rest);
     }
 }
 
@@ -66,10 +64,14 @@ pub(crate) struct SplitQueue<T> {
     descriptors: DmaArray<[u64; 2]>,
     available: DmaArray<u16>,
     used: DmaArray<u32>,
-    /// Tables of the slots if indirect; else they lie in `descriptors`.
-    tables: Option<DmaArray<[u64; 2]>>,
+    /// The tables of the slots: a view of `descriptors`, or memory of their own.
+    cells: DmaArray<[u64; 2]>,
+    is_indirect: bool,
     stride_shift: u32,
-    chain_max: u16,
+    /// From a slot to the id that the device knows it by: that of its first descriptor.
+    head_shift: u32,
+    /// From a cell to its place in the table that its links count in.
+    link_mask: u16,
     slots: Vec<Slot<T>>,
     /// The vacant slots: the first `vacant` elements.
     free: Vec<u16>,
@@ -119,18 +121,27 @@ impl<T: Copy + Default> SplitQueue<T> {
             return Err(Error::QueueUnavailable);
         }
         let size = if indirect { depth } else { depth * stride };
+        let descriptors: DmaArray<[u64; 2]> = pool.array(size, CACHE_LINE)?;
+        let cells = if indirect {
+            pool.array(depth * stride, CACHE_LINE)?
+        } else {
+            descriptors.alias()
+        };
+        let stride_shift = stride.trailing_zeros();
         let mut queue = Self {
             size: size as u16,
-            descriptors: pool.array(size, CACHE_LINE)?,
+            descriptors,
+            cells,
+            is_indirect: indirect,
+            stride_shift,
+            head_shift: if indirect { 0 } else { stride_shift },
+            link_mask: if indirect {
+                stride as u16 - 1
+            } else {
+                u16::MAX
+            },
             available: pool.array(size + RING_EXTRA, CACHE_LINE)?,
             used: pool.array(size * 2 + 2, CACHE_LINE)?,
-            tables: if indirect {
-                Some(pool.array(depth * stride, CACHE_LINE)?)
-            } else {
-                None
-            },
-            stride_shift: stride.trailing_zeros(),
-            chain_max: shape.chain_max,
             slots: Vec::new(),
             free: Vec::new(),
             vacant: depth,
@@ -186,24 +197,11 @@ impl<T: Copy + Default> SplitQueue<T> {
 
     /// The table of `slot`. What is written there does not count before [`Self::push`].
     #[inline]
-    pub(crate) fn table(&self, slot: u16) -> Table<'_> {
-        let first = usize::from(slot) << self.stride_shift;
-        match &self.tables {
-            Some(cells) => Table {
-                cells,
-                first,
-                link_base: 0,
-                len: self.chain_max,
-            },
-            None => {
-                let cells = &self.descriptors;
-                Table {
-                    cells,
-                    first,
-                    link_base: first as u16,
-                    len: self.chain_max,
-                }
-            }
+    pub(crate) fn table(&self, slot: u16) -> Table {
+        Table {
+            cells: self.cells.alias(),
+            first: usize::from(slot) << self.stride_shift,
+            link_mask: self.link_mask,
         }
     }
 
@@ -220,17 +218,13 @@ impl<T: Copy + Default> SplitQueue<T> {
             position: self.pushed,
         };
         self.vacant -= 1;
-        let start = usize::from(slot) << self.stride_shift;
-        let head = match &self.tables {
-            Some(tables) => {
-                let len = u32::from(count) * DESCRIPTOR_LEN as u32;
-                let rest = descriptor_rest(len, INDIRECT, 0);
-                let table = tables.address(start);
-                self.descriptors.set_pair(usize::from(slot), table, rest);
-                slot
-            }
-            None => start as u16,
-        };
+        if self.is_indirect {
+            let table = self.cells.address(usize::from(slot) << self.stride_shift);
+            let len = u32::from(count) * DESCRIPTOR_LEN as u32;
+            let rest = descriptor_rest(len, INDIRECT, 0);
+            self.descriptors.set_pair(usize::from(slot), table, rest);
+        }
+        let head = slot << self.head_shift;
         let entry = usize::from(self.pushed as u16 & (self.size - 1));
         self.available.set(AVAILABLE_RING + entry, head);
         self.pushed += 1;
@@ -280,9 +274,11 @@ impl<T: Copy + Default> SplitQueue<T> {
         }
         let entry = usize::from(self.last_used & (self.size - 1)) * 2;
         let [id, written] = self.used.get_two(entry + 1);
-        let slot = self.slot_of(id).ok_or(Error::PeerMisbehaved)?;
-        let state = self.slots.get_mut(usize::from(slot));
+        let slot = id >> self.head_shift;
+        let is_head = slot << self.head_shift == id;
+        let state = self.slots.get_mut(slot as usize).filter(|_| is_head);
         let state = state.ok_or(Error::PeerMisbehaved)?;
+        let slot = slot as u16;
         // Neither vacant nor still to be shown to the device.
         if state.position >= self.published {
             return Err(Error::PeerMisbehaved);
@@ -341,16 +337,6 @@ impl<T: Copy + Default> SplitQueue<T> {
     #[inline]
     fn used_index(&self) -> u16 {
         (self.used.load_acquire(0) >> 16) as u16
-    }
-
-    #[inline]
-    fn slot_of(&self, id: u32) -> Option<u16> {
-        let id = u16::try_from(id).ok()?;
-        if self.tables.is_some() {
-            return Some(id);
-        }
-        let slot = id >> self.stride_shift;
-        (slot << self.stride_shift == id).then_some(slot)
     }
 }
 
