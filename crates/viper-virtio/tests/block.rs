@@ -128,6 +128,34 @@ fn a_batch_costs_one_notification_and_one_acknowledgement() {
 }
 
 #[test]
+fn a_device_that_is_awake_is_not_notified() {
+    for event_index in [false, true] {
+        let mut bench = bench(BlockConfig::default(), |disk| {
+            disk.offer(true, event_index);
+            disk.set_eager(false);
+        });
+        let mut kick = |token| {
+            bench
+                .submit(RequestKind::Read, 0, &[(0, 512)], token)
+                .unwrap();
+            bench.block.kick().unwrap()
+        };
+        assert!(kick(0), "the device sleeps at first");
+        // It has not looked at the ring since: it is about to.
+        assert_eq!(kick(1), !event_index);
+        assert_eq!(kick(2), !event_index);
+        assert_eq!(bench.disk.waiting(0), 3);
+        let notifications = bench.disk.counts().notifications;
+        assert_eq!(notifications, if event_index { 1 } else { 3 });
+        bench.submit(RequestKind::Read, 0, &[(0, 512)], 3).unwrap();
+        assert!(
+            bench.block.kick().unwrap(),
+            "it has looked, and sleeps again"
+        );
+    }
+}
+
+#[test]
 fn completions_come_in_the_order_of_the_device() {
     let mut bench = bench(BlockConfig::default(), |disk| disk.set_eager(false));
     for token in 0..8 {
@@ -182,6 +210,8 @@ fn a_request_outlives_the_wrap_of_the_ring_index() {
         bench.submit(RequestKind::Flush, 0, &[], token).unwrap();
         bench.block.kick().unwrap();
         bench.disk.process(0, 1, |waiting| waiting - 1);
+        assert!(bench.disk.is_interrupting(), "request {token}");
+        assert!(bench.block.on_interrupt().unwrap().completions);
         assert_eq!(bench.block.poll_completion().unwrap().unwrap().token, token);
         assert_eq!(bench.block.poll_completion().unwrap(), None);
     }
