@@ -449,3 +449,6 @@ impl DmaArray<u32> {
         unsafe { AtomicU32::from_ptr(self.cpu.add(i).as_ptr()) }.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests;
