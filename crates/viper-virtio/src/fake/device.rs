@@ -273,6 +273,9 @@ impl<M: Model> Device<M> {
                 .for_each(|queue| *queue = Queue::default());
             return;
         }
+        if offset >= reg::CONFIG {
+            return;
+        }
         let expected = status::FEATURES_OK_SET;
         self.check(
             self.status == expected,
