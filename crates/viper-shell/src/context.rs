@@ -125,12 +125,20 @@ impl Context<'_> {
     /// Remembers trouble for `Why`.
     pub(crate) fn trouble(&mut self, command: &str, code: i32, message: &str) {
         let (command, message) = (command.to_string(), message.to_string());
-        self.shell.trouble = Some(Trouble { command, code, message });
+        self.shell.trouble = Some(Trouble {
+            command,
+            code,
+            message,
+        });
     }
 
     /// Fails when Ctrl-C was pressed.
     pub(crate) fn check(&mut self) -> Result<(), Stop> {
-        if self.sys.interrupted() { Err(Flow::Interrupted.into()) } else { Ok(()) }
+        if self.sys.interrupted() {
+            Err(Flow::Interrupted.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether standard output is a terminal, and how wide.
@@ -153,7 +161,12 @@ impl Context<'_> {
                 } else {
                     String::new()
                 };
-                let near: String = text.get(error.at..).unwrap_or("").chars().take(16).collect();
+                let near: String = text
+                    .get(error.at..)
+                    .unwrap_or("")
+                    .chars()
+                    .take(16)
+                    .collect();
                 let near = near.lines().next().unwrap_or("").trim();
                 let message = match near.is_empty() {
                     true => format!("{place}{error}"),
@@ -220,7 +233,9 @@ impl Context<'_> {
     pub(crate) fn locate(&mut self, typed: &str) -> Result<String, Stop> {
         let mut all = self.candidates(typed)?;
         if all.len() > 1 {
-            let found = all.iter().position(|path| self.sys.stat(path, false).is_ok());
+            let found = all
+                .iter()
+                .position(|path| self.sys.stat(path, false).is_ok());
             all.swap(0, found.unwrap_or(0));
         }
         match all.into_iter().next() {

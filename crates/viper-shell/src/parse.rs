@@ -71,7 +71,12 @@ type Result<T> = core::result::Result<T, ParseError>;
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn parse(text: &str) -> Result<List> {
-    let mut parser = Parser { text, at: 0, depth: 0, texts: Vec::new() };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+        texts: Vec::new(),
+    };
     if text.len() > TEXT_MAX {
         return Err(parser.error(ParseErrorKind::TooLong));
     }
@@ -145,17 +150,29 @@ impl<'a> Parser<'a> {
 
     /// Takes the first of `options` that is next; empty when none is.
     fn eat_one(&mut self, options: &[&'static str]) -> &'static str {
-        options.iter().copied().find(|option| self.eat(option)).unwrap_or("")
+        options
+            .iter()
+            .copied()
+            .find(|option| self.eat(option))
+            .unwrap_or("")
     }
 
     fn expect(&mut self, what: &'static str) -> Result<()> {
-        if self.eat(what) { Ok(()) } else { Err(self.missing(what)) }
+        if self.eat(what) {
+            Ok(())
+        } else {
+            Err(self.missing(what))
+        }
     }
 
     /// `what` is not here: either the text ends too early, or something else stands here.
     fn missing(&self, what: &'static str) -> ParseError {
         let at_end = self.rest().is_empty();
-        let kind = if at_end { ParseErrorKind::Incomplete } else { ParseErrorKind::Expected };
+        let kind = if at_end {
+            ParseErrorKind::Incomplete
+        } else {
+            ParseErrorKind::Expected
+        };
         self.error(kind(what))
     }
 
@@ -201,10 +218,16 @@ impl<'a> Parser<'a> {
 
     /// The plain word that begins here, or nothing.
     fn plain_word(&self) -> &'a str {
-        let end = self.rest().find(|c: char| c.is_whitespace() || ";&|<>()$'\"\\`".contains(c));
+        let end = self
+            .rest()
+            .find(|c: char| c.is_whitespace() || ";&|<>()$'\"\\`".contains(c));
         let word = end.map_or(self.rest(), |end| &self.rest()[..end]);
         let next = self.rest()[word.len()..].chars().next();
-        if next.is_some_and(|c| "$'\"\\`".contains(c)) { "" } else { word }
+        if next.is_some_and(|c| "$'\"\\`".contains(c)) {
+            ""
+        } else {
+            word
+        }
     }
 
     fn eat_word(&mut self, word: &str) -> bool {
@@ -217,7 +240,11 @@ impl<'a> Parser<'a> {
 
     fn expect_word(&mut self, word: &'static str) -> Result<()> {
         self.lines()?;
-        if self.eat_word(word) { Ok(()) } else { Err(self.missing(word)) }
+        if self.eat_word(word) {
+            Ok(())
+        } else {
+            Err(self.missing(word))
+        }
     }
 
     /// What stands here, if it ends a list.
@@ -234,7 +261,10 @@ impl<'a> Parser<'a> {
                 return Some(amiga);
             }
         }
-        CLOSERS.iter().find(|(closer, _)| *closer == word).map(|&(_, name)| name)
+        CLOSERS
+            .iter()
+            .find(|(closer, _)| *closer == word)
+            .map(|&(_, name)| name)
     }
 
     /// Commands up to the end, or to something that ends a list.
@@ -270,7 +300,13 @@ impl<'a> Parser<'a> {
             let connector = match self.eat_one(&["&&", "||"]) {
                 "&&" => Connector::And,
                 "||" => Connector::Or,
-                _ => return Ok(Item { first, rest, background: false }),
+                _ => {
+                    return Ok(Item {
+                        first,
+                        rest,
+                        background: false,
+                    });
+                }
             };
             self.lines()?;
             rest.push((connector, self.pipeline()?));
@@ -349,7 +385,11 @@ impl<'a> Parser<'a> {
                 break;
             }
         }
-        let otherwise = if self.eat_word("else") { Some(self.list()?) } else { None };
+        let otherwise = if self.eat_word("else") {
+            Some(self.list()?)
+        } else {
+            None
+        };
         self.expect_word("fi")?;
         Ok(Compound::If(arms, otherwise))
     }
@@ -358,13 +398,19 @@ impl<'a> Parser<'a> {
         self.at += "while".len();
         let condition = self.list()?;
         let body = self.do_group()?;
-        Ok(Compound::While { until, condition, body })
+        Ok(Compound::While {
+            until,
+            condition,
+            body,
+        })
     }
 
     fn for_command(&mut self) -> Result<Compound> {
         self.at += "for".len();
         self.blanks();
-        let name = self.name().ok_or_else(|| self.missing("a variable's name"))?;
+        let name = self
+            .name()
+            .ok_or_else(|| self.missing("a variable's name"))?;
         self.lines()?;
         let mut words = None;
         if self.eat_word("in") {
@@ -424,7 +470,10 @@ impl<'a> Parser<'a> {
         self.eat(";");
         let then = self.list()?;
         let mut otherwise = List::default();
-        if self.closer().is_some_and(|closer| closer.eq_ignore_ascii_case("else")) {
+        if self
+            .closer()
+            .is_some_and(|closer| closer.eq_ignore_ascii_case("else"))
+        {
             self.at += "Else".len();
             otherwise = self.list()?;
         }
@@ -432,7 +481,11 @@ impl<'a> Parser<'a> {
             return Err(self.missing("EndIf"));
         }
         self.at += "EndIf".len();
-        Ok(Compound::AmigaIf { condition, then, otherwise })
+        Ok(Compound::AmigaIf {
+            condition,
+            then,
+            otherwise,
+        })
     }
 
     /// Words up to the end of the command.
@@ -481,7 +534,9 @@ impl<'a> Parser<'a> {
                 if length > 0 && self.rest()[length..].starts_with('=') {
                     let name = String::from(&self.rest()[..length]);
                     self.at += length + 1;
-                    simple.assignments.push((name, self.word()?.unwrap_or_default()));
+                    simple
+                        .assignments
+                        .push((name, self.word()?.unwrap_or_default()));
                     continue;
                 }
             }
@@ -518,12 +573,16 @@ impl<'a> Parser<'a> {
             ">&" => (1, self.same()?),
             _ => (1, Target::Write(self.operand()?)),
         };
-        Ok(Some(Redirect { stream: number.unwrap_or(default), target }))
+        Ok(Some(Redirect {
+            stream: number.unwrap_or(default),
+            target,
+        }))
     }
 
     fn operand(&mut self) -> Result<Word> {
         self.blanks();
-        self.word()?.ok_or_else(|| self.missing("a name after the redirection"))
+        self.word()?
+            .ok_or_else(|| self.missing("a name after the redirection"))
     }
 
     fn same(&mut self) -> Result<Target> {
@@ -549,7 +608,12 @@ impl<'a> Parser<'a> {
             }
         }
         let word = Rc::new(OnceCell::new());
-        self.texts.push(Announced { delimiter, quoted, strip_tabs, word: word.clone() });
+        self.texts.push(Announced {
+            delimiter,
+            quoted,
+            strip_tabs,
+            word: word.clone(),
+        });
         Ok(Target::Text(word))
     }
 
@@ -561,7 +625,10 @@ impl<'a> Parser<'a> {
                 if self.rest().is_empty() {
                     return Err(self.missing("the line that ends the text after <<"));
                 }
-                let end = self.rest().find('\n').map_or(self.rest().len(), |at| at + 1);
+                let end = self
+                    .rest()
+                    .find('\n')
+                    .map_or(self.rest().len(), |at| at + 1);
                 let mut line = &self.rest()[..end];
                 self.at += end;
                 if announced.strip_tabs {
@@ -573,7 +640,9 @@ impl<'a> Parser<'a> {
                 body.push_str(line);
             }
             let word = if announced.quoted {
-                Word { parts: Vec::from([crate::ast::Part::Quoted(body)]) }
+                Word {
+                    parts: Vec::from([crate::ast::Part::Quoted(body)]),
+                }
             } else {
                 self.text_word(&body)?
             };
@@ -589,7 +658,8 @@ fn name_length(text: &str) -> usize {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return 0;
     }
-    text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
+    text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(text.len())
 }
 
 #[cfg(test)]

@@ -137,7 +137,11 @@ impl Shell {
     ///
     /// Panics never, whatever the text. Stack use is bounded; see the README.
     pub fn run(&mut self, sys: &mut dyn System, text: &str) -> Outcome {
-        let mut context = Context { shell: self, sys, io: Io::console() };
+        let mut context = Context {
+            shell: self,
+            sys,
+            io: Io::console(),
+        };
         let code = match context.run_text(text, "shell") {
             Ok(code) | Err(Flow::Exit(code) | Flow::Return(code)) => code,
             Err(Flow::Break(_) | Flow::Continue(_)) => OK,
@@ -152,7 +156,10 @@ impl Shell {
         self.unchecked = 0;
         self.aliasing.clear();
         self.last = code;
-        Outcome { code, ended: self.ended || self.power_off }
+        Outcome {
+            code,
+            ended: self.ended || self.power_off,
+        }
     }
 
     /// Whether `text` is the beginning of something that goes on on the next line.
@@ -164,7 +171,11 @@ impl Shell {
     /// The prompt: `SYS:> ` or `SYS:dir> `, yellow when `colour`.
     pub fn prompt(&self, colour: bool) -> String {
         let text = format!("{}>", path::shown(&self.state.cwd));
-        if colour { format!("\x1b[33m{text}\x1b[0m ") } else { format!("{text} ") }
+        if colour {
+            format!("\x1b[33m{text}\x1b[0m ")
+        } else {
+            format!("{text} ")
+        }
     }
 
     /// Return code of the last command.
@@ -179,13 +190,20 @@ impl Shell {
 
     /// Sets a variable and hands it to programs.
     pub fn export(&mut self, name: &str, value: &str) {
-        let variable = Variable { value: String::from(value), exported: true };
+        let variable = Variable {
+            value: String::from(value),
+            exported: true,
+        };
         self.state.variables.insert(String::from(name), variable);
     }
 
     /// Tells about programs in the background that ended meanwhile.
     pub fn report_jobs(&mut self, sys: &mut dyn System) {
-        let mut context = Context { shell: self, sys, io: Io::console() };
+        let mut context = Context {
+            shell: self,
+            sys,
+            io: Io::console(),
+        };
         context.reap_jobs();
         context.flush_quietly();
     }

@@ -13,9 +13,7 @@ use crate::error::Error;
 use crate::io::{CHUNK, Memory, OpenFile, Sink, Source};
 use crate::path;
 use crate::shell::{ERROR, FAIL, Job, OK, Variable};
-use crate::system::{
-    ExitStatus, FileKind, Input, OpenMode, Output, Pid, PipeId, Spawn, Waited,
-};
+use crate::system::{ExitStatus, FileKind, Input, OpenMode, Output, Pid, PipeId, Spawn, Waited};
 
 /// What a command's name means.
 pub(crate) enum Meaning {
@@ -71,12 +69,22 @@ impl Context<'_> {
                 self.set_variable(&name, &value);
             }
             // `x=$(false)` ends as the substitution did.
-            return Ok(if self.shell.substituted { self.shell.last } else { OK });
+            return Ok(if self.shell.substituted {
+                self.shell.last
+            } else {
+                OK
+            });
         }
         let mut saved = Vec::new();
         for (name, value) in assigned {
-            let variable = Variable { value, exported: true };
-            saved.push((name.clone(), self.shell.state.variables.insert(name, variable)));
+            let variable = Variable {
+                value,
+                exported: true,
+            };
+            saved.push((
+                name.clone(),
+                self.shell.state.variables.insert(name, variable),
+            ));
         }
         let ran = self.invoke(words);
         for (name, old) in saved.into_iter().rev() {
@@ -90,7 +98,9 @@ impl Context<'_> {
 
     /// Runs a command by its name.
     pub(crate) fn invoke(&mut self, words: &[String]) -> Ran {
-        let Some((name, arguments)) = words.split_first() else { return Ok(OK) };
+        let Some((name, arguments)) = words.split_first() else {
+            return Ok(OK);
+        };
         match self.meaning(name) {
             Ok(Meaning::Builtin(spec)) => self.builtin(spec, name, arguments),
             Ok(Meaning::Function(body)) => {
@@ -98,9 +108,9 @@ impl Context<'_> {
                 ended.or_else(|stop| self.stopped(name, stop))
             }
             Ok(Meaning::Alias(text)) => self.alias(name, &text, arguments),
-            Ok(Meaning::Program(path)) => {
-                self.run_program(&path, words).or_else(|stop| self.stopped(name, stop))
-            }
+            Ok(Meaning::Program(path)) => self
+                .run_program(&path, words)
+                .or_else(|stop| self.stopped(name, stop)),
             Err(stop) => self.stopped(name, stop),
         }
     }
@@ -113,12 +123,16 @@ impl Context<'_> {
 
     fn builtin(&mut self, spec: &'static Spec, name: &str, arguments: &[String]) -> Ran {
         if matches!(arguments, [only] if only == "?" || only == "--help") {
-            return self.out(&commands::help(spec)).map_or_else(|s| self.stopped(name, s), |()| Ok(OK));
+            return self
+                .out(&commands::help(spec))
+                .map_or_else(|s| self.stopped(name, s), |()| Ok(OK));
         }
         let ended = (spec.run)(self, arguments);
         let ended = ended.and_then(|code| {
             // What a command wrote is out before its end counts.
-            if matches!(self.io.stdout, Sink::Console) { self.flush_console()? }
+            if matches!(self.io.stdout, Sink::Console) {
+                self.flush_console()?
+            }
             Ok(code)
         });
         match ended {
@@ -179,7 +193,11 @@ impl Context<'_> {
 
     fn inner_meaning(&mut self, name: &str) -> Option<Meaning> {
         let lower = name.to_lowercase();
-        if !self.shell.aliasing.iter().any(|active| active.to_lowercase() == lower)
+        if !self
+            .shell
+            .aliasing
+            .iter()
+            .any(|active| active.to_lowercase() == lower)
             && let Some(text) = self.shell.state.aliases.get(&lower)
         {
             return Some(Meaning::Alias(text.clone()));
@@ -209,7 +227,9 @@ impl Context<'_> {
         for dir in self.shell.state.search.clone() {
             for name in &names {
                 // A search directory that is gone is passed over.
-                let found = self.candidates(&path::beside(&dir, name)).unwrap_or_default();
+                let found = self
+                    .candidates(&path::beside(&dir, name))
+                    .unwrap_or_default();
                 if let Some(path) = found.into_iter().find(|path| self.executable(path)) {
                     return Ok(Some(path));
                 }
@@ -219,7 +239,9 @@ impl Context<'_> {
     }
 
     fn executable(&mut self, path: &str) -> bool {
-        self.sys.stat(path, true).is_ok_and(|stat| stat.kind == FileKind::File)
+        self.sys
+            .stat(path, true)
+            .is_ok_and(|stat| stat.kind == FileKind::File)
     }
 
     /// Runs one program of an item behind the prompt's back.
@@ -240,7 +262,9 @@ impl Context<'_> {
             Some(spec) if spec.name == "Run" => words.get(1..).unwrap_or(&[]),
             _ => &words,
         };
-        let Some(name) = words.first() else { return Err(Stop::Usage) };
+        let Some(name) = words.first() else {
+            return Err(Stop::Usage);
+        };
         let path = match self.meaning(name)? {
             Meaning::Program(path) => path,
             _ => return fail(format!("{name}: only programs can run in the background")),
@@ -256,10 +280,21 @@ impl Context<'_> {
     }
 
     pub(crate) fn add_job(&mut self, pid: Pid, name: &str) {
-        let number = self.shell.jobs.iter().map(|job| job.number).max().unwrap_or(0) + 1;
+        let number = self
+            .shell
+            .jobs
+            .iter()
+            .map(|job| job.number)
+            .max()
+            .unwrap_or(0)
+            + 1;
         self.complain(&format!("[{number}] {}", pid.0));
         self.shell.last_background = Some(pid);
-        self.shell.jobs.push(Job { number, pid, name: name.to_string() });
+        self.shell.jobs.push(Job {
+            number,
+            pid,
+            name: name.to_string(),
+        });
     }
 
     /// Starts a program with the streams in force.
@@ -317,8 +352,16 @@ impl Context<'_> {
         let env: Vec<String> = self.environment();
         let cwd = self.shell.state.cwd.clone();
         let (stdout, stderr) = (out.as_output(), err.as_output());
-        let spawn =
-            Spawn { path, args: words, env: &env, cwd: &cwd, stdin, stdout, stderr, background };
+        let spawn = Spawn {
+            path,
+            args: words,
+            env: &env,
+            cwd: &cwd,
+            stdin,
+            stdout,
+            stderr,
+            background,
+        };
         Ok(self.sys.spawn(&spawn)?)
     }
 
@@ -342,14 +385,24 @@ impl Context<'_> {
     }
 
     fn environment(&self) -> Vec<String> {
-        let exported = self.shell.state.variables.iter().filter(|(_, v)| v.exported);
-        exported.map(|(name, variable)| format!("{name}={}", variable.value)).collect()
+        let exported = self
+            .shell
+            .state
+            .variables
+            .iter()
+            .filter(|(_, v)| v.exported);
+        exported
+            .map(|(name, variable)| format!("{name}={}", variable.value))
+            .collect()
     }
 
     /// A new file in `T:` with these bytes.
     fn temporary(&mut self, bytes: &[u8]) -> Result<String, Stop> {
         let dir = self.locate("T:")?;
-        let mode = OpenMode { exclusive: true, ..OpenMode::REPLACE };
+        let mode = OpenMode {
+            exclusive: true,
+            ..OpenMode::REPLACE
+        };
         loop {
             self.shell.temporary = self.shell.temporary.wrapping_add(1);
             let path = path::join(&dir, &format!("shell-{}.tmp", self.shell.temporary));
@@ -464,7 +517,11 @@ impl Context<'_> {
     }
 
     fn clean_up(&mut self, running: &Running) {
-        for path in running.input.iter().chain(running.outputs.iter().map(|(path, _)| path)) {
+        for path in running
+            .input
+            .iter()
+            .chain(running.outputs.iter().map(|(path, _)| path))
+        {
             let _ = self.sys.unlink(path);
         }
     }
@@ -493,7 +550,9 @@ impl Context<'_> {
 
     /// The program of a stage whose name is plain and means one.
     fn static_program(&mut self, stage: &Command) -> Result<Option<String>, (String, Stop)> {
-        let Command::Simple(simple) = stage else { return Ok(None) };
+        let Command::Simple(simple) = stage else {
+            return Ok(None);
+        };
         let Some(name) = simple.words.first().and_then(|word| word.plain()) else {
             return Ok(None);
         };
@@ -587,7 +646,10 @@ impl Context<'_> {
 
     /// Closes what the shell has of the pipes on both sides of stage `i`.
     fn close_links(&mut self, links: &[Link], i: usize) {
-        for link in [i.checked_sub(1).and_then(|before| links.get(before)), links.get(i)] {
+        for link in [
+            i.checked_sub(1).and_then(|before| links.get(before)),
+            links.get(i),
+        ] {
             if let Some(Link::Pipe(pipe)) = link {
                 let _ = self.sys.pipe_close(*pipe);
             }
@@ -601,7 +663,10 @@ impl Context<'_> {
             self.io.stdin = match before {
                 Link::Pipe(pipe) => Source::Pipe(*pipe),
                 Link::Memory(memory) => {
-                    let memory = Memory { bytes: memory.take(), at: 0 };
+                    let memory = Memory {
+                        bytes: memory.take(),
+                        at: 0,
+                    };
                     Source::Memory(Rc::new(RefCell::new(memory)))
                 }
             };
@@ -620,7 +685,9 @@ impl Context<'_> {
         path: &str,
         code: &mut i32,
     ) -> Result<Option<Running>, Flow> {
-        let Command::Simple(simple) = stage else { return Ok(None) };
+        let Command::Simple(simple) = stage else {
+            return Ok(None);
+        };
         let words = match self.expand_words(&simple.words) {
             Ok(words) => words,
             Err(stop) => {
@@ -654,7 +721,10 @@ impl Described {
         match self {
             Self::Console => Output::Console,
             Self::Null => Output::Null,
-            Self::File(path, offset) => Output::File { path, offset: *offset },
+            Self::File(path, offset) => Output::File {
+                path,
+                offset: *offset,
+            },
             Self::Pipe(pipe) => Output::Pipe(*pipe),
             Self::Stdout => Output::Stdout,
         }
