@@ -94,7 +94,7 @@ impl Context<'_> {
             Sink::Memory(memory) => {
                 let mut memory = memory.borrow_mut();
                 if memory.len() + bytes.len() > PIPE_MAX {
-                    return Err(Error::TooLarge);
+                    return Err(Error::PipeFull);
                 }
                 memory
                     .try_reserve(bytes.len())

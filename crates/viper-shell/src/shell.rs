@@ -68,6 +68,8 @@ pub struct Shell {
     /// Return code of the last command.
     pub(crate) last: i32,
     pub(crate) trouble: Option<Trouble>,
+    /// The command being run has set `trouble`.
+    pub(crate) told: bool,
     pub(crate) jobs: Vec<Job>,
     pub(crate) last_background: Option<Pid>,
     /// Functions, scripts, aliases and substitutions that are being run.
@@ -118,6 +120,7 @@ impl Shell {
             state,
             last: OK,
             trouble: None,
+            told: false,
             jobs: Vec::new(),
             last_background: None,
             depth: 0,

@@ -127,6 +127,7 @@ impl Context<'_> {
                 .out(&commands::help(spec))
                 .map_or_else(|s| self.stopped(name, s), |()| Ok(OK));
         }
+        self.shell.told = false;
         let ended = (spec.run)(self, arguments);
         let ended = ended.and_then(|code| {
             // What a command wrote is out before its end counts.
@@ -137,7 +138,12 @@ impl Context<'_> {
         });
         match ended {
             Ok(code) => {
-                if code != OK && !spec.quiet {
+                let known = self
+                    .shell
+                    .trouble
+                    .as_ref()
+                    .is_some_and(|known| known.code == code);
+                if code != OK && !spec.quiet && !(self.shell.told && known) {
                     self.trouble(spec.name, code, "");
                 }
                 Ok(code)
@@ -208,8 +214,8 @@ impl Context<'_> {
         commands::find(name).map(Meaning::Builtin)
     }
 
-    /// The executable for `name`: a path as it is, a plain name along the search path; also with
-    /// `.elf`, and in lower case.
+    /// The executable for `name`: a path as it is, a plain name along the search path and then in the
+    /// current directory; also with `.elf`, and in lower case.
     pub(crate) fn find_program(&mut self, name: &str) -> Result<Option<String>, Stop> {
         if name.contains(['/', ':']) {
             let path = self.locate(name)?;
@@ -224,7 +230,9 @@ impl Context<'_> {
             names.push(format!("{lower}.elf"));
             names.push(lower);
         }
-        for dir in self.shell.state.search.clone() {
+        let mut search = self.shell.state.search.clone();
+        search.push(String::new());
+        for dir in search {
             for name in &names {
                 // A search directory that is gone is passed over.
                 let found = self

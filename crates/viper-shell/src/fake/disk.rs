@@ -82,6 +82,12 @@ impl Disk {
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
+    /// The text of an executable, links followed.
+    pub(super) fn program(&self, path: &str) -> Result<String> {
+        let (path, _) = self.find(path, true)?;
+        self.text(&path).ok_or(Error::NotExecutable)
+    }
+
     /// Whether a name is there.
     pub fn exists(&self, path: &str) -> bool {
         self.names.contains_key(path)

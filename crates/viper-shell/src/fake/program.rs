@@ -65,7 +65,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(disk: &Disk, spawn: &Spawn<'_>) -> Result<Self> {
-        let text = disk.text(spawn.path).ok_or(Error::NotFound)?;
+        let text = disk.program(spawn.path)?;
         let program = text.strip_prefix("#!fake ").ok_or(Error::NotExecutable)?;
         Ok(Self {
             name: spawn.args.first().cloned().unwrap_or_default(),
