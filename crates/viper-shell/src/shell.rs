@@ -167,8 +167,8 @@ impl Shell {
 
     /// Whether `text` is the beginning of something that goes on on the next line.
     pub fn is_incomplete(text: &str) -> bool {
-        text.ends_with("\\\n")
-            || matches!(parse::parse(text), Err(e) if matches!(e.kind, ParseErrorKind::Incomplete(_)))
+        let missing = |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
+        text.ends_with("\\\n") || parse::parse(text).is_err_and(missing)
     }
 
     /// The prompt: `SYS:> ` or `SYS:dir> `, yellow when `colour`.
