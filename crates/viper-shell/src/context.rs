@@ -125,6 +125,7 @@ impl Context<'_> {
     /// Remembers trouble for `Why`.
     pub(crate) fn trouble(&mut self, command: &str, code: i32, message: &str) {
         let (command, message) = (command.to_string(), message.to_string());
+        self.shell.told = true;
         self.shell.trouble = Some(Trouble {
             command,
             code,

@@ -45,10 +45,10 @@ impl Context<'_> {
         self.shell.substituted = false;
         let mut arguments = Vec::new();
         let mut size = 0;
-        for (i, word) in words.iter().enumerate() {
+        for word in words {
             for field in self.fields(word)? {
                 // `?` alone asks for help.
-                let matches_files = field.matches_files && (i > 0 || field.text != "?");
+                let matches_files = field.matches_files && field.text != "?";
                 let found = if matches_files && !field.text.starts_with('-') {
                     self.matching_files(&field.pattern)?
                 } else {

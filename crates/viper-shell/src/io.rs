@@ -94,7 +94,7 @@ impl Context<'_> {
             Sink::Memory(memory) => {
                 let mut memory = memory.borrow_mut();
                 if memory.len() + bytes.len() > PIPE_MAX {
-                    return Err(Error::TooLarge);
+                    return Err(Error::PipeFull);
                 }
                 memory
                     .try_reserve(bytes.len())
@@ -191,23 +191,6 @@ impl Context<'_> {
             rest = &rest[count..];
         }
         Ok(())
-    }
-
-    /// Reads standard input or a file to its end, up to `limit` bytes, else `TooLarge`.
-    pub(crate) fn read_all(&mut self, limit: usize) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut buf = alloc::vec![0; GATHER];
-        loop {
-            let count = self.read(&mut buf)?;
-            if count == 0 {
-                return Ok(all);
-            }
-            if all.len() + count > limit {
-                return Err(Error::TooLarge);
-            }
-            all.try_reserve(count).map_err(|_| Error::Exhausted)?;
-            all.extend_from_slice(&buf[..count]);
-        }
     }
 
     /// Closes a redirection's file, what is gathered written first.

@@ -22,6 +22,8 @@ mod expand;
 mod glob;
 mod io;
 mod path;
+mod pipeline;
+mod program;
 mod simple;
 mod text;
 

@@ -68,6 +68,8 @@ pub struct Shell {
     /// Return code of the last command.
     pub(crate) last: i32,
     pub(crate) trouble: Option<Trouble>,
+    /// The command being run has set `trouble`.
+    pub(crate) told: bool,
     pub(crate) jobs: Vec<Job>,
     pub(crate) last_background: Option<Pid>,
     /// Functions, scripts, aliases and substitutions that are being run.
@@ -118,6 +120,7 @@ impl Shell {
             state,
             last: OK,
             trouble: None,
+            told: false,
             jobs: Vec::new(),
             last_background: None,
             depth: 0,
@@ -164,8 +167,8 @@ impl Shell {
 
     /// Whether `text` is the beginning of something that goes on on the next line.
     pub fn is_incomplete(text: &str) -> bool {
-        text.ends_with("\\\n")
-            || matches!(parse::parse(text), Err(e) if matches!(e.kind, ParseErrorKind::Incomplete(_)))
+        let missing = |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
+        text.ends_with("\\\n") || parse::parse(text).is_err_and(missing)
     }
 
     /// The prompt: `SYS:> ` or `SYS:dir> `, yellow when `colour`.
