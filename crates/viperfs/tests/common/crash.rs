@@ -122,6 +122,13 @@ fn base_image(rng: &mut Rng) -> (Rc<Vec<u8>>, Model) {
     ] {
         model.apply(&mut fs, &op).unwrap();
     }
+    // Enough items for a tree of several leaves, so that splits and merges are cut, too.
+    for i in 10..30 {
+        let name = format!("n{i}").into_bytes();
+        model.apply(&mut fs, &Op::Create(ROOT_INO, name.clone(), 0o644)).unwrap();
+        let ino = fs.lookup(ROOT_INO, &name).unwrap();
+        model.apply(&mut fs, &Op::SetXattr(ino, name, vec![i as u8; 600])).unwrap();
+    }
     (Rc::new(fs.unmount().unwrap().into_bytes()), model)
 }
 
@@ -166,9 +173,14 @@ fn workload(seed: u64, rng: &mut Rng, model: &Model, done: usize) -> Option<Op> 
             _ => None,
         };
     }
-    (done < 12).then(|| match rng.below(6) {
-        0 => Op::Sync,
-        _ => model.random_op(rng, 6, 9_000),
+    // Some have few names, so that they meet; some delete much, so that the tree shrinks.
+    let names = [6, 30][(seed / 2 % 2) as usize];
+    (done < 16).then(|| match rng.below(8) {
+        0 | 1 => Op::Sync,
+        2 | 3 if names == 30 => {
+            Op::Unlink(ROOT_INO, format!("n{}", 10 + rng.below(20)).into_bytes())
+        }
+        _ => model.random_op(rng, names, 9_000),
     })
 }
 
