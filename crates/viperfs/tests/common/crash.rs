@@ -129,6 +129,13 @@ fn base_image(rng: &mut Rng) -> (Rc<Vec<u8>>, Model) {
         let ino = fs.lookup(ROOT_INO, &name).unwrap();
         model.apply(&mut fs, &Op::SetXattr(ino, name, vec![i as u8; 600])).unwrap();
     }
+    // A nearly full volume uses freed blocks again at once.
+    if blocks == 256 {
+        let room = fs.statfs().available_blocks.saturating_sub(24);
+        model.apply(&mut fs, &Op::Create(ROOT_INO, b"filler".to_vec(), 0o644)).unwrap();
+        let ino = fs.lookup(ROOT_INO, b"filler").unwrap();
+        model.apply(&mut fs, &Op::Write(ino, 0, vec![5; room as usize * BLOCK_SIZE])).unwrap();
+    }
     (Rc::new(fs.unmount().unwrap().into_bytes()), model)
 }
 
@@ -287,7 +294,7 @@ impl Trial {
     ) {
         tally.states += 1;
         let acked = self.steps.iter().rposition(|s| s.synced && s.at <= from).unwrap_or(0);
-        let begun = self.steps.iter().rposition(|s| s.at <= to).unwrap_or(0) + 1;
+        let begun = self.steps.iter().rposition(|s| s.at <= to.max(from)).unwrap_or(0) + 1;
         let allowed = &self.steps[acked..=begun.min(self.steps.len() - 1)];
         let context = || {
             let all: Vec<&str> = self.steps.iter().map(|s| &s.what[..]).collect();
