@@ -531,7 +531,7 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         let kind_ok = (is_dir || facts.entries == 0)
             && (inode.kind == FileKind::File || facts.blocks == 0)
             && (inode.kind == FileKind::Symlink || facts.target_bytes == 0);
-        let blocks_ok = inode.attr.blocks == facts.blocks && (!facts.past_end || orphan);
+        let blocks_ok = inode.attr.blocks == facts.blocks && (!facts.past_end || (orphan && (inode.untrimmed() || inode.attr.nlink == 0)));
         if !size_ok || !parent_ok || !kind_ok || !blocks_ok {
             self.add(Problem::Attribute { ino });
         }

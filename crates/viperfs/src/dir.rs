@@ -536,10 +536,10 @@ impl<D: BlockDevice> Fs<D> {
         let Some(ino) = rest else { return Ok(()) };
         self.store.cache.drop_pages(ino, 0, u64::MAX);
         if self.inodes.contains_key(&ino) {
-            self.reclaim(ino)
-        } else {
-            Ok(())
+            // The name is gone. What cannot be given back now is on the orphan list.
+            let _ = self.reclaim(ino);
         }
+        Ok(())
     }
 
     fn add_node(
@@ -581,34 +581,11 @@ impl<D: BlockDevice> Fs<D> {
 }
 
 fn new_inode(ino: u64, node: &NewNode, size: u64, parent: u64, now: i64) -> Inode {
-    let attr = Attr {
-        ino,
-        kind: node.kind,
-        mode: node.mode & 0o7777,
-        nlink: if node.kind == FileKind::Directory {
-            2
-        } else {
-            1
-        },
-        uid: node.owner.uid,
-        gid: node.owner.gid,
-        size,
-        blocks: 0,
-        atime_ns: now,
-        mtime_ns: now,
-        ctime_ns: now,
-        btime_ns: now,
-        rdev: node.rdev,
-    };
-    Inode {
-        kind: node.kind,
-        attr,
-        parent,
-        flags: 0,
-        disk_size: size,
-        dirty: false,
-        pins: 0,
-        next_page: 0,
-        window: 1,
-    }
+    let mut inode = Inode::blank(ino, node.kind, node.mode, now);
+    inode.attr.uid = node.owner.uid;
+    inode.attr.gid = node.owner.gid;
+    inode.attr.rdev = node.rdev;
+    inode.parent = parent;
+    inode.set_size(size);
+    inode
 }

@@ -2,7 +2,7 @@
 
 use crate::device::BlockDevice;
 use crate::error::Error;
-use crate::layout::{EXTENT_MAX, ExtentHead, Key, kind};
+use crate::layout::{EXTENT_MAX, ExtentHead, Key, MAX_BLOCKS, kind};
 use crate::store::Store;
 use alloc::vec::Vec;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -25,6 +25,7 @@ impl<'a> Extent<'a> {
         let good = len == sums.len() as u64
             && (1..=EXTENT_MAX).contains(&len)
             && head.flags.get() == 0
+            && head.block.get() < MAX_BLOCKS
             && key.offset().checked_add(len).is_some();
         good.then_some(Self {
             page: key.offset(),

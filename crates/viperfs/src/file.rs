@@ -93,6 +93,9 @@ impl<D: BlockDevice> Fs<D> {
         if data.is_empty() {
             return Ok(0);
         }
+        if inode.untrimmed() && end > inode.attr.size {
+            self.trim(ino)?;
+        }
         let (first, last) = (offset / PAGE, (end - 1) / PAGE);
         self.require(last - first + 2)?;
         if offset / PAGE > inode.attr.size / PAGE {
@@ -266,7 +269,7 @@ impl<D: BlockDevice> Fs<D> {
             self.write_blocks(block, &slots[done..done + n], &mut sums)?;
             let (freed, _) = self.store.punch(ino, first, first + got, usize::MAX)?;
             self.store.add_extent(ino, first, block, &sums[..n])?;
-            inode.attr.blocks = (inode.attr.blocks + got).saturating_sub(freed);
+            inode.attr.blocks = inode.attr.blocks.saturating_add(got).saturating_sub(freed);
             done += n;
         }
         let end = (page + slots.len() as u64) * PAGE;
@@ -305,6 +308,9 @@ impl<D: BlockDevice> Fs<D> {
             return self.shrink(inode, size, now_ns);
         }
         if size > inode.attr.size {
+            if inode.untrimmed() {
+                self.trim(ino)?;
+            }
             self.require(2)?;
             self.settle_tail(ino, inode.attr.size)?;
             inode = self.inode(ino)?;
@@ -325,10 +331,11 @@ impl<D: BlockDevice> Fs<D> {
             inode.disk_size = inode.disk_size.min(size);
             inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
             inode.touch(now);
-            fs.put_inode(inode)?;
             if more {
+                inode.set_untrimmed(true);
                 fs.add_orphan(ino)?;
             }
+            fs.put_inode(inode)?;
             Ok(more)
         })?;
         self.store.cache.drop_pages(ino, first, old.div_ceil(PAGE));
@@ -337,7 +344,11 @@ impl<D: BlockDevice> Fs<D> {
         {
             self.store.cache.slot_mut(slot).data[(size % PAGE) as usize..].fill(0);
         }
-        if more { self.trim(ino) } else { Ok(()) }
+        if more {
+            // It is cut off; what cannot be given back now will be before it grows, or at mount.
+            let _ = self.trim(ino);
+        }
+        Ok(())
     }
 
     /// Unmaps everything behind the end of a file in steps; the file is on the orphan list.
@@ -348,9 +359,10 @@ impl<D: BlockDevice> Fs<D> {
                 let first = inode.attr.size.div_ceil(PAGE);
                 let (freed, more) = fs.store.punch(ino, first, u64::MAX, PUNCH_STEP)?;
                 inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
+                inode.set_untrimmed(more);
                 fs.put_inode(inode)?;
-                if !more {
-                    fs.store.remove(Key::new(0, kind::ORPHAN, ino))?;
+                if !more && inode.attr.nlink > 0 {
+                    fs.remove_orphan(ino)?;
                 }
                 Ok(more)
             })?;
@@ -368,6 +380,15 @@ impl<D: BlockDevice> Fs<D> {
         }
     }
 
+    /// Takes an inode off that list.
+    fn remove_orphan(&mut self, ino: u64) -> Result<(), Error> {
+        let key = Key::new(0, kind::ORPHAN, ino);
+        if self.store.locate(key)?.is_none() {
+            return Ok(());
+        }
+        self.store.remove(key)
+    }
+
     /// Deletes an inode without names and all it owns, in steps.
     pub(crate) fn reclaim(&mut self, ino: u64) -> Result<(), Error> {
         self.store.cache.drop_pages(ino, 0, u64::MAX);
@@ -376,7 +397,7 @@ impl<D: BlockDevice> Fs<D> {
                 if !fs.delete_step(ino)? {
                     return Ok(false);
                 }
-                fs.store.remove(Key::new(0, kind::ORPHAN, ino))?;
+                fs.remove_orphan(ino)?;
                 Ok(true)
             })?;
             if done {

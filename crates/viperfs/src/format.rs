@@ -3,7 +3,7 @@
 use crate::checksum::Crc32c;
 use crate::device::{BLOCK_SIZE, BlockDevice};
 use crate::error::Error;
-use crate::inode::{Attr, FileKind, Inode};
+use crate::inode::{FileKind, Inode};
 use crate::journal::journal_header;
 use crate::layout::{
     Block, FIRST_BITMAP, GROUP_BLOCKS, JOURNAL_START, Key, MAGIC_BITMAP, MAGIC_NODE, MAGIC_STATE,
@@ -148,36 +148,8 @@ fn initial_blocks(options: &FormatOptions<'_>, geo: &Geometry) -> [(u64, Box<Blo
 }
 
 fn root_directory(options: &FormatOptions<'_>) -> Inode {
-    let now = options.now_ns;
-    let mode = if options.root_mode == 0 {
-        0o755
-    } else {
-        options.root_mode & 0o7777
-    };
-    let attr = Attr {
-        ino: ROOT_INO,
-        kind: FileKind::Directory,
-        mode,
-        nlink: 2,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        blocks: 0,
-        atime_ns: now,
-        mtime_ns: now,
-        ctime_ns: now,
-        btime_ns: now,
-        rdev: 0,
-    };
-    Inode {
-        kind: FileKind::Directory,
-        attr,
-        parent: ROOT_INO,
-        flags: 0,
-        disk_size: 0,
-        dirty: false,
-        pins: 0,
-        next_page: 0,
-        window: 1,
-    }
+    let mode = if options.root_mode == 0 { 0o755 } else { options.root_mode };
+    let mut inode = Inode::blank(ROOT_INO, FileKind::Directory, mode, options.now_ns);
+    inode.parent = ROOT_INO;
+    inode
 }

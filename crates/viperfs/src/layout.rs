@@ -7,6 +7,9 @@ use crate::device::BLOCK_SIZE;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// [`BLOCK_SIZE`], for arithmetic with addresses and sizes.
+pub(crate) const BLOCK_BYTES: u64 = BLOCK_SIZE as u64;
+
 /// A block in memory.
 pub(crate) type Block = [u8; BLOCK_SIZE];
 
@@ -50,6 +53,8 @@ pub const MIN_BLOCKS: u64 = 256;
 pub const MAX_BLOCKS: u64 = 1 << 32;
 
 pub(crate) const MAX_INO: u64 = (1 << 56) - 1;
+/// Inode flag: extents behind the end of the file are still to be removed (see SPEC 6.2).
+pub(crate) const FLAG_UNTRIMMED: u32 = 1;
 /// Pages (blocks) that one extent item may cover.
 pub(crate) const EXTENT_MAX: u64 = 256;
 
@@ -230,7 +235,6 @@ pub(crate) struct Key(u128);
 
 impl Key {
     pub const MIN: Self = Self(0);
-    pub const MAX: Self = Self(u128::MAX);
 
     pub const fn new(ino: u64, kind: u8, offset: u64) -> Self {
         Self(((ino << 8 | kind as u64) as u128) << 64 | offset as u128)

@@ -32,11 +32,6 @@ fn put_word(bits: &mut Block, i: usize, value: u64) {
     bits[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
-/// Whether a bit is set.
-pub(crate) fn test(bits: &Block, bit: u64) -> bool {
-    word(bits, (bit / 64) as usize) >> (bit % 64) & 1 != 0
-}
-
 /// Sets or clears a run of bits; returns how many changed.
 pub(crate) fn set_run(bits: &mut Block, start: u64, len: u64, on: bool) -> u64 {
     let (mut bit, end, mut changed) = (start, start + len, 0);

@@ -120,6 +120,8 @@ pub(crate) struct Store<D> {
     pub tx_limit: usize,
     pub read_only: bool,
     pub failed: bool,
+    /// Apply what is intact of a damaged journal instead of refusing it.
+    pub lenient: bool,
     /// Scratch for large requests.
     pub io: Vec<u8>,
     saved: Vec<Saved>,
@@ -160,6 +162,7 @@ impl<D: BlockDevice> Store<D> {
             tx_limit: share.min(cache_blocks.max(MIN_CACHE) / 4),
             read_only: true,
             failed: false,
+            lenient: false,
             io: vec![0; IO_BLOCKS * BLOCK_SIZE],
             saved: Vec::new(),
             mark: Mark {

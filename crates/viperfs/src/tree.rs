@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::layout::{Key, MAGIC_NODE, ROOT_BLOCK};
 use crate::node::{self, CAPACITY, FANOUT, MAX_LEVEL};
 use crate::store::Store;
-use alloc::vec::Vec;
 
 /// One step of a descent.
 #[derive(Clone, Copy)]
@@ -483,18 +482,5 @@ impl<D: BlockDevice> Store<D> {
             })?;
             self.free_node(child)?;
         }
-    }
-
-    /// Every node of the tree, from the root down; for the checker.
-    pub fn children_of(&mut self, block: u64) -> Result<Vec<(Key, u64)>, Error> {
-        let at = self.load(block, MAGIC_NODE)?;
-        let data = &self.cache.slot(at).data;
-        if node::level(data) == 0 {
-            return Ok(Vec::new());
-        }
-        Ok(node::children(data)
-            .iter()
-            .map(|c| (c.key.get(), c.child.get()))
-            .collect())
     }
 }

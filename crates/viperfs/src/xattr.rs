@@ -31,7 +31,8 @@ pub(crate) fn parse_xattr(value: &[u8]) -> Option<(&[u8], &[u8])> {
     good.then(|| rest.split_at(name_len))
 }
 
-fn encode(name: &[u8], value: &[u8]) -> Vec<u8> {
+/// An attribute item.
+pub(crate) fn encode(name: &[u8], value: &[u8]) -> Vec<u8> {
     let head = XattrHead {
         name_len: name.len() as u8,
         reserved: 0,

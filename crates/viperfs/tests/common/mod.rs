@@ -340,6 +340,11 @@ impl Model {
         m: &[u8],
         mode: RenameMode,
     ) -> Result<(), Error> {
+        for dir in [d, e] {
+            if self.node(dir)?.kind != FileKind::Directory {
+                return Err(Error::NotDirectory);
+            }
+        }
         let from = self.child(d, n)?;
         let is_dir = |i: u64, s: &Self| s.nodes[&i].kind == FileKind::Directory;
         if is_dir(from, self) && self.inside(e, from) {
