@@ -14,9 +14,9 @@ use crate::ui::Step;
 use crate::workspace::Workspace;
 
 /// The flags of the kernel: linked at a fixed address.
-pub const KERNEL_FLAGS: &str = "-C relocation-model=static";
+pub const KERNEL_FLAGS: &[&str] = &["-Crelocation-model=static"];
 /// The flags of user programs: this core turns on the instructions for AES, SHA-2 and CRC.
-pub const USER_FLAGS: &str = "-C relocation-model=static -C target-cpu=cortex-a72";
+pub const USER_FLAGS: &[&str] = &["-Crelocation-model=static", "-Ctarget-cpu=cortex-a72"];
 /// The kernel's package and binary.
 pub const KERNEL: &str = "viper-kernel";
 
@@ -82,7 +82,7 @@ impl<'a> Compiler<'a> {
         &self,
         what: &str,
         target: &str,
-        flags: &str,
+        flags: &[&str],
         binaries: &[Binary],
     ) -> Result<BTreeMap<String, PathBuf>> {
         let mut command = self.toolchain.cargo(self.workspace.root(), target, flags);
