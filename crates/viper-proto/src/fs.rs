@@ -1,0 +1,241 @@
+//! The file service (`FSD:`): files by path, their data through a session's memory.
+//!
+//! Paths are absolute, without assigns: clients resolve those before. Data never stands in
+//! messages: offsets name places in the memory that the client shares at the start of its session.
+
+use viper_rt::handle::{Channel, Memory};
+use viper_rt::message::{Bytes, Put, Reader, Take, Writer};
+use viper_rt::{Error, message_struct};
+
+/// Longest path in bytes.
+pub const PATH_MAX: usize = 4096;
+/// Longest path that stands in a message itself; longer ones stand in the session's memory.
+pub const PATH_INLINE_MAX: usize = 96;
+/// Most bytes that one READ or WRITE moves.
+pub const TRANSFER_MAX: u64 = 1 << 20;
+
+/// Flags of OPEN.
+pub mod flags {
+    /// Read.
+    pub const READ: u32 = 1;
+    /// Write.
+    pub const WRITE: u32 = 2;
+    /// Make it if it does not exist.
+    pub const CREATE: u32 = 4;
+    /// With CREATE: fail if it exists.
+    pub const EXCLUSIVE: u32 = 8;
+    /// Cut it to nothing.
+    pub const TRUNCATE: u32 = 16;
+    /// Every write goes to the end.
+    pub const APPEND: u32 = 32;
+    /// It must be a directory.
+    pub const DIRECTORY: u32 = 64;
+    /// A symbolic link at the end is not followed.
+    pub const NO_FOLLOW: u32 = 128;
+}
+
+/// Kinds of files.
+pub mod kind {
+    /// A regular file.
+    pub const FILE: u32 = 1;
+    /// A directory.
+    pub const DIRECTORY: u32 = 2;
+    /// A symbolic link.
+    pub const LINK: u32 = 3;
+}
+
+message_struct! {
+    /// What is known of a file.
+    pub struct Attributes {
+        /// Number of its inode.
+        pub inode: u64,
+        /// Size in bytes.
+        pub size_bytes: u64,
+        /// Bytes that its blocks take.
+        pub allocated_bytes: u64,
+        /// Last change of the content, in nanoseconds since 1970.
+        pub modified_ns: u64,
+        /// Last change of anything.
+        pub changed_ns: u64,
+        /// Last access.
+        pub accessed_ns: u64,
+        /// When it was made.
+        pub created_ns: u64,
+        /// See [`kind`].
+        pub kind: u32,
+        /// Permission bits, as in POSIX.
+        pub mode: u32,
+        /// Number of names.
+        pub links: u32,
+        /// Owner.
+        pub user: u32,
+        /// Group.
+        pub group: u32,
+    }
+}
+
+message_struct! {
+    /// What SET_ATTRIBUTES is to change: fields whose bit is in `which`.
+    pub struct Changes {
+        /// [`Changes::MODE`] and the like.
+        pub which: u32,
+        /// Permission bits.
+        pub mode: u32,
+        /// Owner.
+        pub user: u32,
+        /// Group.
+        pub group: u32,
+        /// Last access, in nanoseconds since 1970.
+        pub accessed_ns: u64,
+        /// Last change of the content.
+        pub modified_ns: u64,
+    }
+}
+
+impl Changes {
+    /// Change the mode.
+    pub const MODE: u32 = 1;
+    /// Change the owner.
+    pub const USER: u32 = 2;
+    /// Change the group.
+    pub const GROUP: u32 = 4;
+    /// Change the time of the last access.
+    pub const ACCESSED: u32 = 8;
+    /// Change the time of the last modification.
+    pub const MODIFIED: u32 = 16;
+}
+
+message_struct! {
+    /// What is known of a file system.
+    pub struct Statistics {
+        /// Bytes of a block.
+        pub block_bytes: u64,
+        /// Blocks there are.
+        pub blocks: u64,
+        /// Blocks free.
+        pub blocks_free: u64,
+        /// Inodes there are.
+        pub inodes: u64,
+        /// Inodes free.
+        pub inodes_free: u64,
+        /// Longest name in bytes.
+        pub name_max: u32,
+        /// Whether it refuses to be written.
+        pub read_only: bool,
+    }
+}
+
+/// A path in a message: short ones stand there, long ones in the session's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathText {
+    /// The bytes themselves.
+    Inline(Bytes),
+    /// Where they are in the session's memory.
+    Shared {
+        /// Byte offset.
+        offset: u64,
+        /// Length in bytes, at most [`PATH_MAX`].
+        len: u32,
+    },
+}
+
+/// A path that a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathSent<'a> {
+    /// The bytes themselves, at most [`PATH_INLINE_MAX`].
+    Inline(&'a [u8]),
+    /// Where they are in the session's memory.
+    Shared {
+        /// Byte offset.
+        offset: u64,
+        /// Length in bytes, at most [`PATH_MAX`].
+        len: u32,
+    },
+}
+
+impl Put for PathSent<'_> {
+    fn put(self, to: &mut Writer) -> Result<(), Error> {
+        match self {
+            PathSent::Inline(bytes) if bytes.len() > PATH_INLINE_MAX => Err(Error::MessageTooLarge),
+            PathSent::Inline(bytes) => {
+                to.word(0)?;
+                to.bytes(bytes)
+            }
+            PathSent::Shared { offset, len } => {
+                to.word(u64::from(len))?;
+                to.word(offset)
+            }
+        }
+    }
+}
+
+impl Take for PathText {
+    type Sent<'a> = PathSent<'a>;
+    fn take(from: &mut Reader) -> Result<PathText, Error> {
+        match from.word()? {
+            0 => from.bytes().map(PathText::Inline),
+            len if len <= PATH_MAX as u64 => Ok(PathText::Shared {
+                offset: from.word()?,
+                len: len as u32,
+            }),
+            _ => Err(Error::NameTooLong),
+        }
+    }
+}
+
+interface! {
+    "file" version 1;
+
+    /// Shares the memory that all data goes through. Once per client; needs READ, WRITE and MAP.
+    1 => retry now session(memory: Memory) -> ();
+    /// Opens a file. `mode` is for a file it makes.
+    2 => once now open(flags: u32, mode: u32, path: PathText) -> (file: u32, attributes: Attributes);
+    /// Closes a file.
+    3 => once now close(file: u32) -> ();
+    /// Reads at most `len` bytes at `position` into the session's memory at `offset`. Returns how
+    /// many; 0 at the end.
+    4 => retry later read(file: u32, position: u64, len: u64, offset: u64) -> (count: u64);
+    /// Writes `len` bytes at `position` (with APPEND: at the end) from the session's memory at
+    /// `offset`. Returns how many, and the size of the file then.
+    5 => once later write(file: u32, position: u64, len: u64, offset: u64)
+        -> (count: u64, size_bytes: u64);
+    /// What is known of an open file.
+    6 => retry now stat(file: u32) -> (attributes: Attributes);
+    /// What is known of the file at a path; of a link itself if `follow` is false.
+    7 => retry now stat_path(follow: bool, path: PathText) -> (attributes: Attributes);
+    /// Reads entries of a directory into the session's memory, from `cookie` on (0: the start), as
+    /// many as fit `len` bytes. Returns the bytes used and the cookie to go on from.
+    ///
+    /// Entries: inode u64, kind u32, name length u16, two zero bytes, name, padded to 8.
+    /// No bytes: the end.
+    8 => retry later read_directory(file: u32, cookie: u64, len: u64, offset: u64)
+        -> (used: u64, next: u64);
+    /// Makes a directory.
+    9 => once now make_directory(mode: u32, path: PathText) -> ();
+    /// Removes a name of a file or link.
+    10 => once now unlink(path: PathText) -> ();
+    /// Removes an empty directory.
+    11 => once now remove_directory(path: PathText) -> ();
+    /// Renames; what is at the new path is replaced.
+    12 => once now rename(from: PathText, to: PathText) -> ();
+    /// Makes a symbolic link at `path`.
+    13 => once now symlink(target: PathText, path: PathText) -> ();
+    /// Reads a symbolic link into the session's memory. Returns its length.
+    14 => retry now read_link(path: PathText, len: u64, offset: u64) -> (count: u64);
+    /// Makes a second name for a file.
+    15 => once now link(from: PathText, to: PathText) -> ();
+    /// Sets the size of an open file.
+    16 => retry now truncate(file: u32, size_bytes: u64) -> ();
+    /// Changes attributes.
+    17 => retry now set_attributes(changes: Changes, path: PathText) -> ();
+    /// Returns when the file's data and attributes are on stable storage.
+    18 => retry later sync_file(file: u32) -> ();
+    /// Returns when everything is on stable storage.
+    19 => retry later sync() -> ();
+    /// What is known of the file system.
+    20 => retry now statistics() -> (statistics: Statistics);
+    /// A stream channel that reads or writes an open file from `position` on.
+    21 => once now stream(file: u32, position: u64) -> (channel: Channel);
+    /// A read-only memory object with the file's content as it is now, for mapping and programs.
+    22 => retry later file_memory(file: u32) -> (size_bytes: u64, memory: Memory);
+}

@@ -1,0 +1,333 @@
+//! Dir, List, Cd, MakeDir, Info.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{Arguments, Spec, no_arguments, worse};
+use crate::context::{About, Context, Ended, Stop, fail};
+use crate::error::Error;
+use crate::path;
+use crate::shell::OK;
+use crate::system::{DirEntry, FileKind};
+use crate::text::{self, Moment, Table};
+
+pub(super) static COMMANDS: &[Spec] = &[
+    Spec::new("Dir", &["ls"], "Dir [path...] [ALL] [FILES|DIRS] [LONG]", "shows names", dir).details(
+        "Directories end in `/` and come first. ALL goes into directories, FILES and DIRS show \
+         only one kind, LONG is List. Letters: -a with hidden names, -l LONG, -R ALL, -1 one \
+         per line.",
+    ),
+    Spec::new("List", &["ll"], "List [path...] [ALL]", "shows names with sizes and dates", list)
+        .details("The flags are r read, w write, e execute, d delete."),
+    Spec::new("Cd", &["chdir"], "Cd [path]", "changes or shows the current directory", cd)
+        .details("`Cd /` goes to the root, `Cd ..` up, `Cd -` back to where it was before."),
+    Spec::new("Cwd", &["pwd"], "Cwd", "shows the current directory", cwd),
+    Spec::new("MakeDir", &["mkdir"], "MakeDir path... [PARENTS]", "makes directories", make_dir)
+        .details("PARENTS (-p) makes the directories above, too, and accepts existing ones."),
+    Spec::new("Info", &["df", "mount"], "Info", "shows the volumes", info),
+];
+
+/// Names that are sorted together; a larger directory is shown piece by piece.
+const SORTED_MAX: usize = 4096;
+/// Deepest tree that is walked.
+pub(super) const TREE_MAX: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Show {
+    long: bool,
+    all: bool,
+    hidden: bool,
+    files: bool,
+    directories: bool,
+    width: Option<usize>,
+}
+
+#[derive(Default)]
+struct Totals {
+    files: u64,
+    directories: u64,
+    bytes: u64,
+}
+
+fn dir(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    let keywords = [
+        ("ALL", "R"),
+        ("FILES", ""),
+        ("DIRS", ""),
+        ("LONG", "l"),
+        ("HIDDEN", "aA"),
+        ("ONE", "1"),
+        ("IGNORED", "hFdtr"),
+    ];
+    let args = Arguments::parse(arguments, &keywords)?;
+    let width = if args.has("ONE") { None } else { c.width() };
+    let show = Show {
+        long: args.has("LONG"),
+        all: args.has("ALL"),
+        hidden: args.has("HIDDEN"),
+        files: !args.has("DIRS"),
+        directories: !args.has("FILES"),
+        width,
+    };
+    show_all(c, &args.rest, show)
+}
+
+fn list(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    let args = Arguments::parse(arguments, &[("ALL", "R"), ("IGNORED", "ahlt")])?;
+    let show = Show {
+        long: true,
+        all: args.has("ALL"),
+        hidden: true,
+        files: true,
+        directories: true,
+        width: None,
+    };
+    show_all(c, &args.rest, show)
+}
+
+fn show_all(c: &mut Context<'_>, paths: &[String], show: Show) -> Ended {
+    let here = [String::new()];
+    let paths = if paths.is_empty() { &here } else { paths };
+    let name = if show.long { "List" } else { "Dir" };
+    let mut code = OK;
+    for (i, typed) in paths.iter().enumerate() {
+        if i > 0 && show.all {
+            c.line("")?;
+        }
+        let titled = paths.len() > 1 || show.all;
+        code = match show_one(c, typed, show, titled) {
+            Ok(()) => code,
+            Err(stop) => worse(c, name, code, stop)?,
+        };
+    }
+    Ok(code)
+}
+
+fn show_one(c: &mut Context<'_>, typed: &str, show: Show, titled: bool) -> Result<(), Stop> {
+    let shown = if typed.is_empty() { "the current directory" } else { typed };
+    let path = c.locate(typed)?;
+    let stat = c.sys.stat(&path, true).about(shown)?;
+    let mut totals = Totals::default();
+    if stat.kind != FileKind::Directory {
+        let name = typed.to_string();
+        let entry = DirEntry { name, kind: FileKind::File };
+        if show.long {
+            return long_line(c, &path, &entry, 0, &mut totals);
+        }
+        return c.line(typed);
+    }
+    let mut waiting = Vec::from([(path, 0)]);
+    while let Some((path, depth)) = waiting.pop() {
+        if titled {
+            c.line(&format!("{}:", path::shown(&path)))?;
+        }
+        let below = show_directory(c, &path, show, &mut totals)?;
+        if show.all && !below.is_empty() {
+            if depth >= TREE_MAX {
+                return fail(format!("{}: nested too deeply", path::shown(&path)));
+            }
+            let below = below.into_iter().rev();
+            waiting.extend(below.map(|name| (path::join(&path, &name), depth + 1)));
+        }
+        if show.all && !waiting.is_empty() {
+            c.line("")?;
+        }
+    }
+    if show.long {
+        c.line(&totals.text())?;
+    }
+    Ok(())
+}
+
+impl Totals {
+    fn text(&self) -> String {
+        format!(
+            "{}, {}, {}",
+            text::count(self.files, "file", "files"),
+            text::count(self.directories, "directory", "directories"),
+            text::count(self.bytes, "byte", "bytes"),
+        )
+    }
+}
+
+/// Shows one directory and returns the names of the directories in it when they are wanted.
+fn show_directory(
+    c: &mut Context<'_>,
+    path: &str,
+    show: Show,
+    totals: &mut Totals,
+) -> Result<Vec<String>, Stop> {
+    let mut below = Vec::new();
+    let mut from = Some(0);
+    while let Some(start) = from {
+        let mut entries = Vec::new();
+        let mut next = Some(start);
+        while let Some(at) = next.filter(|_| entries.len() < SORTED_MAX) {
+            c.check()?;
+            next = c.sys.read_dir(path, at, &mut entries).about(&path::shown(path))?;
+        }
+        from = next;
+        entries.retain(|entry| {
+            let directory = entry.kind == FileKind::Directory;
+            let wanted = if directory { show.directories } else { show.files };
+            wanted && (show.hidden || !entry.name.starts_with('.'))
+        });
+        sort(&mut entries);
+        if show.all {
+            let directories = entries.iter().filter(|e| e.kind == FileKind::Directory);
+            below.extend(directories.map(|e| e.name.clone()));
+        }
+        if show.long {
+            let widest = entries.iter().map(|e| e.name.chars().count()).max().unwrap_or(0);
+            for entry in &entries {
+                let full = path::join(path, &entry.name);
+                long_line(c, &full, entry, widest, totals)?;
+            }
+        } else {
+            let names: Vec<String> = entries.iter().map(display_name).collect();
+            c.out(&text::columns(&names, show.width))?;
+        }
+    }
+    Ok(below)
+}
+
+/// Directories first, then by name without case.
+fn sort(entries: &mut [DirEntry]) {
+    entries.sort_by_cached_key(|entry| {
+        (entry.kind != FileKind::Directory, entry.name.to_lowercase(), entry.name.clone())
+    });
+}
+
+fn display_name(entry: &DirEntry) -> String {
+    match entry.kind {
+        FileKind::Directory => format!("{}/", entry.name),
+        FileKind::Link => format!("{}@", entry.name),
+        _ => entry.name.clone(),
+    }
+}
+
+fn long_line(
+    c: &mut Context<'_>,
+    path: &str,
+    entry: &DirEntry,
+    widest: usize,
+    totals: &mut Totals,
+) -> Result<(), Stop> {
+    let stat = match c.sys.stat(path, false) {
+        Ok(stat) => stat,
+        // It went away meanwhile.
+        Err(Error::NotFound) => return Ok(()),
+        Err(error) => return Err(error).about(&entry.name),
+    };
+    let size = match stat.kind {
+        FileKind::Directory => {
+            totals.directories += 1;
+            String::from("<dir>")
+        }
+        FileKind::Link => {
+            totals.files += 1;
+            String::from("<link>")
+        }
+        _ => {
+            totals.files += 1;
+            totals.bytes += stat.size;
+            stat.size.to_string()
+        }
+    };
+    let name = text::padded(&entry.name, widest.max(24));
+    let moment = Moment::new(stat.modified_ns);
+    let (date, time) = (moment.date(), moment.time());
+    let mut line = format!("{name} {size:>12} {} {date} {time}", text::protection(stat.mode));
+    if stat.kind == FileKind::Link {
+        let target = c.sys.read_link(path).unwrap_or_default();
+        line.push_str(&format!(" -> {target}"));
+    }
+    c.line(&line)
+}
+
+fn cd(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    let typed = match arguments {
+        [] => return cwd(c, arguments),
+        [back] if back == "-" => match c.lookup("OLDPWD") {
+            Some(path) => path,
+            None => return fail("there is no directory to go back to"),
+        },
+        [typed] => typed.clone(),
+        _ => return Err(Stop::Usage),
+    };
+    let (path, stat) = c.stat(&typed)?;
+    if stat.kind != FileKind::Directory {
+        return Err(Error::NotADirectory).about(&typed);
+    }
+    let old = core::mem::replace(&mut c.shell.state.cwd, path);
+    c.set_variable("OLDPWD", &old);
+    Ok(OK)
+}
+
+fn cwd(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    no_arguments(arguments)?;
+    let shown = path::shown(&c.shell.state.cwd);
+    c.line(&shown)?;
+    Ok(OK)
+}
+
+fn make_dir(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    let args = Arguments::parse(arguments, &[("PARENTS", "p"), ("IGNORED", "v")])?;
+    if args.rest.is_empty() {
+        return Err(Stop::Usage);
+    }
+    let mut code = OK;
+    for typed in &args.rest {
+        let made = make_one(c, typed, args.has("PARENTS"));
+        if let Err(stop) = made {
+            code = worse(c, "MakeDir", code, stop)?;
+        }
+    }
+    Ok(code)
+}
+
+fn make_one(c: &mut Context<'_>, typed: &str, parents: bool) -> Result<(), Stop> {
+    let path = c.locate(typed)?;
+    if !parents {
+        return c.sys.make_dir(&path).about(typed);
+    }
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+    for end in ends {
+        let made = c.sys.make_dir(&path[..end]);
+        let exists = |c: &mut Context<'_>| {
+            c.sys.stat(&path[..end], true).is_ok_and(|stat| stat.kind == FileKind::Directory)
+        };
+        match made {
+            Err(Error::AlreadyExists | Error::ReadOnly | Error::PermissionDenied) if exists(c) => {}
+            other => other.about(typed)?,
+        }
+    }
+    Ok(())
+}
+
+fn info(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    Arguments::parse(arguments, &[("IGNORED", "hHkT")])?.nothing_else()?;
+    let mut table =
+        Table::new(&["Volume", "Root", "Format", ">Size", ">Used", ">Free", ">Full", "State"]);
+    for volume in c.sys.volumes()? {
+        let used = volume.total.saturating_sub(volume.free);
+        let full = (u128::from(used) * 100).div_ceil(u128::from(volume.total.max(1)));
+        let mut state = String::from(if volume.read_only { "read-only" } else { "read/write" });
+        if !volume.note.is_empty() {
+            state = format!("{state}, {}", volume.note);
+        }
+        table.row(Vec::from([
+            volume.name,
+            path::shown(&volume.root),
+            volume.format,
+            text::size(volume.total),
+            text::size(used),
+            text::size(volume.free),
+            format!("{full}%"),
+            state,
+        ]));
+    }
+    c.out(&table.text())?;
+    Ok(OK)
+}

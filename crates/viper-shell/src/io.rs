@@ -1,0 +1,202 @@
+//! Where commands read from and write to.
+
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::system::{FileId, PipeId};
+
+/// Bytes that a pipe between two commands of the shell holds, at most.
+pub const PIPE_MAX: usize = 1 << 20;
+/// Output that is put together before it goes to the console or a file.
+pub(crate) const GATHER: usize = 4096;
+/// Size of the pieces in which files are read and written.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// A file that was opened by a redirection.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) id: FileId,
+    pub(crate) path: String,
+    pub(crate) offset: u64,
+    pub(crate) gathered: Vec<u8>,
+}
+
+/// Bytes in memory that are read once.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) at: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    Console,
+    Null,
+    File(Rc<RefCell<OpenFile>>),
+    Memory(Rc<RefCell<Memory>>),
+    Pipe(PipeId),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Sink {
+    Console,
+    ConsoleError,
+    Null,
+    File(Rc<RefCell<OpenFile>>),
+    Memory(Rc<RefCell<Vec<u8>>>),
+    Pipe(PipeId),
+}
+
+/// The three streams of a command.
+#[derive(Clone, Debug)]
+pub(crate) struct Io {
+    pub(crate) stdin: Source,
+    pub(crate) stdout: Sink,
+    pub(crate) stderr: Sink,
+}
+
+impl Io {
+    pub(crate) fn console() -> Self {
+        Self { stdin: Source::Console, stdout: Sink::Console, stderr: Sink::ConsoleError }
+    }
+}
+
+impl Context<'_> {
+    /// Writes to standard output.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let sink = self.io.stdout.clone();
+        self.write_to(&sink, bytes)
+    }
+
+    pub(crate) fn write_to(&mut self, sink: &Sink, bytes: &[u8]) -> Result<()> {
+        match sink {
+            Sink::Null => Ok(()),
+            Sink::Console => {
+                self.shell.console.extend_from_slice(bytes);
+                if self.shell.console.len() < GATHER { Ok(()) } else { self.flush_console() }
+            }
+            Sink::ConsoleError => {
+                self.flush_quietly();
+                self.sys.console_write(bytes, true)
+            }
+            Sink::Memory(memory) => {
+                let mut memory = memory.borrow_mut();
+                if memory.len() + bytes.len() > PIPE_MAX {
+                    return Err(Error::TooLarge);
+                }
+                memory.try_reserve(bytes.len()).map_err(|_| Error::Exhausted)?;
+                memory.extend_from_slice(bytes);
+                Ok(())
+            }
+            Sink::File(file) => {
+                let mut file = file.borrow_mut();
+                file.gathered.extend_from_slice(bytes);
+                if file.gathered.len() < GATHER { Ok(()) } else { self.flush_file(&mut file) }
+            }
+            Sink::Pipe(pipe) => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    let count = self.sys.pipe_write(*pipe, rest)?;
+                    rest = rest.get(count.max(1)..).unwrap_or(&[]);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads from standard input; 0 is the end.
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        match self.io.stdin.clone() {
+            Source::Null => Ok(0),
+            Source::Console => {
+                self.flush_console()?;
+                self.sys.console_read(buf)
+            }
+            Source::Memory(memory) => {
+                let mut memory = memory.borrow_mut();
+                let rest = memory.bytes.get(memory.at..).unwrap_or(&[]);
+                let count = rest.len().min(buf.len());
+                for (place, byte) in buf.iter_mut().zip(rest) {
+                    *place = *byte;
+                }
+                memory.at += count;
+                Ok(count)
+            }
+            Source::File(file) => {
+                let mut file = file.borrow_mut();
+                let count = self.sys.read(file.id, file.offset, buf)?;
+                file.offset += count as u64;
+                Ok(count)
+            }
+            Source::Pipe(pipe) => self.sys.pipe_read(pipe, buf),
+        }
+    }
+
+    /// Hands gathered console output over. Also the place where Ctrl-C is noticed while writing.
+    pub(crate) fn flush_console(&mut self) -> Result<()> {
+        if self.shell.console.is_empty() {
+            return Ok(());
+        }
+        let bytes = core::mem::take(&mut self.shell.console);
+        self.sys.console_write(&bytes, false)?;
+        if self.sys.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Hands console output over where nothing can be done about an error.
+    pub(crate) fn flush_quietly(&mut self) {
+        let bytes = core::mem::take(&mut self.shell.console);
+        if !bytes.is_empty() {
+            let _ = self.sys.console_write(&bytes, false);
+        }
+    }
+
+    pub(crate) fn flush_file(&mut self, file: &mut OpenFile) -> Result<()> {
+        let gathered = core::mem::take(&mut file.gathered);
+        let (id, at) = (file.id, file.offset);
+        file.offset += gathered.len() as u64;
+        self.write_all(id, at, &gathered)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    pub(crate) fn write_all(&mut self, file: FileId, mut offset: u64, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = self.sys.write(file, offset, rest)?.min(rest.len());
+            if count == 0 {
+                return Err(Error::Io);
+            }
+            offset += count as u64;
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+
+    /// Reads standard input or a file to its end, up to `limit` bytes, else `TooLarge`.
+    pub(crate) fn read_all(&mut self, limit: usize) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut buf = alloc::vec![0; GATHER];
+        loop {
+            let count = self.read(&mut buf)?;
+            if count == 0 {
+                return Ok(all);
+            }
+            if all.len() + count > limit {
+                return Err(Error::TooLarge);
+            }
+            all.try_reserve(count).map_err(|_| Error::Exhausted)?;
+            all.extend_from_slice(&buf[..count]);
+        }
+    }
+
+    /// Closes a redirection's file, what is gathered written first.
+    pub(crate) fn close_file(&mut self, file: &Rc<RefCell<OpenFile>>) -> Result<()> {
+        let mut file = file.borrow_mut();
+        let written = self.flush_file(&mut file);
+        let closed = self.sys.close(file.id);
+        written.and(closed)
+    }
+}

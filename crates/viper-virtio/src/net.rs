@@ -1,0 +1,620 @@
+//! The network card (5.1): one receive and one transmit queue, frames in the caller's memory.
+//!
+//! The header that virtio puts before each frame lies in the driver's memory, so that clients'
+//! buffers hold the frame alone and cannot be used to forge a header.
+
+use alloc::boxed::Box;
+
+use crate::dma::{DmaArray, DmaPool, DmaRegion, DmaSegment};
+use crate::error::Error;
+use crate::queue::{self, Shape, SplitQueue};
+use crate::transport::{DeviceKind, Interrupt, Registers, Transport, feature};
+
+/// Sizes of a [`Net`] driver and what it asks of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetConfig {
+    /// Receive buffers posted at most: 1 to 1024, rounded up to a power of two.
+    pub receive_depth: u16,
+    /// Frames in transmission at most: 1 to 1024, rounded up to a power of two.
+    pub transmit_depth: u16,
+    /// Segments in one frame or buffer at most: 1 to 31. One less than a power of two wastes
+    /// nothing.
+    pub segments_max: u16,
+    /// Take checksum offload in both directions, if offered. Received frames may then come
+    /// without a checksum: see [`Checksum::Partial`].
+    pub wants_checksum_offload: bool,
+}
+
+impl Default for NetConfig {
+    /// 128 buffers each way, of up to three segments, no offload.
+    fn default() -> Self {
+        Self {
+            receive_depth: 128,
+            transmit_depth: 128,
+            segments_max: 3,
+            wants_checksum_offload: false,
+        }
+    }
+}
+
+impl NetConfig {
+    /// Bytes of DMA memory that suffice for this configuration.
+    #[must_use]
+    pub const fn dma_len(&self) -> usize {
+        Lane::dma_len(self.receive()) + Lane::dma_len(self.transmit())
+    }
+
+    const fn receive(&self) -> Shape {
+        Shape {
+            depth: self.receive_depth,
+            chain_max: self.segments_max.saturating_add(1),
+        }
+    }
+
+    const fn transmit(&self) -> Shape {
+        Shape {
+            depth: self.transmit_depth,
+            chain_max: self.segments_max.saturating_add(1),
+        }
+    }
+
+    const fn is_valid(&self) -> bool {
+        matches!(self.receive_depth, 1..=1024)
+            && matches!(self.transmit_depth, 1..=1024)
+            && matches!(self.segments_max, 1..=31)
+    }
+}
+
+/// What the device is, as negotiated and as last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetInfo {
+    /// The card's address. Without one the user makes one up.
+    pub mac: Option<[u8; 6]>,
+    /// Bytes in a frame's payload at most, if the device says so.
+    pub mtu: Option<u16>,
+    /// Whether the link is up; true if the device does not say.
+    pub is_link_up: bool,
+    /// [`Transmit::checksum`] may be used.
+    pub has_transmit_checksum: bool,
+    /// Received frames may carry other than [`Checksum::Unknown`].
+    pub has_receive_checksum: bool,
+    /// Receive buffers posted at most.
+    pub receive_depth: u16,
+    /// Frames in transmission at most.
+    pub transmit_depth: u16,
+    /// Segments in one frame or buffer at most.
+    pub segments_max: u16,
+}
+
+/// Where a transport checksum is computed and put: the 16-bit ones' complement sum over the frame
+/// from `start` on, stored at `start + offset` (5.1.6.2). All in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumPlace {
+    /// From where in the frame the sum runs, to its end.
+    pub start: u16,
+    /// Where the sum goes, counted from `start`.
+    pub offset: u16,
+}
+
+/// A frame to send. Its memory stays the device's until its token comes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// The frame from its Ethernet header on, without frame check sequence.
+    pub segments: &'a [DmaSegment],
+    /// A checksum for the device to fill in.
+    pub checksum: Option<ChecksumPlace>,
+    /// Comes back when the frame has been taken.
+    pub token: u64,
+}
+
+/// What the device says about the transport checksum of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Nothing: check it.
+    Unknown,
+    /// It was right.
+    Valid,
+    /// It is not filled in: the frame comes from this very host and was never on a wire. Places
+    /// are the device's word and may lie outside the frame.
+    Partial(ChecksumPlace),
+}
+
+/// A received frame; its memory is the caller's again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The token of the buffer.
+    pub token: u64,
+    /// Length of the frame in bytes, at most that of the buffer. 0 for an answer too short to
+    /// hold a frame.
+    pub bytes: u32,
+    /// About its transport checksum.
+    pub checksum: Checksum,
+}
+
+/// A token that a reset gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Of a receive buffer.
+    Receive(u64),
+    /// Of a frame that may or may not have been sent.
+    Transmit(u64),
+}
+
+/// A network card.
+///
+/// Dropping a `Net` frees nothing and leaves the device as it is; [`Net::release`] resets it and
+/// gives everything back.
+#[derive(Debug)]
+pub struct Net<R> {
+    transport: Transport<R>,
+    pool: DmaPool,
+    config: NetConfig,
+    live: Live,
+    state: Result<(), Error>,
+}
+
+#[derive(Debug)]
+struct Live {
+    receive: Lane,
+    transmit: Lane,
+    features: u64,
+    info: NetInfo,
+}
+
+/// A queue with a header per slot.
+#[derive(Debug)]
+struct Lane {
+    queue: SplitQueue<Pending>,
+    headers: DmaArray<Header>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    token: u64,
+    bytes: u32,
+}
+
+/// `virtio_net_hdr` (5.1.6), 12 bytes in 16: flags, GSO type, header length, GSO size, checksum
+/// start in the first word, checksum offset and number of buffers in the second.
+type Header = [u64; 2];
+
+impl<R: Registers> Net<R> {
+    /// Takes over a device, whatever state it is in, and starts it. It receives nothing before
+    /// buffers are posted.
+    ///
+    /// `memory` is at least [`NetConfig::dma_len`] long; it is lost if this fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongDevice`], [`Error::Invalid`] for the configuration, [`Error::OutOfMemory`],
+    /// or what the negotiation ended with.
+    pub fn new(
+        mut transport: Transport<R>,
+        memory: DmaRegion,
+        config: NetConfig,
+    ) -> Result<Self, Error> {
+        if transport.kind() != DeviceKind::Net {
+            return Err(Error::WrongDevice);
+        }
+        if !config.is_valid() {
+            return Err(Error::Invalid);
+        }
+        let mut pool = DmaPool::new(memory);
+        let live = Live::start(&mut transport, &mut pool, &config)?;
+        Ok(Self {
+            transport,
+            pool,
+            config,
+            live,
+            state: Ok(()),
+        })
+    }
+
+    /// Posts a buffer for one frame, of [`RECEIVE_LEN_MIN`] bytes or more. The device learns of it
+    /// at the next [`Self::kick`].
+    ///
+    /// # Errors
+    ///
+    /// Nothing is posted if it is [`Error::Full`] or [`Error::Invalid`], or if the device is
+    /// stopped (the error that stopped it).
+    pub fn post_receive(&mut self, segments: &[DmaSegment], token: u64) -> Result<(), Error> {
+        self.state?;
+        let bytes = self.check(segments)?;
+        if bytes < RECEIVE_LEN_MIN {
+            return Err(Error::Invalid);
+        }
+        self.live
+            .receive
+            .push([0, 0], segments, queue::WRITE, Pending { token, bytes })
+    }
+
+    /// Queues a frame. The device learns of it at the next [`Self::kick`].
+    ///
+    /// # Errors
+    ///
+    /// Nothing is queued if it is [`Error::Full`], [`Error::Invalid`] or [`Error::Unsupported`]
+    /// (a checksum without [`NetInfo::has_transmit_checksum`]), or if the device is stopped (the
+    /// error that stopped it).
+    pub fn transmit(&mut self, frame: &Transmit<'_>) -> Result<(), Error> {
+        self.state?;
+        let bytes = self.check(frame.segments)?;
+        let header = match frame.checksum {
+            None => [0, 0],
+            Some(_) if !self.live.info.has_transmit_checksum => return Err(Error::Unsupported),
+            Some(place) => {
+                let at = u32::from(place.start) + u32::from(place.offset);
+                if at + 2 > bytes {
+                    return Err(Error::Invalid);
+                }
+                [
+                    NEEDS_CHECKSUM | u64::from(place.start) << 48,
+                    u64::from(place.offset),
+                ]
+            }
+        };
+        self.live.transmit.push(
+            header,
+            frame.segments,
+            0,
+            Pending {
+                token: frame.token,
+                bytes,
+            },
+        )
+    }
+
+    /// Shows the device all that was posted and queued since the last call: at most one register
+    /// access for each direction.
+    ///
+    /// # Errors
+    ///
+    /// The error that stopped the device, if it is stopped.
+    pub fn kick(&mut self) -> Result<(), Error> {
+        self.state?;
+        if self.live.receive.queue.publish() {
+            self.transport.notify(RECEIVE);
+        }
+        if self.live.transmit.queue.publish() {
+            self.transport.notify(TRANSMIT);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges an interrupt. One register access if frames have come or gone; more only if
+    /// the interrupt is about something else. Poll both directions until `None` afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NeedsReset`] if the device says so, and the error that stopped the device.
+    pub fn on_interrupt(&mut self) -> Result<Interrupt, Error> {
+        let outcome = self.acknowledge();
+        self.stop_on(outcome)
+    }
+
+    /// Takes one received frame. `None` means that an interrupt will follow the next one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PeerMisbehaved`] when the device gives back what it was not given; it is then
+    /// stopped until a reset. Else the error that stopped the device.
+    pub fn poll_receive(&mut self) -> Result<Option<Received>, Error> {
+        self.state?;
+        let taken = self.live.receive.queue.take();
+        let Some(used) = self.stop_on(taken)? else {
+            return Ok(None);
+        };
+        let [word, more] = self.live.receive.headers.get(usize::from(used.slot));
+        let Pending { token, bytes } = used.payload;
+        let bytes = bytes.min(used.written.saturating_sub(HEADER_LEN));
+        let checksum = match word & (NEEDS_CHECKSUM | DATA_VALID) {
+            _ if !self.live.info.has_receive_checksum => Checksum::Unknown,
+            0 => Checksum::Unknown,
+            DATA_VALID => Checksum::Valid,
+            _ => Checksum::Partial(ChecksumPlace {
+                start: (word >> 48) as u16,
+                offset: more as u16,
+            }),
+        };
+        Ok(Some(Received {
+            token,
+            bytes,
+            checksum,
+        }))
+    }
+
+    /// Takes back one frame that the device is done with, as its token. `None` means that an
+    /// interrupt will follow the next one. To send without such interrupts, use
+    /// [`Self::reclaim_transmit`] instead, and this only when the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::poll_receive`].
+    pub fn poll_transmit(&mut self) -> Result<Option<u64>, Error> {
+        self.state?;
+        let taken = self.live.transmit.queue.take();
+        Ok(self.stop_on(taken)?.map(|used| used.payload.token))
+    }
+
+    /// As [`Self::poll_transmit`], without asking for an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::poll_receive`].
+    pub fn reclaim_transmit(&mut self) -> Result<Option<u64>, Error> {
+        self.state?;
+        if !self.live.transmit.queue.has_used() {
+            return Ok(None);
+        }
+        self.poll_transmit()
+    }
+
+    /// Resets the device and gives back all tokens. It stays stopped, with [`Error::NeedsReset`],
+    /// until [`Self::reinit`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ResetTimeout`] if the device does not reset. No token is given back then, for the
+    /// device may still use the memory.
+    pub fn cancel_all_by_reset(
+        &mut self,
+        mut cancelled: impl FnMut(Cancelled),
+    ) -> Result<(), Error> {
+        self.state = Err(Error::NeedsReset);
+        self.transport.reset()?;
+        let Live {
+            receive, transmit, ..
+        } = &mut self.live;
+        receive
+            .queue
+            .cancel_all(|pending| cancelled(Cancelled::Receive(pending.token)));
+        transmit
+            .queue
+            .cancel_all(|pending| cancelled(Cancelled::Transmit(pending.token)));
+        Ok(())
+    }
+
+    /// Starts the device anew, on the same memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if buffers are with the device: see [`Self::cancel_all_by_reset`]. Else
+    /// as for [`Self::new`]; the device then stays stopped, and this may be tried again.
+    pub fn reinit(&mut self) -> Result<(), Error> {
+        if self.receiving() != 0 || self.transmitting() != 0 {
+            return Err(Error::Invalid);
+        }
+        self.state = Err(Error::NeedsReset);
+        // The device lets go of the old rings before new ones are laid over them.
+        self.transport.reset()?;
+        self.pool.rewind();
+        self.live = Live::start(&mut self.transport, &mut self.pool, &self.config)?;
+        self.state = Ok(());
+        Ok(())
+    }
+
+    /// [`Self::cancel_all_by_reset`], then [`Self::reinit`].
+    ///
+    /// # Errors
+    ///
+    /// As for these.
+    pub fn reset_and_reinit(&mut self, cancelled: impl FnMut(Cancelled)) -> Result<(), Error> {
+        self.cancel_all_by_reset(cancelled)?;
+        self.reinit()
+    }
+
+    /// Resets the device, gives back all tokens, the transport and the memory.
+    ///
+    /// # Errors
+    ///
+    /// The driver itself, if the device does not reset: its memory must not be reused.
+    pub fn release(
+        mut self,
+        cancelled: impl FnMut(Cancelled),
+    ) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
+        if self.cancel_all_by_reset(cancelled).is_err() {
+            return Err(Box::new(self));
+        }
+        drop(self.live);
+        Ok((self.transport, self.pool.into_region()))
+    }
+
+    /// What the device is.
+    #[must_use]
+    pub const fn info(&self) -> &NetInfo {
+        &self.live.info
+    }
+
+    /// Receive buffers that are with the device.
+    #[must_use]
+    pub fn receiving(&self) -> u16 {
+        self.live.receive.queue.in_flight()
+    }
+
+    /// Frames that are with the device.
+    #[must_use]
+    pub fn transmitting(&self) -> u16 {
+        self.live.transmit.queue.in_flight()
+    }
+
+    fn check(&self, segments: &[DmaSegment]) -> Result<u32, Error> {
+        if segments.is_empty() || segments.len() > usize::from(self.config.segments_max) {
+            return Err(Error::Invalid);
+        }
+        let mut bytes = 0u32;
+        for segment in segments {
+            if segment.is_empty() {
+                return Err(Error::Invalid);
+            }
+            bytes = bytes.checked_add(segment.len()).ok_or(Error::Invalid)?;
+        }
+        if bytes > FRAME_LEN_MAX {
+            Err(Error::Invalid)
+        } else {
+            Ok(bytes)
+        }
+    }
+
+    fn acknowledge(&mut self) -> Result<Interrupt, Error> {
+        self.state?;
+        let live = &mut self.live;
+        if live.receive.queue.has_used() || live.transmit.queue.has_used() {
+            return Ok(self.transport.acknowledge_completions());
+        }
+        let interrupt = self.transport.acknowledge_any();
+        if interrupt.config_changed {
+            if self.transport.needs_reset() {
+                return Err(Error::NeedsReset);
+            }
+            live.info = live.read_info(&self.transport, &self.config)?;
+        }
+        Ok(interrupt)
+    }
+
+    fn stop_on<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = outcome {
+            self.state = Err(error);
+        }
+        outcome
+    }
+}
+
+impl Live {
+    fn start<R: Registers>(
+        transport: &mut Transport<R>,
+        pool: &mut DmaPool,
+        config: &NetConfig,
+    ) -> Result<Self, Error> {
+        let offload = if config.wants_checksum_offload {
+            CSUM | GUEST_CSUM
+        } else {
+            0
+        };
+        let wanted = MAC | STATUS | MTU | offload | feature::COMMON;
+        let features = transport.negotiate(wanted, 0)?;
+        let size_max = transport.queue_size_max(RECEIVE)?;
+        let receive = Lane::new(pool, config.receive(), size_max, features, queue::WRITE)?;
+        let size_max = transport.queue_size_max(TRANSMIT)?;
+        let transmit = Lane::new(pool, config.transmit(), size_max, features, 0)?;
+        let info = read_info(transport, features, &receive, &transmit, config)?;
+        transport.start_queue(RECEIVE, &receive.queue.place());
+        transport.start_queue(TRANSMIT, &transmit.queue.place());
+        transport.start();
+        Ok(Self {
+            receive,
+            transmit,
+            features,
+            info,
+        })
+    }
+
+    fn read_info<R: Registers>(
+        &self,
+        transport: &Transport<R>,
+        config: &NetConfig,
+    ) -> Result<NetInfo, Error> {
+        read_info(
+            transport,
+            self.features,
+            &self.receive,
+            &self.transmit,
+            config,
+        )
+    }
+}
+
+fn read_info<R: Registers>(
+    transport: &Transport<R>,
+    features: u64,
+    receive: &Lane,
+    transmit: &Lane,
+    config: &NetConfig,
+) -> Result<NetInfo, Error> {
+    let has = |bit: u64| features & bit != 0;
+    let info = transport.read_config(|space| NetInfo {
+        mac: has(MAC).then(|| core::array::from_fn(|i| space.u8(i))),
+        mtu: has(MTU).then(|| space.u16(10)),
+        is_link_up: !has(STATUS) || space.u16(6) & LINK_UP != 0,
+        has_transmit_checksum: has(CSUM),
+        has_receive_checksum: has(GUEST_CSUM),
+        receive_depth: receive.queue.depth(),
+        transmit_depth: transmit.queue.depth(),
+        segments_max: config.segments_max,
+    })?;
+    match info.mtu {
+        Some(mtu) if mtu < MTU_MIN => Err(Error::PeerMisbehaved),
+        _ => Ok(info),
+    }
+}
+
+impl Lane {
+    const fn dma_len(shape: Shape) -> usize {
+        let slots = (shape.depth as usize).next_power_of_two();
+        SplitQueue::<Pending>::dma_len(shape) + slots * size_of::<Header>() + 64
+    }
+
+    fn new(
+        pool: &mut DmaPool,
+        shape: Shape,
+        size_max: u16,
+        features: u64,
+        direction: u16,
+    ) -> Result<Self, Error> {
+        let queue = SplitQueue::new(pool, shape, size_max, features)?;
+        let headers: DmaArray<Header> = pool.array(queue.depth().into(), size_of::<Header>())?;
+        for slot in 0..queue.depth() {
+            let header = headers.address(slot.into());
+            queue.describe(slot, 0, header, HEADER_LEN, queue::NEXT | direction);
+        }
+        Ok(Self { queue, headers })
+    }
+
+    fn push(
+        &mut self,
+        header: Header,
+        segments: &[DmaSegment],
+        direction: u16,
+        pending: Pending,
+    ) -> Result<(), Error> {
+        let slot = self.queue.vacant().ok_or(Error::Full)?;
+        let (last, others) = segments.split_last().ok_or(Error::Invalid)?;
+        self.headers.set(slot.into(), header);
+        let mut position = 1;
+        for segment in others {
+            let address = segment.address().raw();
+            self.queue.describe(
+                slot,
+                position,
+                address,
+                segment.len(),
+                queue::NEXT | direction,
+            );
+            position += 1;
+        }
+        self.queue
+            .describe(slot, position, last.address().raw(), last.len(), direction);
+        self.queue.push(slot, position + 1, pending);
+        Ok(())
+    }
+}
+
+/// Bytes that a receive buffer holds at least: a full Ethernet frame (5.1.6.3.1).
+pub const RECEIVE_LEN_MIN: u32 = 1514;
+
+/// Bytes in a frame or buffer at most.
+pub const FRAME_LEN_MAX: u32 = 65_550;
+
+const RECEIVE: u16 = 0;
+const TRANSMIT: u16 = 1;
+const HEADER_LEN: u32 = 12;
+
+const CSUM: u64 = 1 << 0;
+const GUEST_CSUM: u64 = 1 << 1;
+const MTU: u64 = 1 << 3;
+const MAC: u64 = 1 << 5;
+const STATUS: u64 = 1 << 16;
+
+const LINK_UP: u16 = 1;
+/// The least that the standard lets a device say (5.1.4.1).
+const MTU_MIN: u16 = 68;
+const NEEDS_CHECKSUM: u64 = 1;
+const DATA_VALID: u64 = 2;
