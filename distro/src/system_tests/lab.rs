@@ -32,8 +32,6 @@ pub struct Outcome {
     pub end: End,
     /// The commands' output.
     pub output: String,
-    /// Everything else.
-    pub log: Vec<String>,
 }
 
 impl<'a> Lab<'a> {
@@ -143,8 +141,24 @@ impl<'a> Lab<'a> {
         Ok(Outcome {
             end: end.map_err(text_of)?,
             output,
-            log,
         })
+    }
+
+    /// A line of the last run's log has all these words.
+    ///
+    /// # Errors
+    ///
+    /// That none has.
+    pub fn logged(&self, words: &[&str]) -> Verdict {
+        match self
+            .log
+            .borrow()
+            .iter()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+        {
+            true => Ok(()),
+            false => Err(format!("no line of the log has {words:?}")),
+        }
     }
 
     fn standard(&self, options: &MachineOptions) -> Result<Option<Disk>, String> {
@@ -183,22 +197,6 @@ impl Outcome {
         match self.output.contains(text) {
             true => Ok(()),
             false => Err(format!("the output has no `{text}`")),
-        }
-    }
-
-    /// A line of the log has all these words.
-    ///
-    /// # Errors
-    ///
-    /// That none has.
-    pub fn logs(&self, words: &[&str]) -> Verdict {
-        match self
-            .log
-            .iter()
-            .any(|line| words.iter().all(|word| line.contains(word)))
-        {
-            true => Ok(()),
-            false => Err(format!("no line of the log has {words:?}")),
         }
     }
 }
