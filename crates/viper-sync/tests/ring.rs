@@ -95,7 +95,8 @@ proptest! {
                     }
                 }
                 Op::PushMany(count) => {
-                    let entries: Vec<_> = (0..count as u64).map(|at| [at, used as u64, 9]).collect();
+                    let entry = |at| [at, used as u64, 9];
+                    let entries: Vec<_> = (0..count as u64).map(entry).collect();
                     let done = producer.push_slice(&entries).unwrap();
                     prop_assert_eq!(done, count.min(room - used));
                     hidden.extend(&entries[..done]);
@@ -148,7 +149,10 @@ proptest! {
     /// The peer owns the memory. Nothing may panic, and a wrong position must be noticed.
     #[test]
     fn a_hostile_peer_is_survived(
-        ops in prop::collection::vec((op(), 0..88usize, prop_oneof![any::<u64>(), 0..20u64]), 0..80),
+        ops in prop::collection::vec(
+            (op(), 0..88usize, prop_oneof![any::<u64>(), 0..20u64]),
+            0..80,
+        ),
     ) {
         let memory = Memory::new();
         let ring = memory.ring(layout(8, 3));
