@@ -316,6 +316,10 @@ fn large_ranges_use_blocks_that_split_when_cut() {
     table
         .unmap_range(mem, frames, &mut tlb, hole, |_| {})
         .unwrap();
+    assert!(
+        tlb.now.contains(&inside.0),
+        "a table took the block's place by break-before-make"
+    );
     assert_eq!(frames.out.len(), 3);
     assert_eq!(table.translate(mem, inside), None);
     assert_eq!(
