@@ -76,8 +76,9 @@ proptest! {
         let ring = memory.ring(layout);
         ring.init();
         // Positions wrap around sooner or later.
-        memory.0[8].store(start.into(), Ordering::Relaxed);
-        memory.0[16].store(start.into(), Ordering::Relaxed);
+        let side = u64::from(start) | u64::from(start.wrapping_sub(1)) << 32;
+        memory.0[8].store(side, Ordering::Relaxed);
+        memory.0[16].store(side, Ordering::Relaxed);
         let mut producer = Producer::<3>::new(ring).unwrap();
         let mut consumer = Consumer::<3>::new(ring).unwrap();
         // Entries: not published, published, read but not released.

@@ -73,7 +73,7 @@ impl Counter {
 
 #[test]
 fn mutex_excludes_and_wakes() {
-    model(2, || {
+    model(3, || {
         let shared = Arc::new(Counter::new());
         let others: Vec<_> = (0..2)
             .map(|_| {
@@ -95,7 +95,7 @@ fn mutex_excludes_and_wakes() {
 
 #[test]
 fn a_passed_deadline_strands_nobody() {
-    model(3, || {
+    model(4, || {
         let shared = Arc::new(Counter::new());
         let hasty = {
             let shared = shared.clone();
@@ -125,7 +125,7 @@ fn a_passed_deadline_strands_nobody() {
 
 #[test]
 fn condvar_loses_no_notification() {
-    model(3, || {
+    model(4, || {
         let shared = Arc::new((Counter::new(), RawCondvar::new(), OneWord::default()));
         let other = {
             let shared = shared.clone();
@@ -161,7 +161,7 @@ impl Futex for Yield {
 
 #[test]
 fn mutex_guards_its_content() {
-    model(2, || {
+    model(3, || {
         let mutex = Arc::new(Mutex::new(0, Yield));
         let other = {
             let mutex = mutex.clone();

@@ -96,10 +96,10 @@ fn pass_all(entries: u32, count: u64, preemptions: usize) {
 
 #[test]
 fn ring_loses_no_wake_up_with_room() {
-    pass_all(2, 2, 3);
+    pass_all(2, 2, 5);
 }
 
 #[test]
 fn ring_loses_no_wake_up_when_full() {
-    pass_all(1, 2, 2);
+    pass_all(1, 2, 4);
 }

@@ -8,7 +8,7 @@ use crate::model;
 
 #[test]
 fn ticket_lock_excludes() {
-    model(3, || {
+    model(4, || {
         let lock = Arc::new(TicketLock::<_, SpinHint>::new(0));
         let others: Vec<_> = (0..2)
             .map(|_| {
@@ -23,7 +23,7 @@ fn ticket_lock_excludes() {
 
 #[test]
 fn ticket_lock_tries() {
-    model(3, || {
+    model(4, || {
         let lock = Arc::new(TicketLock::<_, SpinHint>::new(0));
         let other = {
             let lock = lock.clone();
