@@ -32,7 +32,7 @@ const STACK_SPILL: usize = 32;
 /// The order of the blocks that refill the stack.
 const REFILL_ORDER: u8 = 4;
 
-/// The frame allocator. See the [module documentation](self).
+/// The frame allocator.
 pub struct Buddy<'m> {
     zones: Zones,
     lists: FreeLists<'m>,
