@@ -93,9 +93,7 @@ pub struct MemoryDevice {
 impl MemoryDevice {
     /// A device of `blocks` zeroed blocks.
     pub fn new(blocks: u64) -> Self {
-        Self {
-            bytes: vec![0; blocks as usize * BLOCK_SIZE],
-        }
+        Self { bytes: vec![0; blocks as usize * BLOCK_SIZE] }
     }
 
     /// A device over `bytes`; a partial last block is not reachable.

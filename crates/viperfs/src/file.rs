@@ -36,9 +36,7 @@ impl<D: BlockDevice> Fs<D> {
         if offset >= size {
             return Ok(0);
         }
-        let len = buf
-            .len()
-            .min((size - offset).min(usize::MAX as u64) as usize);
+        let len = buf.len().min((size - offset).min(usize::MAX as u64) as usize);
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
@@ -86,9 +84,7 @@ impl<D: BlockDevice> Fs<D> {
         self.writable()?;
         let inode = self.inode(ino)?;
         require_file(inode.kind)?;
-        let end = offset
-            .checked_add(data.len() as u64)
-            .filter(|&e| e <= MAX_FILE_SIZE);
+        let end = offset.checked_add(data.len() as u64).filter(|&e| e <= MAX_FILE_SIZE);
         let end = end.ok_or(Error::FileTooLarge)?;
         if data.is_empty() {
             return Ok(0);
@@ -130,10 +126,7 @@ impl<D: BlockDevice> Fs<D> {
         self.store.cache.slot_mut(slot).data[within..within + data.len()].copy_from_slice(data);
         self.store.cache.mark_dirty(slot);
         let mut inode = self.inode(ino)?;
-        inode.attr.size = inode
-            .attr
-            .size
-            .max(page * PAGE + (within + data.len()) as u64);
+        inode.attr.size = inode.attr.size.max(page * PAGE + (within + data.len()) as u64);
         inode.touch(now);
         self.defer_inode(inode);
         Ok(())
@@ -161,32 +154,19 @@ impl<D: BlockDevice> Fs<D> {
         let mut count = wanted;
         if let Some(inode) = self.inodes.get_mut(&ino) {
             let sequential = page == inode.next_page;
-            inode.window = if sequential {
-                (inode.window * 2).min(IO_BLOCKS as u32)
-            } else {
-                1
-            };
+            inode.window = if sequential { (inode.window * 2).min(IO_BLOCKS as u32) } else { 1 };
             count = count.max(inode.window as usize);
         }
         let to_end = size.div_ceil(PAGE).saturating_sub(page).max(1);
-        count = count
-            .min(IO_BLOCKS)
-            .min(to_end.min(IO_BLOCKS as u64) as usize);
+        count = count.min(IO_BLOCKS).min(to_end.min(IO_BLOCKS as u64) as usize);
         let mut sums = [0; IO_BLOCKS];
-        let Some(run) = self.store.map(ino, page, &mut sums[..count])? else {
-            return Ok(None);
-        };
+        let Some(run) = self.store.map(ino, page, &mut sums[..count])? else { return Ok(None) };
         let mut n = 1;
         while n < run.count && !self.store.cache.contains((ino, page + n as u64)) {
             n += 1;
         }
         let store = &mut self.store;
-        if n == 1
-            || store
-                .dev
-                .read(run.block, &mut store.io[..n * BLOCK_SIZE])
-                .is_err()
-        {
+        if n == 1 || store.dev.read(run.block, &mut store.io[..n * BLOCK_SIZE]).is_err() {
             // Reading ahead must not make a page fail that is good by itself.
             n = 1;
             store.dev.read(run.block, &mut store.io[..BLOCK_SIZE])?;

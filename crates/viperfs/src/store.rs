@@ -65,7 +65,9 @@ impl Geometry {
 
     /// Whether a block's new contents may come from the log.
     pub fn loggable(&self, block: u64) -> bool {
-        block < self.total - 1 && block != 0 && !(JOURNAL_START..self.first_free()).contains(&block)
+        block < self.total - 1
+            && block != 0
+            && !(JOURNAL_START..self.first_free()).contains(&block)
     }
 }
 
@@ -137,11 +139,7 @@ impl<D: BlockDevice> Store<D> {
     pub fn new(dev: D, geo: Geometry, crc: Crc32c, cache_blocks: usize) -> Self {
         let log = geo.log_len as usize;
         let share = if log < 128 { log * 3 / 4 } else { log / 2 };
-        let state = State {
-            next_ino: 0,
-            free_blocks: 0,
-            groups_ready: 0,
-        };
+        let state = State { next_ino: 0, free_blocks: 0, groups_ready: 0 };
         Self {
             dev,
             crc,
@@ -165,13 +163,7 @@ impl<D: BlockDevice> Store<D> {
             lenient: false,
             io: vec![0; IO_BLOCKS * BLOCK_SIZE],
             saved: Vec::new(),
-            mark: Mark {
-                state,
-                running: 0,
-                freed: 0,
-                freed_blocks: 0,
-                freed_nodes: false,
-            },
+            mark: Mark { state, running: 0, freed: 0, freed_blocks: 0, freed_nodes: false },
             pool: Vec::new(),
             in_operation: false,
         }
@@ -254,11 +246,7 @@ impl<D: BlockDevice> Store<D> {
         if self.in_operation && flags & flag::SAVED == 0 {
             let mut copy = self.pool.pop().unwrap_or_else(zeroed);
             copy.copy_from_slice(&self.cache.slot(at).data[..]);
-            self.saved.push(Saved {
-                slot: at,
-                flags,
-                data: copy,
-            });
+            self.saved.push(Saved { slot: at, flags, data: copy });
             self.cache.slot_mut(at).flags |= flag::SAVED;
         }
         let slot = self.cache.slot_mut(at);

@@ -40,11 +40,7 @@ impl Disk {
     }
 
     fn state(base: &Rc<Vec<u8>>, over: BTreeMap<u64, Data>) -> Self {
-        Self {
-            base: base.clone(),
-            over,
-            log: Rc::default(),
-        }
+        Self { base: base.clone(), over, log: Rc::default() }
     }
 }
 
@@ -62,9 +58,7 @@ impl BlockDevice for Disk {
         for (i, data) in buf.chunks(BLOCK_SIZE).enumerate() {
             let data: Data = data.into();
             self.over.insert(block + i as u64, data.clone());
-            self.log
-                .borrow_mut()
-                .push(Event::Write(block + i as u64, data));
+            self.log.borrow_mut().push(Event::Write(block + i as u64, data));
         }
         Ok(())
     }
@@ -221,11 +215,7 @@ pub fn run_workload(seed: u64, limit: u64, tally: &mut Tally) {
         });
         done += 1;
     }
-    assert_eq!(
-        fs.counters().partial_commits,
-        0,
-        "workloads are meant to fit their journal"
-    );
+    assert_eq!(fs.counters().partial_commits, 0, "workloads are meant to fit their journal");
     drop(fs);
     tally.workloads += 1;
     let events = log.borrow().clone();
@@ -338,16 +328,10 @@ impl Trial {
             allowed.iter().map(|s| &s.what).collect::<Vec<_>>()
         );
         if tally.states.is_multiple_of(8) {
-            fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1)
-                .expect("can go on");
+            fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1).expect("can go on");
             let mut disk = fs.unmount().expect("unmounts");
             let report = check(&mut disk, &CheckOptions::default(), |_| {});
-            assert!(
-                report.is_clean(),
-                "{} after: {:?}",
-                context(),
-                report.problems
-            );
+            assert!(report.is_clean(), "{} after: {:?}", context(), report.problems);
             return disk.log.take();
         }
         fs.abandon().log.take()
