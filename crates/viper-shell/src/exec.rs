@@ -71,7 +71,8 @@ impl Context<'_> {
         match command {
             Command::Simple(simple) => self.simple(simple),
             Command::Compound(compound, redirects) => {
-                self.redirected(redirects, |c| c.compound(compound))
+                let ended = self.level(|c| Ok(c.redirected(redirects, |c| c.compound(compound))?));
+                ended.or_else(|stop| self.stopped("shell", stop))
             }
             Command::Function(name, body) => {
                 self.shell

@@ -74,6 +74,8 @@ pub struct Shell {
     pub(crate) last_background: Option<Pid>,
     /// Functions, scripts, aliases and substitutions that are being run.
     pub(crate) depth: usize,
+    /// The same, and loops, conditions and groups.
+    pub(crate) levels: usize,
     /// Above 0 inside conditions, where failure does not end a `set -e` shell.
     pub(crate) unchecked: usize,
     /// The simple command being run had a `$(...)`, whose return code is in `last`.
@@ -124,6 +126,7 @@ impl Shell {
             jobs: Vec::new(),
             last_background: None,
             depth: 0,
+            levels: 0,
             unchecked: 0,
             substituted: false,
             aliasing: Vec::new(),
@@ -156,6 +159,7 @@ impl Shell {
         };
         context.flush_quietly();
         self.depth = 0;
+        self.levels = 0;
         self.unchecked = 0;
         self.aliasing.clear();
         self.last = code;
@@ -167,7 +171,8 @@ impl Shell {
 
     /// Whether `text` is the beginning of something that goes on on the next line.
     pub fn is_incomplete(text: &str) -> bool {
-        let missing = |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
+        let missing =
+            |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
         text.ends_with("\\\n") || parse::parse(text).is_err_and(missing)
     }
 
