@@ -274,7 +274,10 @@ impl DiskKey {
         Key((self.object.get() as u128) << 64 | self.offset.get() as u128)
     }
     pub fn from(key: Key) -> Self {
-        Self { offset: U64::new(key.0 as u64), object: U64::new((key.0 >> 64) as u64) }
+        Self {
+            offset: U64::new(key.0 as u64),
+            object: U64::new((key.0 >> 64) as u64),
+        }
     }
 }
 
@@ -311,7 +314,9 @@ pub(crate) fn header(data: &Block) -> &Header {
 
 /// Reads a type at the start of a block.
 pub(crate) fn view<T: FromBytes + Immutable + KnownLayout + Unaligned>(data: &Block) -> &T {
-    T::ref_from_prefix(data).expect("every layout type is smaller than a block").0
+    T::ref_from_prefix(data)
+        .expect("every layout type is smaller than a block")
+        .0
 }
 
 /// Writes a type at the start of a block.
@@ -319,7 +324,9 @@ pub(crate) fn view_mut<T>(data: &mut Block) -> &mut T
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {
-    T::mut_from_prefix(data).expect("every layout type is smaller than a block").0
+    T::mut_from_prefix(data)
+        .expect("every layout type is smaller than a block")
+        .0
 }
 
 /// Whether the header names this magic, address and volume and the checksum is right.

@@ -36,7 +36,11 @@ impl BlockDevice for Faulty {
     fn write(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
         let result = self.step();
         // A failed write leaves the first half behind.
-        let len = if result.is_ok() { buf.len() } else { buf.len() / 2 };
+        let len = if result.is_ok() {
+            buf.len()
+        } else {
+            buf.len() / 2
+        };
         let mut old = vec![0; buf.len()];
         self.inner.read(block, &mut old)?;
         old[..len].copy_from_slice(&buf[..len]);
@@ -56,7 +60,12 @@ fn options(cache_blocks: usize) -> MountOptions {
 
 /// Runs a workload with one request failing; true when the failure was reached.
 fn run_with_fault(seed: u64, at: u64, stays: bool) -> bool {
-    let device = Faulty { inner: fresh(1024), count: 0, at: u64::MAX, stays };
+    let device = Faulty {
+        inner: fresh(1024),
+        count: 0,
+        at: u64::MAX,
+        stays,
+    };
     let mut fs = Fs::mount(device, options(0)).unwrap();
     let mut rng = Rng::new(seed);
     let mut model = Model::new();
@@ -76,13 +85,24 @@ fn run_with_fault(seed: u64, at: u64, stays: bool) -> bool {
     fs.device_mut().at = u64::MAX;
     fs.device_mut().stays = false;
     // What is in memory is still right, and what is on the device is some state since the sync.
-    assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot(), "seed {seed} fault {at}");
+    assert_eq!(
+        snapshot(&mut fs).unwrap(),
+        model.snapshot(),
+        "seed {seed} fault {at}"
+    );
     let mut device = fs.abandon().inner;
     let report = check(&mut device, &CheckOptions::default(), |_| {});
-    assert!(report.is_clean(), "seed {seed} fault {at}: {:?}", report.problems);
+    assert!(
+        report.is_clean(),
+        "seed {seed} fault {at}: {:?}",
+        report.problems
+    );
     let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
     let found = snapshot(&mut fs).unwrap();
-    assert!(allowed.contains(&found), "seed {seed} fault {at}: acknowledged data is missing");
+    assert!(
+        allowed.contains(&found),
+        "seed {seed} fault {at}: acknowledged data is missing"
+    );
     reached
 }
 
@@ -101,9 +121,17 @@ fn each_request_may_fail() {
 
 #[test]
 fn failed_write_makes_the_mount_read_only() {
-    let device = Faulty { inner: fresh(512), count: 0, at: u64::MAX, stays: true };
+    let device = Faulty {
+        inner: fresh(512),
+        count: 0,
+        at: u64::MAX,
+        stays: true,
+    };
     let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
-    let ino = fs.create(ROOT_INO, b"f", 0o644, Owner::default(), 1).unwrap().ino;
+    let ino = fs
+        .create(ROOT_INO, b"f", 0o644, Owner::default(), 1)
+        .unwrap()
+        .ino;
     // From here on all metadata is cached, so the request that fails is a write.
     fs.write(ino, 0, b"warm", 1).unwrap();
     fs.sync().unwrap();
@@ -125,9 +153,14 @@ fn populated(blocks: u64) -> (MemoryDevice, Snapshot) {
     let o = Owner::default();
     let dir = fs.mkdir(ROOT_INO, b"dir", 0o755, o, 1).unwrap().ino;
     for i in 0..40u64 {
-        let ino = fs.create(dir, format!("file{i}").as_bytes(), 0o644, o, 1).unwrap().ino;
-        fs.write(ino, i % 3 * 5000, &vec![i as u8; 1 + 300 * i as usize], 1).unwrap();
-        fs.set_xattr(ino, b"user.tag", &[i as u8; 200], XattrMode::Set, 1).unwrap();
+        let ino = fs
+            .create(dir, format!("file{i}").as_bytes(), 0o644, o, 1)
+            .unwrap()
+            .ino;
+        fs.write(ino, i % 3 * 5000, &vec![i as u8; 1 + 300 * i as usize], 1)
+            .unwrap();
+        fs.set_xattr(ino, b"user.tag", &[i as u8; 200], XattrMode::Set, 1)
+            .unwrap();
     }
     let target = vec![b'x'; 3000];
     fs.symlink(ROOT_INO, b"link", &target, o, 1).unwrap();
@@ -140,7 +173,10 @@ fn populated(blocks: u64) -> (MemoryDevice, Snapshot) {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -155,14 +191,19 @@ fn flipped_bits_are_detected_or_harmless() {
         let report = check(&mut device, &CheckOptions::default(), |_| {});
         let mut copy = options(0);
         copy.read_only = true;
-        let shown = Fs::mount(&mut device, copy).ok().map(|mut fs| snapshot(&mut fs));
+        let shown = Fs::mount(&mut device, copy)
+            .ok()
+            .map(|mut fs| snapshot(&mut fs));
         match shown {
             Some(Ok(found)) => {
                 assert_eq!(found, before, "bit {bit} of byte {at} shows wrong data");
                 harmless += 1;
             }
             _ => {
-                assert!(!report.is_clean(), "bit {bit} of byte {at} is not seen by the checker");
+                assert!(
+                    !report.is_clean(),
+                    "bit {bit} of byte {at} is not seen by the checker"
+                );
                 detected += 1;
             }
         }
@@ -226,7 +267,9 @@ fn exercise(image: Vec<u8>) {
     let mut device = MemoryDevice::from_bytes(image);
     let report = check(&mut device, &CheckOptions::default(), |_| {});
     assert!(report.problems.len() <= 1000);
-    let Ok(mut fs) = Fs::mount(device, options(0)) else { return };
+    let Ok(mut fs) = Fs::mount(device, options(0)) else {
+        return;
+    };
     let mut seen = BTreeSet::new();
     let mut todo = vec![ROOT_INO];
     let mut buf = vec![0; 40_000];
@@ -297,9 +340,14 @@ fn repair_makes_damaged_volumes_clean() {
         }
         let mut device = MemoryDevice::from_bytes(image);
         let check_options = CheckOptions::default();
-        let Ok(done) = repair(&mut device, &check_options, 1, |_| {}) else { continue };
+        let Ok(done) = repair(&mut device, &check_options, 1, |_| {}) else {
+            continue;
+        };
         for problem in &done.after.problems {
-            assert!(matches!(problem, Problem::Data { .. }), "seed {seed}: {problem}");
+            assert!(
+                matches!(problem, Problem::Data { .. }),
+                "seed {seed}: {problem}"
+            );
         }
         let mut fs = Fs::mount(&mut device, MountOptions::default()).unwrap();
         if done.after.is_clean() {
@@ -308,7 +356,8 @@ fn repair_makes_damaged_volumes_clean() {
                 assert_eq!(after, before, "seed {seed}");
             }
         }
-        fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1).unwrap();
+        fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1)
+            .unwrap();
         fs.unmount().unwrap();
         let report = check(&mut device, &check_options, |_| {});
         assert_eq!(report.problems, done.after.problems, "seed {seed}");
