@@ -15,6 +15,7 @@ use crate::machine;
 use crate::qemu::Disk;
 use crate::scratch::Scratch;
 use crate::session::{self, End};
+use crate::ui;
 
 /// How many log lines are shown when a run fails.
 const LOG_TAIL: usize = 40;
@@ -54,8 +55,13 @@ fn run(
         disk: disk.clone(),
     };
     let end = script.run(system, scratch, timeout, |said| printer.hear(said))?;
-    disk::after_exec(options, disk.as_ref())?;
-    printer.conclude(end, timeout)
+    let code = printer.conclude(end, timeout)?;
+    match disk::after_exec(options, disk.as_ref()) {
+        // The guest's own failure says more than a file that it did not write.
+        Err(error) if code != 0 => ui::warn(error),
+        other => other?,
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// Commands and the machine that they run on.
@@ -138,17 +144,17 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn conclude(self, end: End, timeout: Duration) -> Result<ExitCode> {
+    fn conclude(self, end: End, timeout: Duration) -> Result<u8> {
         match end {
             End::Code(code) => {
                 self.failure
                     .map_or(Ok(()), Err)
                     .context("cannot write the output")?;
-                Ok(ExitCode::from(code))
+                Ok(code)
             }
             End::Off => {
                 eprintln!("distro: the machine was switched off before the commands ended");
-                Ok(ExitCode::SUCCESS)
+                Ok(0)
             }
             End::Panic => Err(Error::Panic),
             End::Timeout => {
