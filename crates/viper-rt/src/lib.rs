@@ -26,6 +26,7 @@ pub mod object;
 mod panic;
 pub mod program;
 pub mod server;
+pub mod spawn;
 pub mod stdio;
 pub mod sync;
 pub mod sys;

@@ -63,6 +63,12 @@ pub trait Service {
         let _ = (key, signals);
     }
 
+    /// A channel that [`Sources::watch`] put under `key` has a message.
+    fn message(&mut self, key: u32, message: Reader) -> Answer {
+        let _ = (key, message);
+        Answer::error(Error::NotSupported)
+    }
+
     /// When [`Service::timeout`] wants to be called, in nanoseconds of uptime.
     fn deadline(&self) -> u64 {
         FOREVER
@@ -331,6 +337,9 @@ impl<S: Service> Server<S> {
         }
         if got.key == SUPERVISOR_KEY {
             return self.supervise(service, request);
+        }
+        if got.key & SOURCE != 0 {
+            return service.message(got.key as u32, request);
         }
         let Some(client) = self.clients.find(got.key) else {
             return Answer::error(Error::PeerClosed);
