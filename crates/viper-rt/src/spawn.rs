@@ -12,7 +12,7 @@ use viper_abi::{
 use viper_elf::{Headers, Kind, Perms};
 
 /// Bytes of stack of a first thread, unless the executable says otherwise.
-pub const STACK_BYTES: u64 = 256 * 1024;
+pub const STACK_BYTES: u64 = 1024 * 1024;
 /// Most bytes of arguments, environment and handles together.
 pub const STARTUP_MAX: usize = 128 * 1024;
 /// Bytes of an executable that hold all its headers.
@@ -175,7 +175,8 @@ fn map_into(
 /// Gives the handles and maps the block that tells their numbers. Returns its address there.
 fn startup_block(process: &Process, start: &Start<'_>) -> Result<u64, Error> {
     let mut slots = Vec::with_capacity(start.handles.len());
-    for &(slot, handle, rights) in start.handles {
+    let itself = [(Slot::PROCESS, process.raw(), Rights::ALL)];
+    for &(slot, handle, rights) in itself.iter().chain(start.handles) {
         let have = crate::handle::query(handle)?.rights;
         slots.push((slot, process.give(handle, rights.intersection(have))?));
     }
