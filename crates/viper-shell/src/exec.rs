@@ -8,7 +8,7 @@ use core::cell::RefCell;
 
 use crate::ast::{Command, Compound, Connector, Item, List, Pipeline, Redirect, Target, Word};
 use crate::context::{About, Context, Flow, Ran, Stop, fail};
-use crate::io::{Memory, OpenFile, Sink, Source};
+use crate::io::{Buffer, Memory, OpenFile, Sink, Source};
 use crate::shell::{ERROR, FAIL, OK, WARN};
 use crate::system::OpenMode;
 
@@ -229,12 +229,12 @@ impl Context<'_> {
         &mut self,
         inner: impl FnOnce(&mut Self) -> Ran,
     ) -> Result<Vec<u8>, Stop> {
-        let memory = Rc::new(RefCell::new(Vec::new()));
+        let memory = Rc::new(RefCell::new(Buffer::default()));
         let outer = core::mem::replace(&mut self.io.stdout, Sink::Memory(memory.clone()));
         let ran = self.deeper(|c| Ok(c.subshell(inner)?));
         self.io.stdout = outer;
         self.shell.last = ran?;
-        Ok(memory.take())
+        Ok(memory.take().bytes)
     }
 
     /// Turns what stopped a command into a return code.

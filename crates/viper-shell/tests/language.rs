@@ -326,14 +326,45 @@ fn pipes() {
 }
 
 #[test]
-fn pipes_have_a_bound() {
-    let mut rig = Rig::new();
-    rig.sys.disk.add("/big", vec![b'x'; (1 << 20) + 1]);
-    let text = rig.fails("set -e; Type big | { cat > NIL:; false; }", 5);
-    assert_eq!(
-        text,
-        "Type: a pipe between commands of the shell holds at most 1 MiB\n"
-    );
+fn large_pipes_go_through_a_file() {
+    for pipes in [true, false] {
+        let mut rig = Rig::new();
+        rig.sys.pipes = pipes;
+        let line = "0123456789abcdef\n";
+        rig.sys.disk.add("/big", line.repeat(100_000));
+        let count = "1700000";
+        assert_eq!(rig.ok("Type big | Count BYTES").trim(), count);
+        assert_eq!(rig.ok("Type big | cat | cat | Count BYTES").trim(), count);
+        assert_eq!(rig.ok("Type big | cat-p | Count BYTES").trim(), count);
+        assert_eq!(
+            rig.ok("cat-p < big | upper-p | Tail LINES 1"),
+            line.to_uppercase()
+        );
+        assert_eq!(rig.ok("Type big | Head LINES 1"), line);
+        let text = rig.fails("x=$(Type big)", 10);
+        assert!(text.contains("at most 1 MiB"), "{text}");
+        rig.sys.disk.capacity = 2_000_000;
+        let text = rig.fails("set -e; Type big | { cat > NIL:; false; }", 5);
+        assert!(text.contains("Type: "), "{text}");
+        rig.ok("rm -r T:");
+        assert!(rig.fails("Type big | false", 5).contains("at most 1 MiB"));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_all_of_a_pipeline() {
+    for pipes in [true, false] {
+        let mut rig = Rig::new();
+        rig.sys.pipes = pipes;
+        assert_eq!(
+            rig.fails("forever-p | forever-p | cat; Echo no", 10),
+            "*** Break\n"
+        );
+        assert_eq!(
+            rig.fails("cat-p < NIL: | forever-p; Echo no", 10),
+            "*** Break\n"
+        );
+    }
 }
 
 #[test]
