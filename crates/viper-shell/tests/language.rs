@@ -89,6 +89,11 @@ fn splitting() {
         "for a in \"$@\"; do Echo \"[$a]\"; done; Echo \"$*\" $0\n",
     );
     assert_eq!(rig.ok("sh S:all 'x y' z"), "[x y]\n[z]\nx y z S:all\n");
+    rig.sys.disk.add(
+        "/s/split",
+        "for a in $@; do Echo \"[$a]\"; done; Echo \"<$@>\"\n",
+    );
+    assert_eq!(rig.ok("sh S:split 'x y' '' z"), "[x]\n[y]\n[z]\n<x y  z>\n");
 }
 
 #[test]
@@ -286,7 +291,7 @@ fn texts_in_scripts() {
     assert_eq!(rig.ok("cat <<'END'\n$x\nEND\n"), "$x\n");
     assert_eq!(rig.ok("cat <<-END\n\t\ttabs\n\tEND\n"), "tabs\n");
     assert_eq!(rig.ok("cat <<A <<B\na\nA\nb\nB\n"), "b\n");
-    assert_eq!(rig.ok("upper-p <<< \"some $((1+1))\""), "SOME 2");
+    assert_eq!(rig.ok("upper-p <<< \"some $((1+1))\""), "SOME 2\n");
     assert_eq!(
         rig.ok("f() { cat <<X\n$1\nX\n}\nf one; f two"),
         "one\ntwo\n"
