@@ -190,8 +190,9 @@ impl Context<'_> {
         let is = |word: &String, keyword: &str| word.eq_ignore_ascii_case(keyword);
         let mut words = words.as_slice();
         let mut wanted = true;
-        while let Some((first, rest)) = words.split_first().filter(|(first, _)| is(first, "NOT")) {
-            let _ = first;
+        while let [first, rest @ ..] = words
+            && is(first, "NOT")
+        {
             wanted = !wanted;
             words = rest;
         }

@@ -136,9 +136,7 @@ impl Context<'_> {
     fn function(&mut self, body: &Command, words: &[String]) -> Ended {
         let outer = core::mem::replace(&mut self.shell.state.arguments, words.to_vec());
         let ran = self.command(body);
-        let first = outer.first().cloned();
         self.shell.state.arguments = outer;
-        let _ = first;
         match ran {
             Err(Flow::Return(code)) => Ok(code),
             other => Ok(other?),
