@@ -185,8 +185,8 @@ impl Context<'_> {
         commands::find(name).map(Meaning::Builtin)
     }
 
-    /// The executable for `name`: a path as it is, a plain name along the search path and then in the
-    /// current directory; also with `.elf`, and in lower case.
+    /// The executable for `name`: a path as it is, a plain name along the search path and then in
+    /// the current directory; also with `.elf`, and in lower case.
     pub(crate) fn find_program(&mut self, name: &str) -> Result<Option<String>, Stop> {
         if name.contains(['/', ':']) {
             let path = self.locate(name)?;
