@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::memory::Access;
 use crate::object::ObjectRef;
 use crate::platform::Platform;
-use crate::thread::{Context, State, Wait};
+use crate::thread::{Context, Special, State, Wait};
 
 /// What the processor reports of an exception in user code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +28,24 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> *mut Context {
         self.this_core = core;
-        if let State::Dying(_) = self.threads[thread].state {
+        self.has_news = self.unsettled != 0;
+        if self.has_news {
+            self.settle();
+        }
+        let running = &mut self.threads[thread];
+        if running.special.has(Special::DYING) {
             self.finish_thread(thread);
             return self.leave();
         }
-        if number == viper_abi::number::call {
-            if let Some(next) = self.fast_call(thread) {
-                return next;
-            }
-        } else if number == viper_abi::number::reply_receive
-            && let Some(next) = self.fast_reply_receive(thread)
-        {
-            return next;
-        }
+        let context: *mut Context = &mut running.context;
         dispatch(self, thread, number);
-        self.leave()
+        if self.has_news { self.leave() } else { context }
     }
 
     /// An exception in the thread that runs on `core`.
     pub fn on_exception(&mut self, core: usize, thread: u32, what: Exception) -> *mut Context {
         self.this_core = core;
+        self.settle();
         if let State::Dying(_) = self.threads[thread].state {
             self.finish_thread(thread);
             return self.leave();
@@ -72,12 +70,13 @@ impl<P: Platform> Kernel<P> {
         self.platform.fp_enable(true);
         self.platform.fp_load(&self.threads[thread].fp);
         self.cores[self.this_core].fp_enabled = true;
-        self.threads[thread].fp_live = true;
+        self.threads[thread].special.set(Special::VECTORS, true);
     }
 
     /// An interrupt on `core`; `line` is `None` for the timer and for calls from other cores.
     pub fn on_interrupt(&mut self, core: usize, line: Option<u32>) {
         self.this_core = core;
+        self.settle();
         self.collect_dying();
         let Some(line) = line else { return };
         self.platform.set_interrupt(line, false);
@@ -92,6 +91,7 @@ impl<P: Platform> Kernel<P> {
     /// The timer of this core.
     pub fn on_timer(&mut self, core: usize) {
         self.this_core = core;
+        self.settle();
         self.cores[core].timer_at = u64::MAX;
         self.collect_dying();
         self.run_deadlines();
@@ -136,7 +136,10 @@ impl<P: Platform> Kernel<P> {
         for (i, byte) in bytes.iter().enumerate() {
             let va = VirtAddr(to + i as u64);
             let table = |k: &Self| {
-                k.processes[process].pages.as_ref().and_then(|p| p.lookup(&k.platform, va))
+                k.processes[process]
+                    .pages
+                    .as_ref()
+                    .and_then(|p| p.lookup(&k.platform, va))
             };
             if !table(self).is_some_and(|leaf| leaf.target.perms.can_write()) {
                 self.resolve(process, va, Access::Write)?;
@@ -180,10 +183,10 @@ impl<P: Platform> Kernel<P> {
         if self.is_timer_stale {
             self.program_timer();
         }
-        if next == NIL {
-            return self.platform.idle_context(self.this_core);
+        match self.threads.get_mut(next) {
+            Some(thread) => &mut thread.context,
+            None => self.platform.idle_context(self.this_core),
         }
-        &mut self.threads[next].context
     }
 
     fn reschedule(&mut self) {
@@ -218,8 +221,8 @@ impl<P: Platform> Kernel<P> {
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             let process = t.process;
-            if t.fp_live {
-                t.fp_live = false;
+            if t.special.has(Special::VECTORS) {
+                t.special.set(Special::VECTORS, false);
                 self.platform.fp_save(&mut t.fp);
             }
             self.processes[process].cpu_ns += spent;

@@ -17,7 +17,7 @@ use crate::object::{
     ObjectRef, PollSet, Process, Quota, Timer,
 };
 use crate::platform::Platform;
-use crate::thread::{Context, Queue, State, Thread, Wait};
+use crate::thread::{Context, Queue, Special, State, Thread, Wait};
 
 /// Most cores.
 pub const CORES_MAX: usize = 8;
@@ -121,8 +121,12 @@ pub struct Kernel<P: Platform> {
     pub counters: Counters,
     /// The core that is in the kernel.
     pub this_core: usize,
+    /// Cores whose thread changed by the short way, of which the scheduler has not been told.
+    pub unsettled: u8,
     /// A deadline or a run queue has changed since the timer was last looked at.
     pub is_timer_stale: bool,
+    /// The entry under way changed who should run, or ended something: `leave` has work to do.
+    pub has_news: bool,
     /// Whether the first process has ended: the machine stops.
     pub first_process: u64,
 }
@@ -214,11 +218,15 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::OutOfMemory`].
     pub fn new(platform: P, frames: P::Frames, cores: usize) -> Result<Self, Error> {
         let mut line_owner = Vec::new();
-        line_owner.try_reserve_exact(LINES).map_err(|_| Error::OutOfMemory)?;
+        line_owner
+            .try_reserve_exact(LINES)
+            .map_err(|_| Error::OutOfMemory)?;
         line_owner.resize(LINES, NIL);
         let words = usize::from(platform.asid_max()) / 64 + 1;
         let mut asids = Vec::new();
-        asids.try_reserve_exact(words).map_err(|_| Error::OutOfMemory)?;
+        asids
+            .try_reserve_exact(words)
+            .map_err(|_| Error::OutOfMemory)?;
         asids.resize(words, 0);
         Ok(Kernel {
             platform,
@@ -247,7 +255,9 @@ impl<P: Platform> Kernel<P> {
             next_id: 1,
             counters: Counters::default(),
             this_core: 0,
+            unsettled: 0,
             is_timer_stale: false,
+            has_news: false,
             first_process: 0,
         })
     }
@@ -264,7 +274,7 @@ impl<P: Platform> Kernel<P> {
     /// The handle table of a thread's process.
     #[inline]
     pub fn table_of(&self, thread: u32) -> TableId {
-        self.threads[thread].table
+        self.threads[thread].context.table
     }
 
     /// The object behind a handle, if it is of this kind and the handle has these rights.
@@ -279,7 +289,10 @@ impl<P: Platform> Kernel<P> {
         kind: Kind,
         rights: Rights,
     ) -> Result<u32, Error> {
-        let entry = self.caps.query(self.table_of(thread), cap_handle(handle)).map_err(cap_error)?;
+        let entry = self
+            .caps
+            .query(self.table_of(thread), cap_handle(handle))
+            .map_err(cap_error)?;
         if entry.object.kind != kind {
             return Err(Error::WrongKind);
         }
@@ -317,8 +330,10 @@ impl<P: Platform> Kernel<P> {
     ) -> Result<viper_abi::Handle, Error> {
         self.reserve_dead()?;
         let table = self.table_of(thread);
-        let handle =
-            self.caps.insert_root(table, object, cap_rights(rights)).map_err(cap_error)?;
+        let handle = self
+            .caps
+            .insert_root(table, object, cap_rights(rights))
+            .map_err(cap_error)?;
         Ok(viper_abi::Handle(handle.raw()))
     }
 
@@ -353,11 +368,14 @@ impl<P: Platform> Kernel<P> {
             self.abandon_call(object.index, object.extra);
             return;
         }
-        let Some(refs) = self.refs_mut(object) else { return };
+        let Some(refs) = self.refs_mut(object) else {
+            return;
+        };
         *refs -= 1;
         if *refs == 0 {
             // Room was reserved when the object was made.
             self.dead.push(object);
+            self.has_news = true;
         }
     }
 
@@ -380,7 +398,9 @@ impl<P: Platform> Kernel<P> {
         let have = self.dead.capacity();
         if have < wanted {
             let more = wanted - self.dead.len() + wanted / 2;
-            self.dead.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
+            self.dead
+                .try_reserve(more)
+                .map_err(|_| Error::OutOfMemory)?;
         }
         Ok(())
     }
@@ -537,11 +557,13 @@ impl<P: Platform> Kernel<P> {
     /// Gives a thread or timer without a deadline one.
     pub fn set_deadline(&mut self, owner: Owner, at: u64) {
         self.is_timer_stale = true;
+        self.has_news = true;
         let (threads, timers) = (&mut self.threads, &mut self.timers);
-        self.deadlines.insert(at, owner, |owner, place| match owner {
-            Owner::Thread(t) => threads[t].deadline_at = place,
-            Owner::Timer(t) => timers[t].deadline_at = place,
-        });
+        self.deadlines
+            .insert(at, owner, |owner, place| match owner {
+                Owner::Thread(t) => threads[t].deadline_at = place,
+                Owner::Timer(t) => timers[t].deadline_at = place,
+            });
     }
 
     fn cancel_deadline(&mut self, place: u32) {
@@ -593,6 +615,7 @@ impl<P: Platform> Kernel<P> {
 
     /// Makes the running thread wait. `deadline` is absolute; the caller has dealt with zero.
     pub fn block(&mut self, thread: u32, wait: Wait, deadline: u64) {
+        self.has_news = true;
         self.threads[thread].state = State::Blocked(wait);
         if deadline != u64::MAX {
             self.set_deadline(Owner::Thread(thread), deadline);
@@ -601,7 +624,9 @@ impl<P: Platform> Kernel<P> {
 
     /// Takes a blocked thread out of what it waits in, and its deadline away.
     pub fn unwait(&mut self, thread: u32) {
-        let State::Blocked(wait) = self.threads[thread].state else { return };
+        let State::Blocked(wait) = self.threads[thread].state else {
+            return;
+        };
         let place = core::mem::replace(&mut self.threads[thread].deadline_at, NIL);
         if place != NIL {
             self.cancel_deadline(place);
@@ -622,6 +647,7 @@ impl<P: Platform> Kernel<P> {
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
         self.is_timer_stale = true;
+        self.has_news = true;
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
         }
@@ -629,6 +655,7 @@ impl<P: Platform> Kernel<P> {
 
     /// A core has something better to do.
     pub fn nudge(&mut self, core: CoreId) {
+        self.has_news = true;
         if core.index() != self.this_core {
             self.platform.interrupt_core(core.index());
         }
@@ -646,6 +673,40 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
+    /// Tells the scheduler which threads the short way has switched to.
+    ///
+    /// The short way only changes who is current: the scheduler still thinks that the core runs
+    /// whoever it decided for last. Everything that asks the scheduler comes by here first.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.unsettled != 0 {
+            self.settle_cores();
+        }
+    }
+
+    fn settle_cores(&mut self) {
+        let cores = core::mem::take(&mut self.unsettled);
+        for index in (0..CORES_MAX).filter(|c| cores & 1 << c != 0) {
+            let current = self.cores[index].current;
+            let Some(core) = CoreId::new(index) else {
+                continue;
+            };
+            if self.sched.running(core) == Some(ThreadId(current)) {
+                continue;
+            }
+            if !self.sched.hand_over(core, ThreadId(current)) {
+                // Somebody better waits for the core: the current thread gets in line, in front of
+                // nobody, and the core will be asked to decide.
+                self.sched.block(core);
+                self.threads[current].state = State::Ready;
+                let _ = self.sched.wake(ThreadId(current));
+                if index != self.this_core {
+                    self.platform.interrupt_core(index);
+                }
+            }
+        }
+    }
+
     /// The core that is in the kernel, as the scheduler names it.
     #[inline]
     pub fn core_id(&self) -> CoreId {
@@ -660,7 +721,7 @@ impl<P: Platform> Kernel<P> {
             return;
         };
         if lent > own {
-            self.threads[to].is_lifted = true;
+            self.threads[to].special.set(Special::LIFTED, true);
             if let Ok(Some(core)) = self.sched.set_donated(id, Some(lent)) {
                 self.nudge(core);
             }
@@ -670,9 +731,12 @@ impl<P: Platform> Kernel<P> {
     /// The work is done.
     #[inline]
     pub fn undonate(&mut self, thread: u32) {
-        if core::mem::take(&mut self.threads[thread].is_lifted)
-            && let Ok(Some(core)) = self.sched.set_donated(ThreadId(thread), None)
-        {
+        let special = &mut self.threads[thread].special;
+        if !special.has(Special::LIFTED) {
+            return;
+        }
+        special.set(Special::LIFTED, false);
+        if let Ok(Some(core)) = self.sched.set_donated(ThreadId(thread), None) {
             self.nudge(core);
         }
     }

@@ -83,9 +83,10 @@ fn perms(protection: u8) -> Option<Perms> {
 /// # Errors
 /// [`Error::InvalidArgument`] if it is empty, unaligned or outside of the address space.
 pub fn user_range(address: u64, len_bytes: u64) -> Result<PageRange, Error> {
-    let len = len_bytes.checked_next_multiple_of(PAGE).ok_or(Error::InvalidArgument)?;
-    let range =
-        PageRange::new(VirtAddr(address), len).map_err(|_| Error::InvalidArgument)?;
+    let len = len_bytes
+        .checked_next_multiple_of(PAGE)
+        .ok_or(Error::InvalidArgument)?;
+    let range = PageRange::new(VirtAddr(address), len).map_err(|_| Error::InvalidArgument)?;
     let bounds = user_bounds();
     if range.start() < bounds.start() || range.end() > bounds.end() {
         return Err(Error::InvalidArgument);
@@ -107,7 +108,11 @@ impl<P: Platform> Kernel<P> {
         contiguous: bool,
     ) -> Result<(viper_abi::Handle, u32), Error> {
         let pages = size_bytes.div_ceil(PAGE);
-        let max = if contiguous { CONTIGUOUS_PAGES_MAX } else { MEMORY_PAGES_MAX };
+        let max = if contiguous {
+            CONTIGUOUS_PAGES_MAX
+        } else {
+            MEMORY_PAGES_MAX
+        };
         if pages == 0 || pages > max {
             return Err(Error::InvalidArgument);
         }
@@ -141,8 +146,14 @@ impl<P: Platform> Kernel<P> {
     ) -> Result<(viper_abi::Handle, u32), Error> {
         let charged = self.charge_object(thread, OBJECT_BYTES);
         let quota = self.processes[self.threads[thread].process].quota;
-        let memory =
-            Memory { backing, len_pages, quota, refs: 1, maps: 0, futexes: Queue::EMPTY };
+        let memory = Memory {
+            backing,
+            len_pages,
+            quota,
+            refs: 1,
+            maps: 0,
+            futexes: Queue::EMPTY,
+        };
         if let Err(e) = charged {
             self.free_backing(memory);
             return Err(e);
@@ -195,7 +206,8 @@ impl<P: Platform> Kernel<P> {
             }
         };
         self.write_protect(memory);
-        self.add_memory(thread, len_pages, Backing::Paged(copy)).map(|(handle, _)| handle)
+        self.add_memory(thread, len_pages, Backing::Paged(copy))
+            .map(|(handle, _)| handle)
     }
 
     /// Takes write access away from all mappings of a memory object: its frames are shared now.
@@ -204,15 +216,22 @@ impl<P: Platform> Kernel<P> {
             return;
         }
         for at in 0.. {
-            let Some(at) = self.processes.next_from(at) else { break };
+            let Some(at) = self.processes.next_from(at) else {
+                break;
+            };
             let process = &mut self.processes[at];
-            let Some(table) = &mut process.pages else { continue };
+            let Some(table) = &mut process.pages else {
+                continue;
+            };
             for region in process.regions.iter().filter(|r| r.value.memory == memory) {
                 let write = Protection::WRITE.0 as u8;
                 if region.value.protection & write == 0 {
                     continue;
                 }
-                let mut tlb = AsidTlb { platform: &mut self.platform, asid: process.asid };
+                let mut tlb = AsidTlb {
+                    platform: &mut self.platform,
+                    asid: process.asid,
+                };
                 // Only page descriptors are changed, so nothing is allocated or split.
                 let range = region.range;
                 protect_present(table, &mut tlb, range, Perms::Read);
@@ -304,12 +323,19 @@ impl<P: Platform> Kernel<P> {
         while let Some(at) = next {
             next = self.processes.next_from(at + 1);
             let process = &mut self.processes[at];
-            let Some(table) = &mut process.pages else { continue };
+            let Some(table) = &mut process.pages else {
+                continue;
+            };
             for region in process.regions.iter().filter(|r| r.value.memory == memory) {
-                let Some(inside) = offset.checked_sub(region.value.offset) else { continue };
+                let Some(inside) = offset.checked_sub(region.value.offset) else {
+                    continue;
+                };
                 if inside < region.range.len_bytes() {
                     let va = VirtAddr(region.range.start().0 + inside);
-                    let mut tlb = AsidTlb { platform: &mut self.platform, asid: process.asid };
+                    let mut tlb = AsidTlb {
+                        platform: &mut self.platform,
+                        asid: process.asid,
+                    };
                     unmap_present(table, &mut tlb, va);
                 }
             }
@@ -333,7 +359,9 @@ impl<P: Platform> Kernel<P> {
         address: u64,
     ) -> Result<u64, Error> {
         let object = &self.memories[memory];
-        let len = len_bytes.checked_next_multiple_of(PAGE).ok_or(Error::InvalidArgument)?;
+        let len = len_bytes
+            .checked_next_multiple_of(PAGE)
+            .ok_or(Error::InvalidArgument)?;
         let end = offset.checked_add(len).ok_or(Error::InvalidArgument)?;
         if !offset.is_multiple_of(PAGE) || len == 0 || end > u64::from(object.len_pages) * PAGE {
             return Err(Error::InvalidArgument);
@@ -342,16 +370,27 @@ impl<P: Platform> Kernel<P> {
         if perms(access).is_none() {
             return Err(Error::InvalidArgument);
         }
-        let value =
-            Region { memory, offset, protection: access, protection_max: max & ACCESS };
+        let value = Region {
+            memory,
+            offset,
+            protection: access,
+            protection_max: max & ACCESS,
+        };
         let range = self.place(process, len, protection, address)?;
-        self.processes[process].regions.insert(range, value).map_err(vm_error)?;
+        self.processes[process]
+            .regions
+            .insert(range, value)
+            .map_err(vm_error)?;
         self.memories[memory].maps += 1;
         self.memories[memory].refs += 1;
         if protection.contains(Protection::POPULATE) {
             for page in 0..range.len_pages() {
                 let va = VirtAddr(range.start().0 + page * PAGE);
-                let access = if access & 2 != 0 { Access::Write } else { Access::Read };
+                let access = if access & 2 != 0 {
+                    Access::Write
+                } else {
+                    Access::Read
+                };
                 if let Err(e) = self.resolve(process, va, access) {
                     self.unmap(process, range)?;
                     return Err(e);
@@ -382,7 +421,11 @@ impl<P: Platform> Kernel<P> {
         }
         let within = PageRange::between(VirtAddr(1 << 32), VirtAddr(viper_abi::IPC_BUFFERS))
             .map_err(vm_error)?;
-        let guard = if protection.contains(Protection::GUARD) { PAGE } else { 0 };
+        let guard = if protection.contains(Protection::GUARD) {
+            PAGE
+        } else {
+            0
+        };
         let request = GapRequest {
             len_bytes: len,
             align_bytes: PAGE,
@@ -400,7 +443,14 @@ impl<P: Platform> Kernel<P> {
     pub fn unmap(&mut self, process: u32, range: PageRange) -> Result<(), Error> {
         let cut = self.cut_memories(process, range);
         self.add_mappings(cut);
-        let Kernel { processes, memories, dead, platform, .. } = self;
+        self.has_news = true;
+        let Kernel {
+            processes,
+            memories,
+            dead,
+            platform,
+            ..
+        } = self;
         let target = &mut processes[process];
         let removed = target.regions.remove(range, |region| {
             // Frames go back in `bury`, after the translations are gone.
@@ -417,7 +467,10 @@ impl<P: Platform> Kernel<P> {
             return Err(vm_error(e));
         }
         if let Some(table) = &mut target.pages {
-            let mut tlb = AsidTlb { platform, asid: target.asid };
+            let mut tlb = AsidTlb {
+                platform,
+                asid: target.asid,
+            };
             unmap_range_present(table, &mut tlb, range);
         }
         Ok(())
@@ -427,7 +480,9 @@ impl<P: Platform> Kernel<P> {
     fn cut_memories(&self, process: u32, range: PageRange) -> [u32; 2] {
         let regions = &self.processes[process].regions;
         [range.start(), range.end()].map(|edge| {
-            let cut = regions.find(edge).filter(|region| region.range.start() < edge);
+            let cut = regions
+                .find(edge)
+                .filter(|region| region.range.start() < edge);
             cut.map_or(NIL, |region| region.value.memory)
         })
     }
@@ -464,13 +519,21 @@ impl<P: Platform> Kernel<P> {
             .regions
             .update(range, |region| {
                 let allowed = region.memory != NIL && access & !region.protection_max == 0;
-                allowed.then_some(Region { protection: access, ..region })
+                allowed.then_some(Region {
+                    protection: access,
+                    ..region
+                })
             })
             .map_err(vm_error)?;
         self.add_mappings(cut);
         let target = &mut self.processes[process];
-        let Some(table) = &mut target.pages else { return Err(Error::Ended) };
-        let mut tlb = AsidTlb { platform: &mut self.platform, asid: target.asid };
+        let Some(table) = &mut target.pages else {
+            return Err(Error::Ended);
+        };
+        let mut tlb = AsidTlb {
+            platform: &mut self.platform,
+            asid: target.asid,
+        };
         if wanted == Perms::ReadWrite {
             // Frames may be shared copy-on-write: the next access sorts it out.
             unmap_range_present(table, &mut tlb, range);
@@ -497,10 +560,21 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::BadAddress`] if the access is not allowed, [`Error::OutOfMemory`].
     pub fn resolve(&mut self, process: u32, va: VirtAddr, access: Access) -> Result<(), Error> {
         let va = va.page();
-        let Region { memory, offset, protection, .. } = {
-            let region = self.processes[process].regions.find(va).ok_or(Error::BadAddress)?;
+        let Region {
+            memory,
+            offset,
+            protection,
+            ..
+        } = {
+            let region = self.processes[process]
+                .regions
+                .find(va)
+                .ok_or(Error::BadAddress)?;
             let at = va.0 - region.range.start().0;
-            Region { offset: region.value.offset + at, ..region.value }
+            Region {
+                offset: region.value.offset + at,
+                ..region.value
+            }
         };
         if protection & access.bit() == 0 || memory == NIL {
             return Err(Error::BadAddress);
@@ -521,8 +595,11 @@ impl<P: Platform> Kernel<P> {
         if allowed == Perms::ReadExecute {
             self.platform.sync_code(frame);
         }
-        let target =
-            Target { pa: frame.addr(), perms: allowed, mem_type: MemType::NormalWriteBack };
+        let target = Target {
+            pa: frame.addr(),
+            perms: allowed,
+            mem_type: MemType::NormalWriteBack,
+        };
         self.map_frame(process, va, target)?;
         self.counters.page_faults += 1;
         Ok(())
@@ -539,7 +616,10 @@ impl<P: Platform> Kernel<P> {
         let table = owner.pages.as_mut().ok_or(Error::Ended)?;
         let mapped = match table.map(&mut self.platform, &mut self.frames, va, target) {
             Err(viper_vm::VmError::AlreadyMapped) => {
-                let mut tlb = AsidTlb { platform: &mut self.platform, asid };
+                let mut tlb = AsidTlb {
+                    platform: &mut self.platform,
+                    asid,
+                };
                 replace_present(table, &mut tlb, va, target)
             }
             other => other.map(|_| ()),
@@ -564,7 +644,9 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::BadAddress`], [`Error::OutOfMemory`].
     pub fn read_user(&mut self, thread: u32, from: u64, to: &mut [u8]) -> Result<(), Error> {
         self.prepare_user(thread, from, to.len() as u64, Access::Read)?;
-        self.platform.copy_in(to, from).map_err(|()| Error::BadAddress)
+        self.platform
+            .copy_in(to, from)
+            .map_err(|()| Error::BadAddress)
     }
 
     /// Copies to the caller's memory, bringing pages in as its own access would.
@@ -573,7 +655,9 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::BadAddress`], [`Error::OutOfMemory`].
     pub fn write_user(&mut self, thread: u32, to: u64, from: &[u8]) -> Result<(), Error> {
         self.prepare_user(thread, to, from.len() as u64, Access::Write)?;
-        self.platform.copy_out(to, from).map_err(|()| Error::BadAddress)
+        self.platform
+            .copy_out(to, from)
+            .map_err(|()| Error::BadAddress)
     }
 
     /// Makes the pages of a range accessible. The copy itself still is unprivileged.
@@ -621,7 +705,9 @@ impl<P: Platform> Kernel<P> {
         write: bool,
     ) -> Result<(), Error> {
         let size = u64::from(self.memories[memory].len_pages) * PAGE;
-        let end = offset.checked_add(len_bytes).ok_or(Error::InvalidArgument)?;
+        let end = offset
+            .checked_add(len_bytes)
+            .ok_or(Error::InvalidArgument)?;
         if len_bytes > 1 << 20 || end > size {
             return Err(Error::InvalidArgument);
         }
@@ -636,11 +722,15 @@ impl<P: Platform> Kernel<P> {
             let pa = PhysAddr(frame.addr().0 + at % PAGE);
             let piece = &mut buffer[..part];
             if write {
-                self.platform.copy_in(piece, address + done).map_err(|()| Error::BadAddress)?;
+                self.platform
+                    .copy_in(piece, address + done)
+                    .map_err(|()| Error::BadAddress)?;
                 self.platform.write_bytes(pa, piece);
             } else {
                 self.platform.read_bytes(pa, piece);
-                self.platform.copy_out(address + done, piece).map_err(|()| Error::BadAddress)?;
+                self.platform
+                    .copy_out(address + done, piece)
+                    .map_err(|()| Error::BadAddress)?;
             }
             done += part as u64;
         }
@@ -656,12 +746,18 @@ impl<P: Platform> Kernel<P> {
             return Err(Error::BadAddress);
         }
         let process = &self.processes[self.threads[thread].process];
-        let region = process.regions.find(VirtAddr(address)).ok_or(Error::BadAddress)?;
+        let region = process
+            .regions
+            .find(VirtAddr(address))
+            .ok_or(Error::BadAddress)?;
         if region.value.memory == NIL {
             return Err(Error::BadAddress);
         }
         let offset = region.value.offset + (address - region.range.start().0);
-        Ok(FutexKey { memory: region.value.memory, offset })
+        Ok(FutexKey {
+            memory: region.value.memory,
+            offset,
+        })
     }
 }
 
@@ -693,7 +789,9 @@ fn unmap_range_present<P: Platform>(
     tlb: &mut AsidTlb<'_, P>,
     range: PageRange,
 ) {
-    each_present(table, tlb, range, |table, tlb, va| unmap_present(table, tlb, va));
+    each_present(table, tlb, range, |table, tlb, va| {
+        unmap_present(table, tlb, va)
+    });
 }
 
 fn protect_present<P: Platform>(

@@ -9,8 +9,7 @@ use crate::platform::Platform;
 use crate::thread::{Queue, State, Wait, Waiting};
 
 /// Signals that are taken by being returned.
-const TAKEN: Signals =
-    Signals(0xffff_ffff | Signals::EXPIRED.0 | Signals::INTERRUPT.0);
+const TAKEN: Signals = Signals(0xffff_ffff | Signals::EXPIRED.0 | Signals::INTERRUPT.0);
 
 impl<P: Platform> Kernel<P> {
     /// The signals of an object that has some.
@@ -37,7 +36,9 @@ impl<P: Platform> Kernel<P> {
 
     /// Sets signals, and wakes who waits for them.
     pub fn notify(&mut self, object: ObjectRef, bits: Signals) {
-        let Some(notifier) = self.notifier(object) else { return };
+        let Some(notifier) = self.notifier(object) else {
+            return;
+        };
         notifier.signals = notifier.signals | bits;
         let (waiters, member) = (notifier.waiters, notifier.member);
         if !waiters.is_empty() {
@@ -129,7 +130,9 @@ impl<P: Platform> Kernel<P> {
                 end.senders.remove::<Waiting>(threads, thread);
             }
             Wait::Signals(object, _) => {
-                let Some(notifier) = self.notifier(object) else { return };
+                let Some(notifier) = self.notifier(object) else {
+                    return;
+                };
                 let mut waiters = notifier.waiters;
                 waiters.remove::<Waiting>(&mut self.threads, thread);
                 if let Some(notifier) = self.notifier(object) {
@@ -137,7 +140,9 @@ impl<P: Platform> Kernel<P> {
                 }
             }
             Wait::Futex(key) => {
-                self.memories[key.memory].futexes.remove::<Waiting>(threads, thread);
+                self.memories[key.memory]
+                    .futexes
+                    .remove::<Waiting>(threads, thread);
             }
             Wait::DebugRead(..) => self.debug_readers.remove::<Waiting>(threads, thread),
             Wait::Reply | Wait::Sleep => {}
@@ -191,7 +196,12 @@ impl<P: Platform> Kernel<P> {
     /// Takes an object out of its poll set.
     pub fn remove_member(&mut self, member: u32) {
         self.unready(member);
-        let Member { set, object, set_link: (next, previous), .. } = self.members[member];
+        let Member {
+            set,
+            object,
+            set_link: (next, previous),
+            ..
+        } = self.members[member];
         match previous {
             NIL => self.sets[set].members = next,
             p => self.members[p].set_link.0 = next,
@@ -222,7 +232,9 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn has_pending(&mut self, member: u32) -> bool {
-        let Member { object, mask, told, .. } = self.members[member];
+        let Member {
+            object, mask, told, ..
+        } = self.members[member];
         if object.kind == Kind::CHANNEL && self.end_has_message(object.index) {
             return true;
         }
@@ -267,7 +279,11 @@ impl<P: Platform> Kernel<P> {
         if !self.members[member].is_ready {
             return;
         }
-        let Member { set, ready_link: (next, previous), .. } = self.members[member];
+        let Member {
+            set,
+            ready_link: (next, previous),
+            ..
+        } = self.members[member];
         let (mut first, mut last) = self.sets[set].ready;
         match previous {
             NIL => first = next,
@@ -293,7 +309,13 @@ impl<P: Platform> Kernel<P> {
                 return Ok(false);
             }
             self.unready(member);
-            let Member { object, key, mask, told, .. } = self.members[member];
+            let Member {
+                object,
+                key,
+                mask,
+                told,
+                ..
+            } = self.members[member];
             if object.kind == Kind::CHANNEL {
                 let taken = self.take_message(object.index, receiver, key);
                 if taken != Ok(false) && self.has_pending(member) {

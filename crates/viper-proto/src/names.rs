@@ -46,8 +46,10 @@ pub mod rights {
     pub const SYSTEM: u64 = 4;
     /// Read trace rings.
     pub const TRACE: u64 = 8;
+    /// Read the boot archive.
+    pub const BOOT: u64 = 16;
     /// All of them.
-    pub const ALL: u64 = 15;
+    pub const ALL: u64 = 31;
 }
 
 interface! {
@@ -82,8 +84,8 @@ interface! {
     13 => retry now server_process(name: Bytes) -> (process: Process);
     /// The trace ring of a server, to be mapped read-only. Needs TRACE.
     14 => retry now trace_ring(name: Bytes) -> (ring: Memory);
-    /// A file of the boot archive: its bytes from `offset` on, as far as they fit a message, and
-    /// its length.
+    /// A file of the boot archive: its length, and its bytes from `offset` on as far as they fit a
+    /// message. Needs BOOT, as the next two.
     15 => retry now boot_file(name: Bytes, offset: u64) -> (len_bytes: u64, bytes: Bytes);
     /// A file of the boot archive as memory of its own, and its length.
     16 => retry now boot_memory(name: Bytes) -> (len_bytes: u64, memory: Memory);

@@ -8,7 +8,7 @@ pub const CHUNK_MAX: usize = viper_rt::stdio::STREAM_WRITE_MAX;
 interface! {
     "stream" version 1;
 
-    /// Reads at most `max` bytes (1..=240), waiting for the first. No bytes: the end.
+    /// Reads at most `max` bytes (1..=240), waiting for the first. No bytes: the end (control-D).
     ///
     /// `Interrupted` if the user interrupted it instead; `TimedOut` at the deadline, in nanoseconds
     /// of uptime.

@@ -25,7 +25,9 @@ pub mod object;
 #[cfg(target_os = "none")]
 mod panic;
 pub mod program;
+pub mod registers;
 pub mod server;
+pub mod spawn;
 pub mod stdio;
 pub mod sync;
 pub mod sys;

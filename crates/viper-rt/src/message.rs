@@ -184,8 +184,10 @@ impl Reader {
         let index = self.at / 8;
         let word = if index < WORDS {
             self.words[index]
-        } else {
+        } else if end <= MESSAGE_MAX {
             buffer::word(self.at)
+        } else {
+            return Err(Error::BadMessage);
         };
         self.at = end;
         Ok(word)

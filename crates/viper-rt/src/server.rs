@@ -63,6 +63,12 @@ pub trait Service {
         let _ = (key, signals);
     }
 
+    /// A channel that [`Sources::watch`] put under `key` has a message.
+    fn message(&mut self, key: u32, message: Reader) -> Answer {
+        let _ = (key, message);
+        Answer::error(Error::NotSupported)
+    }
+
     /// When [`Service::timeout`] wants to be called, in nanoseconds of uptime.
     fn deadline(&self) -> u64 {
         FOREVER
@@ -234,7 +240,8 @@ impl<C> Sources<C> {
         self.shared.set.remove(object)
     }
 
-    /// Serves one more channel, of a client that the service made itself.
+    /// Serves one more channel, of a client that the service made itself: from the end of the
+    /// request or signal on that is being handled.
     pub fn adopt(&self, channel: Channel, client: C) {
         self.shared.adopted.lock().push((channel, client));
     }
@@ -297,6 +304,7 @@ impl<S: Service> Server<S> {
         }
         let set = self.shared.set.raw();
         let mut answer = Answer::Later;
+        self.adopt();
         while !self.stopping {
             let handles = answer.handles();
             let got = match answer {
@@ -331,6 +339,9 @@ impl<S: Service> Server<S> {
         }
         if got.key == SUPERVISOR_KEY {
             return self.supervise(service, request);
+        }
+        if got.key & SOURCE != 0 {
+            return service.message(got.key as u32, request);
         }
         let Some(client) = self.clients.find(got.key) else {
             return Answer::error(Error::PeerClosed);

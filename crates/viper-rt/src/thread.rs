@@ -1,9 +1,13 @@
 //! Threads of this process.
 
-use crate::handle::{Memory, Object, Thread};
+#[cfg(target_os = "none")]
+use crate::handle::Memory;
+use crate::handle::{Object, Thread};
 use crate::sys;
 use alloc::boxed::Box;
-use viper_abi::{Error, Handle, Protection, Signals};
+#[cfg(target_os = "none")]
+use viper_abi::Protection;
+use viper_abi::{Error, Handle, Signals};
 
 /// Bytes of stack a thread gets unless it says otherwise.
 pub const STACK_BYTES: usize = 64 * 1024;

@@ -28,8 +28,11 @@ impl Rng {
 
 pub fn fresh(blocks: u64) -> MemoryDevice {
     let mut dev = MemoryDevice::new(blocks);
-    let options =
-        FormatOptions { label: "test", uuid: *b"0123456789abcdef", ..FormatOptions::default() };
+    let options = FormatOptions {
+        label: "test",
+        uuid: *b"0123456789abcdef",
+        ..FormatOptions::default()
+    };
     format(&mut dev, &options).unwrap();
     dev
 }
@@ -85,7 +88,16 @@ pub fn snapshot<D: BlockDevice>(fs: &mut Fs<D>) -> Result<Snapshot, Error> {
             xattrs.insert(name, value);
         }
         let kind = attr.kind.mode_bits();
-        all.insert(path, Shown { kind, nlink: attr.nlink, mode: attr.mode, content, xattrs });
+        all.insert(
+            path,
+            Shown {
+                kind,
+                nlink: attr.nlink,
+                mode: attr.mode,
+                content,
+                xattrs,
+            },
+        );
     }
     Ok(all)
 }
@@ -163,7 +175,11 @@ impl Model {
             .filter(|(_, n)| kind.is_none_or(|k| n.kind == k))
             .map(|(i, _)| *i)
             .collect();
-        if all.is_empty() { ROOT_INO } else { all[rng.below(all.len() as u64) as usize] }
+        if all.is_empty() {
+            ROOT_INO
+        } else {
+            all[rng.below(all.len() as u64) as usize]
+        }
     }
 
     /// A random operation; most make sense, some must fail. `size` scales writes, in bytes.
@@ -196,7 +212,13 @@ impl Model {
                 };
                 let len = 1 + rng.below(size);
                 let tag = rng.next();
-                Op::Write(file, at, (0..len).map(|i| (tag >> (i % 7 * 8)) as u8 ^ i as u8).collect())
+                Op::Write(
+                    file,
+                    at,
+                    (0..len)
+                        .map(|i| (tag >> (i % 7 * 8)) as u8 ^ i as u8)
+                        .collect(),
+                )
             }
             80..88 => Op::Truncate(file, rng.below(size * 2)),
             88..93 => {
@@ -293,7 +315,11 @@ impl Model {
             }
             Op::SetXattr(i, n, v) => {
                 self.node(*i)?;
-                self.nodes.get_mut(i).unwrap().xattrs.insert(n.clone(), v.clone());
+                self.nodes
+                    .get_mut(i)
+                    .unwrap()
+                    .xattrs
+                    .insert(n.clone(), v.clone());
                 Ok(())
             }
             Op::RemoveXattr(i, n) => {
@@ -314,6 +340,11 @@ impl Model {
         m: &[u8],
         mode: RenameMode,
     ) -> Result<(), Error> {
+        for dir in [d, e] {
+            if self.node(dir)?.kind != FileKind::Directory {
+                return Err(Error::NotDirectory);
+            }
+        }
         let from = self.child(d, n)?;
         let is_dir = |i: u64, s: &Self| s.nodes[&i].kind == FileKind::Directory;
         if is_dir(from, self) && self.inside(e, from) {
@@ -328,8 +359,16 @@ impl Model {
                 if is_dir(to, self) && self.inside(d, to) {
                     return Err(Error::Invalid);
                 }
-                self.nodes.get_mut(&d).unwrap().entries.insert(n.to_vec(), to);
-                self.nodes.get_mut(&e).unwrap().entries.insert(m.to_vec(), from);
+                self.nodes
+                    .get_mut(&d)
+                    .unwrap()
+                    .entries
+                    .insert(n.to_vec(), to);
+                self.nodes
+                    .get_mut(&e)
+                    .unwrap()
+                    .entries
+                    .insert(m.to_vec(), from);
                 self.reparent(from, d, e);
                 self.reparent(to, e, d);
                 return Ok(());
@@ -353,7 +392,11 @@ impl Model {
             (None, _) => {}
         }
         self.nodes.get_mut(&d).unwrap().entries.remove(n);
-        self.nodes.get_mut(&e).unwrap().entries.insert(m.to_vec(), from);
+        self.nodes
+            .get_mut(&e)
+            .unwrap()
+            .entries
+            .insert(m.to_vec(), from);
         self.reparent(from, d, e);
         Ok(())
     }
@@ -403,7 +446,11 @@ impl Model {
         match self.child(dir, name) {
             Ok(_) => Err(Error::Exists),
             Err(Error::NotFound) if self.nodes.contains_key(&dir) => {
-                self.nodes.get_mut(&dir).unwrap().entries.insert(name.to_vec(), ino);
+                self.nodes
+                    .get_mut(&dir)
+                    .unwrap()
+                    .entries
+                    .insert(name.to_vec(), ino);
                 Ok(())
             }
             Err(e) => Err(e),
