@@ -169,6 +169,10 @@ impl<W: World> Init<W> {
     /// The process of the manifest with this name, with or without the colon of its service.
     fn server(&self, name: &Bytes) -> Result<usize, Error> {
         let name = name.as_str()?;
+        if name.is_empty() {
+            // What offers no service has an empty name for it.
+            return Err(Error::NotFound);
+        }
         let matches = |m: &Managed| {
             m.entry.name.eq_ignore_ascii_case(name)
                 || m.entry.service().eq_ignore_ascii_case(name)
