@@ -12,6 +12,7 @@ use viper_rt::message::{Bytes, Reader};
 use viper_rt::server::{Answer, Deferrable, NewClient, Outcome, Pending, Service};
 use viper_rt::{Error, clock};
 use viper_virtio::{Registers, Rng};
+use zeroize::Zeroize;
 
 /// Key of the device's interrupt among the server's sources.
 pub const DEVICE_KEY: u32 = 1;
@@ -50,20 +51,39 @@ impl<R: Registers> Entropy<R> {
         }
     }
 
-    /// Takes what has come, answers who waits, and asks for more if somebody still does.
+    /// Takes what has come, answers who waits, and asks for more while somebody still does.
     fn pump(&mut self) {
-        let mut bytes = [0; 256];
-        if let Some(device) = &mut self.device {
-            match device.poll(&mut bytes) {
-                Ok(Some(count)) => {
-                    self.deadline = FOREVER;
-                    self.take(&bytes[..count]);
-                }
-                Ok(None) => {}
-                Err(_) => self.broken(),
+        loop {
+            let came = self.collect();
+            self.serve();
+            if !self.ask() && !came {
+                return;
             }
         }
-        bytes.fill(0);
+    }
+
+    /// Takes what the device brought. Whether it brought something.
+    fn collect(&mut self) -> bool {
+        let Some(device) = &mut self.device else {
+            return false;
+        };
+        let mut bytes = [0; 256];
+        match device.poll(&mut bytes) {
+            Ok(Some(count)) => {
+                self.deadline = FOREVER;
+                self.take(&bytes[..count]);
+                bytes.zeroize();
+                true
+            }
+            Ok(None) => false,
+            Err(_) => {
+                self.broken();
+                false
+            }
+        }
+    }
+
+    fn serve(&mut self) {
         while let Some(&(len, _)) = self.waiters.front()
             && self.pool.len() >= len
             && let Some((len, pending)) = self.waiters.pop_front()
@@ -71,20 +91,26 @@ impl<R: Registers> Entropy<R> {
             let bytes = self.draw(len);
             pending.answer(Ok(bytes));
         }
-        self.ask();
     }
 
-    fn ask(&mut self) {
+    /// Asks the device for more if somebody waits. Whether it did.
+    fn ask(&mut self) -> bool {
         let Some(device) = &mut self.device else {
             self.waiters.drain(..).for_each(|(_, p)| p.answer(Err(Error::NoService)));
-            return;
+            return false;
         };
         if self.waiters.is_empty() || self.deadline != FOREVER {
-            return;
+            return false;
         }
         match device.request(Rng::<R>::REQUEST_LEN_MAX) {
-            Ok(()) => self.deadline = clock::after(TIMEOUT_NS),
-            Err(_) => self.broken(),
+            Ok(()) => {
+                self.deadline = clock::after(TIMEOUT_NS);
+                true
+            }
+            Err(_) => {
+                self.broken();
+                false
+            }
         }
     }
 
@@ -107,7 +133,7 @@ impl<R: Registers> Entropy<R> {
             *place = byte;
         }
         let drawn = Bytes::clip(&bytes[..len]);
-        bytes.fill(0);
+        bytes.zeroize();
         drawn
     }
 
