@@ -1,3 +1,10 @@
 //! Pins, builds and boots ViperOS.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = distro::cli::Cli::parse();
+    distro::run(cli)
+}

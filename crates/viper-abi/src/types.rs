@@ -229,6 +229,8 @@ pub const FOREVER: u64 = u64::MAX;
 pub const NOW: u64 = 0;
 /// Size of a page in bytes.
 pub const PAGE_SIZE: usize = 4096;
+/// Most bytes in the name of a process.
+pub const PROCESS_NAME_MAX: usize = 32;
 /// Lowest address a program may map.
 pub const USER_MIN: u64 = 0x1_0000;
 /// First address above a program's address space.

@@ -1,2 +1,26 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod arena;
+pub mod boot;
+pub mod calls;
+pub mod deadline;
+pub mod dispatch;
+pub mod entry;
+pub mod fast;
+pub mod ipc;
+pub mod kernel;
+pub mod line;
+pub mod memory;
+pub mod object;
+pub mod platform;
+pub mod process;
+pub mod thread;
+pub mod wait;
+
+pub use entry::Exception;
+pub use kernel::Kernel;
+pub use platform::{Frames, Platform};

@@ -23,7 +23,11 @@ impl Context<'_> {
             if self.shell.power_off {
                 return Err(Flow::Exit(code));
             }
-            code = if item.background { self.background(item)? } else { self.item(item)? };
+            code = if item.background {
+                self.background(item)?
+            } else {
+                self.item(item)?
+            };
         }
         Ok(code)
     }
@@ -67,10 +71,14 @@ impl Context<'_> {
         match command {
             Command::Simple(simple) => self.simple(simple),
             Command::Compound(compound, redirects) => {
-                self.redirected(redirects, |c| c.compound(compound))
+                let ended = self.level(|c| Ok(c.redirected(redirects, |c| c.compound(compound))?));
+                ended.or_else(|stop| self.stopped("shell", stop))
             }
             Command::Function(name, body) => {
-                self.shell.state.functions.insert(name.clone(), body.clone());
+                self.shell
+                    .state
+                    .functions
+                    .insert(name.clone(), body.clone());
                 Ok(OK)
             }
         }
@@ -88,7 +96,11 @@ impl Context<'_> {
                 }
                 otherwise.as_ref().map_or(Ok(OK), |list| self.list(list))
             }
-            Compound::While { until, condition, body } => {
+            Compound::While {
+                until,
+                condition,
+                body,
+            } => {
                 let mut code = OK;
                 while self.condition(condition)? != *until {
                     match self.turn(body)? {
@@ -100,13 +112,15 @@ impl Context<'_> {
             }
             Compound::For { name, words, body } => self.for_each(name, words.as_deref(), body),
             Compound::Case { word, arms } => self.case(word, arms),
-            Compound::AmigaIf { condition, then, otherwise } => {
-                match self.amiga_condition(condition) {
-                    Ok(true) => self.list(then),
-                    Ok(false) => self.list(otherwise),
-                    Err(stop) => self.stopped("If", stop),
-                }
-            }
+            Compound::AmigaIf {
+                condition,
+                then,
+                otherwise,
+            } => match self.amiga_condition(condition) {
+                Ok(true) => self.list(then),
+                Ok(false) => self.list(otherwise),
+                Err(stop) => self.stopped("If", stop),
+            },
         }
     }
 
@@ -243,7 +257,9 @@ impl Context<'_> {
         }
         let saved = self.io.clone();
         let mut opened = Vec::new();
-        let all = redirects.iter().try_for_each(|redirect| self.redirect(redirect, &mut opened));
+        let all = redirects
+            .iter()
+            .try_for_each(|redirect| self.redirect(redirect, &mut opened));
         let ran = match all {
             Ok(()) => inner(self),
             Err(stop) => {
@@ -322,8 +338,17 @@ impl Context<'_> {
         let path = self.locate(name)?;
         let id = self.sys.open(&path, mode).about(name)?;
         let appends = mode.write && !mode.truncate;
-        let offset = if appends { self.sys.stat(&path, true).map_or(0, |s| s.size) } else { 0 };
-        let file = OpenFile { id, path, offset, gathered: Vec::new() };
+        let offset = if appends {
+            self.sys.stat(&path, true).map_or(0, |s| s.size)
+        } else {
+            0
+        };
+        let file = OpenFile {
+            id,
+            path,
+            offset,
+            gathered: Vec::new(),
+        };
         let file = Rc::new(RefCell::new(file));
         opened.push(file.clone());
         Ok(file)
@@ -363,4 +388,3 @@ fn compare(a: &str, operator: &str, b: &str, numbers: bool) -> Result<bool, Stop
         other => fail(format!("`{other}` is not EQ, GT or GE")),
     }
 }
-

@@ -60,7 +60,9 @@ impl Session {
     /// When the console can no longer be read.
     pub fn run(&mut self, sys: &mut dyn System) -> Result<i32> {
         loop {
-            let Some(line) = self.read_line(sys)? else { return Ok(self.shell.last_code()) };
+            let Some(line) = self.read_line(sys)? else {
+                return Ok(self.shell.last_code());
+            };
             if self.enter(sys, &line).ended {
                 return Ok(self.shell.last_code());
             }
@@ -73,7 +75,10 @@ impl Session {
         self.pending.push('\n');
         let goes_on = line.ends_with('\\') || Shell::is_incomplete(&self.pending);
         if goes_on && !self.at_end {
-            return Outcome { code: self.shell.last_code(), ended: false };
+            return Outcome {
+                code: self.shell.last_code(),
+                ended: false,
+            };
         }
         let text = core::mem::take(&mut self.pending);
         self.shell.history = self.editor.history().iter().map(String::from).collect();
@@ -116,11 +121,17 @@ impl Session {
                     Ok(0) => return Ok(self.last_words()),
                     other => other?,
                 };
-                self.ahead.extend_from_slice(buf.get(..count).unwrap_or(&buf));
+                self.ahead
+                    .extend_from_slice(buf.get(..count).unwrap_or(&buf));
             }
-            let Self { shell, editor, ahead, .. } = self;
-            let taken = editor
-                .handle_input(ahead, &mut |line, cursor| shell.complete(sys, line, cursor));
+            let Self {
+                shell,
+                editor,
+                ahead,
+                ..
+            } = self;
+            let taken =
+                editor.handle_input(ahead, &mut |line, cursor| shell.complete(sys, line, cursor));
             ahead.drain(..taken.min(ahead.len()));
             show(editor, sys)?;
             match editor.poll_event() {
@@ -156,5 +167,9 @@ impl Session {
 
 fn show(editor: &mut Editor, sys: &mut dyn System) -> Result<()> {
     let output = editor.take_output();
-    if output.is_empty() { Ok(()) } else { sys.console_write(&output, false) }
+    if output.is_empty() {
+        Ok(())
+    } else {
+        sys.console_write(&output, false)
+    }
 }

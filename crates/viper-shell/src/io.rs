@@ -61,7 +61,11 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn console() -> Self {
-        Self { stdin: Source::Console, stdout: Sink::Console, stderr: Sink::ConsoleError }
+        Self {
+            stdin: Source::Console,
+            stdout: Sink::Console,
+            stderr: Sink::ConsoleError,
+        }
     }
 }
 
@@ -77,7 +81,11 @@ impl Context<'_> {
             Sink::Null => Ok(()),
             Sink::Console => {
                 self.shell.console.extend_from_slice(bytes);
-                if self.shell.console.len() < GATHER { Ok(()) } else { self.flush_console() }
+                if self.shell.console.len() < GATHER {
+                    Ok(())
+                } else {
+                    self.flush_console()
+                }
             }
             Sink::ConsoleError => {
                 self.flush_quietly();
@@ -86,16 +94,22 @@ impl Context<'_> {
             Sink::Memory(memory) => {
                 let mut memory = memory.borrow_mut();
                 if memory.len() + bytes.len() > PIPE_MAX {
-                    return Err(Error::TooLarge);
+                    return Err(Error::PipeFull);
                 }
-                memory.try_reserve(bytes.len()).map_err(|_| Error::Exhausted)?;
+                memory
+                    .try_reserve(bytes.len())
+                    .map_err(|_| Error::Exhausted)?;
                 memory.extend_from_slice(bytes);
                 Ok(())
             }
             Sink::File(file) => {
                 let mut file = file.borrow_mut();
                 file.gathered.extend_from_slice(bytes);
-                if file.gathered.len() < GATHER { Ok(()) } else { self.flush_file(&mut file) }
+                if file.gathered.len() < GATHER {
+                    Ok(())
+                } else {
+                    self.flush_file(&mut file)
+                }
             }
             Sink::Pipe(pipe) => {
                 let mut rest = bytes;
@@ -143,7 +157,11 @@ impl Context<'_> {
         }
         let bytes = core::mem::take(&mut self.shell.console);
         self.sys.console_write(&bytes, false)?;
-        if self.sys.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+        if self.sys.interrupted() {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands console output over where nothing can be done about an error.
@@ -173,23 +191,6 @@ impl Context<'_> {
             rest = &rest[count..];
         }
         Ok(())
-    }
-
-    /// Reads standard input or a file to its end, up to `limit` bytes, else `TooLarge`.
-    pub(crate) fn read_all(&mut self, limit: usize) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut buf = alloc::vec![0; GATHER];
-        loop {
-            let count = self.read(&mut buf)?;
-            if count == 0 {
-                return Ok(all);
-            }
-            if all.len() + count > limit {
-                return Err(Error::TooLarge);
-            }
-            all.try_reserve(count).map_err(|_| Error::Exhausted)?;
-            all.extend_from_slice(&buf[..count]);
-        }
     }
 
     /// Closes a redirection's file, what is gathered written first.

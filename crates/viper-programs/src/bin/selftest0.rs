@@ -35,7 +35,10 @@ fn run() -> i64 {
             }
         }
     }
-    eprintln!("selftest0: {} passed, {failed} failed", checks.len() - failed);
+    eprintln!(
+        "selftest0: {} passed, {failed} failed",
+        checks.len() - failed
+    );
     if let Some(system) = program::take(Slot::SYSTEM) {
         let _ = system.into_object::<System>().power(PowerAction::OFF);
     }
@@ -43,7 +46,11 @@ fn run() -> i64 {
 }
 
 fn ensure(condition: bool) -> Result<(), Error> {
-    if condition { Ok(()) } else { Err(Error::Internal) }
+    if condition {
+        Ok(())
+    } else {
+        Err(Error::Internal)
+    }
 }
 
 fn clock_runs() -> Result<(), Error> {

@@ -1,0 +1,263 @@
+//! The ways into the kernel and the one way out.
+
+use viper_abi::{EndReason, Error, FaultKind, Kind, Signals};
+use viper_sched::ThreadId;
+use viper_vm::VirtAddr;
+
+use crate::arena::NIL;
+use crate::dispatch::dispatch;
+use crate::kernel::Kernel;
+use crate::memory::Access;
+use crate::object::ObjectRef;
+use crate::platform::Platform;
+use crate::thread::{Context, Special, State, Wait};
+
+/// What the processor reports of an exception in user code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exception {
+    /// An access to memory that has no translation, or one that forbids it.
+    Memory(Access, u64),
+    /// A vector instruction while they are off.
+    Vector,
+    /// Anything else.
+    Other(FaultKind, u64),
+}
+
+impl<P: Platform> Kernel<P> {
+    /// A system call of the thread that runs on `core`.
+    #[inline]
+    pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> *mut Context {
+        self.this_core = core;
+        self.has_news = self.unsettled != 0;
+        if self.has_news {
+            self.settle();
+        }
+        let running = &mut self.threads[thread];
+        if running.special.has(Special::DYING) {
+            self.finish_thread(thread);
+            return self.leave();
+        }
+        let context: *mut Context = &mut running.context;
+        dispatch(self, thread, number);
+        if self.has_news { self.leave() } else { context }
+    }
+
+    /// An exception in the thread that runs on `core`.
+    pub fn on_exception(&mut self, core: usize, thread: u32, what: Exception) -> *mut Context {
+        self.this_core = core;
+        self.settle();
+        if let State::Dying(_) = self.threads[thread].state {
+            self.finish_thread(thread);
+            return self.leave();
+        }
+        match what {
+            Exception::Memory(access, address) => {
+                let process = self.threads[thread].process;
+                match self.resolve(process, VirtAddr(address), access) {
+                    Ok(()) => {}
+                    Err(Error::OutOfMemory) => self.fault(thread, FaultKind::NO_MEMORY, address),
+                    Err(_) => self.fault(thread, access.fault(), address),
+                }
+            }
+            Exception::Vector => self.give_vectors(thread),
+            Exception::Other(kind, address) => self.fault(thread, kind, address),
+        }
+        self.leave()
+    }
+
+    /// The thread uses vector registers: from now on, until it stops running, they are its.
+    fn give_vectors(&mut self, thread: u32) {
+        self.platform.fp_enable(true);
+        self.platform.fp_load(&self.threads[thread].fp);
+        self.cores[self.this_core].fp_enabled = true;
+        self.threads[thread].special.set(Special::VECTORS, true);
+    }
+
+    /// An interrupt on `core`; `line` is `None` for the timer and for calls from other cores.
+    pub fn on_interrupt(&mut self, core: usize, line: Option<u32>) {
+        self.this_core = core;
+        self.settle();
+        self.collect_dying();
+        let Some(line) = line else { return };
+        self.platform.set_interrupt(line, false);
+        let owner = self.line_owner.get(line as usize).copied().unwrap_or(NIL);
+        if owner != NIL {
+            self.notify(ObjectRef::new(Kind::INTERRUPT, owner), Signals::INTERRUPT);
+        } else if Some(line) == self.platform.debug_interrupt() {
+            self.feed_debug_readers();
+        }
+    }
+
+    /// The timer of this core.
+    pub fn on_timer(&mut self, core: usize) {
+        self.this_core = core;
+        self.settle();
+        self.cores[core].timer_at = u64::MAX;
+        self.collect_dying();
+        self.run_deadlines();
+        let this = self.core_id();
+        let now = self.platform.now_ns();
+        if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
+            self.reschedule();
+        }
+    }
+
+    /// The thread that ran here was ended by another core.
+    fn collect_dying(&mut self) {
+        let current = self.cores[self.this_core].current;
+        if current != NIL && matches!(self.threads[current].state, State::Dying(_)) {
+            self.finish_thread(current);
+        }
+    }
+
+    fn feed_debug_readers(&mut self) {
+        let mut buffer = [0; 64];
+        while let Some(thread) = self.debug_readers.first() {
+            let State::Blocked(Wait::DebugRead(to, len)) = self.threads[thread].state else {
+                return;
+            };
+            let want = buffer.len().min(len as usize);
+            let count = self.platform.debug_read(&mut buffer[..want]);
+            if count == 0 {
+                if let Some(line) = self.platform.debug_interrupt() {
+                    self.platform.set_interrupt(line, true);
+                }
+                return;
+            }
+            let written = self.write_process(thread, to, &buffer[..count]);
+            self.threads[thread].context.x[1] = count as u64;
+            self.wake_with(thread, written);
+        }
+    }
+
+    /// Writes to the memory of a thread that does not run, through its memory objects.
+    fn write_process(&mut self, thread: u32, to: u64, bytes: &[u8]) -> Result<(), Error> {
+        let process = self.threads[thread].process;
+        for (i, byte) in bytes.iter().enumerate() {
+            let va = VirtAddr(to + i as u64);
+            let table = |k: &Self| {
+                k.processes[process]
+                    .pages
+                    .as_ref()
+                    .and_then(|p| p.lookup(&k.platform, va))
+            };
+            if !table(self).is_some_and(|leaf| leaf.target.perms.can_write()) {
+                self.resolve(process, va, Access::Write)?;
+            }
+            let leaf = table(self).ok_or(Error::BadAddress)?;
+            let pa = viper_vm::PhysAddr(leaf.target.pa.0 + (va.0 - leaf.va.0));
+            self.platform.write_bytes(pa, core::slice::from_ref(byte));
+        }
+        Ok(())
+    }
+
+    /// Bytes of RAM that can still be handed out.
+    pub fn platform_free_bytes(&self) -> u64 {
+        use crate::platform::Frames;
+        self.frames.free_frames() as u64 * viper_abi::PAGE_SIZE as u64
+    }
+
+    // ----- Out -------------------------------------------------------------------------------
+
+    /// Decides what this core does next, and says in which context.
+    #[inline]
+    pub fn leave(&mut self) -> *mut Context {
+        if !self.dead.is_empty() {
+            self.bury();
+        }
+        let core = self.core_id();
+        let previous = self.cores[self.this_core].current;
+        // Whoever ran and is blocked now gives the core up.
+        if let Some(ThreadId(running)) = self.sched.running(core)
+            && matches!(self.threads[running].state, State::Blocked(_))
+        {
+            self.sched.block(core);
+        }
+        if self.sched.needs_reschedule(core) {
+            self.reschedule();
+        }
+        let next = self.sched.running(core).map_or(NIL, |t| t.0);
+        if next != previous {
+            self.switch(previous, next);
+        }
+        if self.is_timer_stale {
+            self.program_timer();
+        }
+        match self.threads.get_mut(next) {
+            Some(thread) => &mut thread.context,
+            None => self.platform.idle_context(self.this_core),
+        }
+    }
+
+    fn reschedule(&mut self) {
+        self.is_timer_stale = true;
+        let core = self.core_id();
+        let now = self.platform.now_ns();
+        let before = self.sched.running(core);
+        let decision = self.sched.reschedule(core, now);
+        if let Some(other) = decision.interrupt {
+            self.nudge(other);
+        }
+        if decision.thread != before {
+            if let Some(ThreadId(old)) = before
+                && matches!(self.threads[old].state, State::Running(_))
+            {
+                self.threads[old].state = State::Ready;
+            }
+            if let Some(ThreadId(new)) = decision.thread {
+                self.threads[new].state = State::Running(self.this_core as u8);
+            }
+        }
+    }
+
+    /// Another thread runs on this core from now on.
+    #[inline]
+    fn switch(&mut self, previous: u32, next: u32) {
+        let now = self.platform.now_ns();
+        let core = &mut self.cores[self.this_core];
+        let spent = now - core.since;
+        core.since = now;
+        core.current = next;
+        self.counters.switches += 1;
+        if let Some(t) = self.threads.get_mut(previous) {
+            let process = t.process;
+            if t.special.has(Special::VECTORS) {
+                t.special.set(Special::VECTORS, false);
+                self.platform.fp_save(&mut t.fp);
+            }
+            self.processes[process].cpu_ns += spent;
+        } else {
+            self.counters.idle_ns += spent;
+        }
+        if self.cores[self.this_core].fp_enabled {
+            self.cores[self.this_core].fp_enabled = false;
+            self.platform.fp_enable(false);
+        }
+        if next != NIL {
+            self.threads[next].context.core = self.this_core as u32;
+        } else {
+            self.platform.leave_address_space();
+        }
+    }
+
+    fn program_timer(&mut self) {
+        self.is_timer_stale = false;
+        let core = self.core_id();
+        let mut at = self.deadlines.next();
+        if self.sched.queued(core) > 0
+            && let Some(end) = self.sched.slice_end_ns(core)
+        {
+            at = at.min(end);
+        }
+        let set = &mut self.cores[self.this_core].timer_at;
+        if *set != at {
+            *set = at;
+            self.platform.set_timer(at);
+        }
+    }
+
+    /// Ends the process of a thread from outside of any call: for tests and the boot code.
+    pub fn stop_process(&mut self, process: u32) {
+        self.end_process(process, EndReason::KILLED, 0);
+    }
+}

@@ -1,0 +1,851 @@
+//! Memory objects, what is mapped where, and page faults.
+
+use viper_abi::{Error, FaultKind, Kind, PAGE_SIZE, Protection, Rights};
+use viper_vm::{
+    Frame, FrameRefs, FrameSource, GapRequest, MemType, PageList, PageRange, Perms, PhysAddr,
+    Target, Tlb, VirtAddr,
+};
+
+use crate::arena::NIL;
+use crate::kernel::{Kernel, OBJECT_BYTES, vm_error};
+use crate::object::{Backing, Memory, ObjectRef, Region, user_bounds};
+use crate::platform::{Frames, Platform};
+use crate::thread::{FutexKey, Queue};
+
+const PAGE: u64 = PAGE_SIZE as u64;
+/// Protection bits that a region keeps.
+const ACCESS: u8 = 7;
+/// Most regions in an address space.
+pub const REGIONS_MAX: usize = 4096;
+/// Largest memory object: 4 GiB.
+pub const MEMORY_PAGES_MAX: u64 = 1 << 20;
+/// Largest contiguous memory object: 16 MiB.
+pub const CONTIGUOUS_PAGES_MAX: u64 = 4096;
+
+/// Translation cache maintenance for one address space.
+pub struct AsidTlb<'a, P> {
+    /// The machine.
+    pub platform: &'a mut P,
+    /// The address space.
+    pub asid: u16,
+}
+
+impl<P: Platform> Tlb for AsidTlb<'_, P> {
+    fn invalidate(&mut self, va: VirtAddr) {
+        self.platform.invalidate_page(self.asid, va);
+    }
+    fn invalidate_now(&mut self, va: VirtAddr) {
+        self.platform.invalidate_page(self.asid, va);
+    }
+}
+
+/// What a faulting access wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Execute,
+}
+
+impl Access {
+    const fn bit(self) -> u8 {
+        match self {
+            Access::Read => Protection::READ.0 as u8,
+            Access::Write => Protection::WRITE.0 as u8,
+            Access::Execute => Protection::EXECUTE.0 as u8,
+        }
+    }
+
+    /// The fault it ends in if it is not allowed.
+    pub const fn fault(self) -> FaultKind {
+        match self {
+            Access::Read => FaultKind::READ,
+            Access::Write => FaultKind::WRITE,
+            Access::Execute => FaultKind::EXECUTE,
+        }
+    }
+}
+
+fn perms(protection: u8) -> Option<Perms> {
+    let has = |p: Protection| protection & p.0 as u8 != 0;
+    Perms::from_flags(
+        has(Protection::READ),
+        has(Protection::WRITE),
+        has(Protection::EXECUTE),
+    )
+}
+
+/// The address range of a request, rounded up to pages.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] if it is empty, unaligned or outside of the address space.
+pub fn user_range(address: u64, len_bytes: u64) -> Result<PageRange, Error> {
+    let len = len_bytes
+        .checked_next_multiple_of(PAGE)
+        .ok_or(Error::InvalidArgument)?;
+    let range = PageRange::new(VirtAddr(address), len).map_err(|_| Error::InvalidArgument)?;
+    let bounds = user_bounds();
+    if range.start() < bounds.start() || range.end() > bounds.end() {
+        return Err(Error::InvalidArgument);
+    }
+    Ok(range)
+}
+
+impl<P: Platform> Kernel<P> {
+    // ----- Objects ---------------------------------------------------------------------------
+
+    /// Makes a memory object for a thread's process.
+    ///
+    /// # Errors
+    /// As `memory_create` documents.
+    pub fn new_memory(
+        &mut self,
+        thread: u32,
+        size_bytes: u64,
+        contiguous: bool,
+    ) -> Result<(viper_abi::Handle, u32), Error> {
+        let pages = size_bytes.div_ceil(PAGE);
+        let max = if contiguous {
+            CONTIGUOUS_PAGES_MAX
+        } else {
+            MEMORY_PAGES_MAX
+        };
+        if pages == 0 || pages > max {
+            return Err(Error::InvalidArgument);
+        }
+        let backing = if contiguous {
+            self.contiguous(thread, pages as u32)?
+        } else {
+            Backing::Paged(PageList::new(pages as u32).map_err(vm_error)?)
+        };
+        self.add_memory(thread, pages as u32, backing)
+    }
+
+    fn contiguous(&mut self, thread: u32, pages: u32) -> Result<Backing, Error> {
+        let quota = self.processes[self.threads[thread].process].quota;
+        self.charge(quota, u64::from(pages) * PAGE)?;
+        let Ok(first) = self.frames.alloc_contiguous(pages) else {
+            self.refund(quota, u64::from(pages) * PAGE);
+            return Err(Error::OutOfMemory);
+        };
+        for i in 0..pages {
+            self.platform.zero_frame(Frame(first.0 + i));
+        }
+        Ok(Backing::Contiguous(first))
+    }
+
+    /// Gives a backing its object and the caller a handle to it.
+    fn add_memory(
+        &mut self,
+        thread: u32,
+        len_pages: u32,
+        backing: Backing,
+    ) -> Result<(viper_abi::Handle, u32), Error> {
+        let charged = self.charge_object(thread, OBJECT_BYTES);
+        let quota = self.processes[self.threads[thread].process].quota;
+        let memory = Memory {
+            backing,
+            len_pages,
+            quota,
+            refs: 1,
+            maps: 0,
+            futexes: Queue::EMPTY,
+        };
+        if let Err(e) = charged {
+            self.free_backing(memory);
+            return Err(e);
+        }
+        // On a failure below the object exists and `bury` takes it back whole.
+        let index = match self.memories.insert_or_back(memory) {
+            Ok(index) => index,
+            Err((e, memory)) => {
+                self.free_backing(memory);
+                self.refund_object(quota, OBJECT_BYTES);
+                return Err(e);
+            }
+        };
+        let object = ObjectRef::new(Kind::MEMORY, index);
+        let rights = Rights::DUPLICATE
+            | Rights::TRANSFER
+            | Rights::READ
+            | Rights::WRITE
+            | Rights::EXECUTE
+            | Rights::MAP;
+        match self.install(thread, object, rights) {
+            Ok(handle) => Ok((handle, index)),
+            Err(e) => {
+                self.drop_ref(object);
+                Err(e)
+            }
+        }
+    }
+
+    /// Makes a copy-on-write copy of a memory object.
+    ///
+    /// # Errors
+    /// As `memory_clone` documents.
+    pub fn clone_memory(&mut self, thread: u32, memory: u32) -> Result<viper_abi::Handle, Error> {
+        let Backing::Paged(pages) = &self.memories[memory].backing else {
+            return Err(Error::NotSupported);
+        };
+        let (present, len_pages) = (u64::from(pages.present()), self.memories[memory].len_pages);
+        let quota = self.processes[self.threads[thread].process].quota;
+        // The copy is charged as if every page were its own: it can become so at any time.
+        self.charge(quota, present * PAGE)?;
+        let Backing::Paged(pages) = &self.memories[memory].backing else {
+            return Err(Error::NotSupported);
+        };
+        let copy = match pages.clone_shared(&mut self.frames) {
+            Ok(copy) => copy,
+            Err(e) => {
+                self.refund(quota, present * PAGE);
+                return Err(vm_error(e));
+            }
+        };
+        self.write_protect(memory);
+        self.add_memory(thread, len_pages, Backing::Paged(copy))
+            .map(|(handle, _)| handle)
+    }
+
+    /// Takes write access away from all mappings of a memory object: its frames are shared now.
+    fn write_protect(&mut self, memory: u32) {
+        if self.memories[memory].maps == 0 {
+            return;
+        }
+        for at in 0.. {
+            let Some(at) = self.processes.next_from(at) else {
+                break;
+            };
+            let process = &mut self.processes[at];
+            let Some(table) = &mut process.pages else {
+                continue;
+            };
+            for region in process.regions.iter().filter(|r| r.value.memory == memory) {
+                let write = Protection::WRITE.0 as u8;
+                if region.value.protection & write == 0 {
+                    continue;
+                }
+                let mut tlb = AsidTlb {
+                    platform: &mut self.platform,
+                    asid: process.asid,
+                };
+                // Only page descriptors are changed, so nothing is allocated or split.
+                let range = region.range;
+                protect_present(table, &mut tlb, range, Perms::Read);
+            }
+            if at == u32::MAX {
+                break;
+            }
+        }
+    }
+
+    /// The last capability and mapping of a memory object is gone.
+    pub fn end_memory(&mut self, index: u32) {
+        while let Some(thread) = self.memories[index].futexes.first() {
+            self.wake_with(thread, Err(Error::BadAddress));
+        }
+        if let Some(memory) = self.memories.remove(index) {
+            let quota = memory.quota;
+            self.free_backing(memory);
+            self.refund_object(quota, OBJECT_BYTES);
+        }
+    }
+
+    fn free_backing(&mut self, memory: Memory) {
+        let pages = match memory.backing {
+            Backing::Paged(mut list) => {
+                let present = list.present();
+                while !list.release(&mut self.frames, u32::MAX) {}
+                u64::from(present)
+            }
+            Backing::Contiguous(first) => {
+                for i in 0..memory.len_pages {
+                    // Each frame was handed out on its own and has one owner.
+                    let _ = self.frames.release(Frame(first.0 + i));
+                }
+                u64::from(memory.len_pages)
+            }
+            Backing::Fixed(_) => 0,
+        };
+        self.refund(memory.quota, pages * PAGE);
+    }
+
+    /// The frame of a page of a memory object, which comes into being if need be.
+    ///
+    /// With `write`, a frame that is shared copy-on-write is replaced by a copy.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::NoRight`] for a write to fixed memory.
+    pub fn frame_for(&mut self, memory: u32, page: u32, write: bool) -> Result<Frame, Error> {
+        let object = &mut self.memories[memory];
+        let quota = object.quota;
+        let list = match &mut object.backing {
+            Backing::Contiguous(first) => return Ok(Frame(first.0 + page)),
+            Backing::Fixed(_) if write => return Err(Error::NoRight),
+            Backing::Fixed(first) => return Ok(Frame(first.0 + page)),
+            Backing::Paged(list) => list,
+        };
+        match list.frame(page) {
+            Some(frame) if !write || self.frames.ref_count(frame) == 1 => Ok(frame),
+            Some(shared) => {
+                let own = self.frames.alloc_frame().ok_or(Error::OutOfMemory)?;
+                self.platform.copy_frame(own, shared);
+                list.set(page, own).map_err(vm_error)?;
+                let _ = self.frames.release(shared);
+                if self.memories[memory].maps > 1 {
+                    self.unmap_page_everywhere(memory, page);
+                }
+                Ok(own)
+            }
+            None => {
+                list.prepare(page).map_err(vm_error)?;
+                self.charge(quota, PAGE)?;
+                let Some(frame) = self.frames.alloc_frame() else {
+                    self.refund(quota, PAGE);
+                    return Err(Error::OutOfMemory);
+                };
+                self.platform.zero_frame(frame);
+                if let Backing::Paged(list) = &mut self.memories[memory].backing {
+                    list.set(page, frame).map_err(vm_error)?;
+                }
+                Ok(frame)
+            }
+        }
+    }
+
+    /// A page of a memory object has a new frame: mappings of the old one go.
+    fn unmap_page_everywhere(&mut self, memory: u32, page: u32) {
+        let offset = u64::from(page) * PAGE;
+        let mut next = self.processes.next_from(0);
+        while let Some(at) = next {
+            next = self.processes.next_from(at + 1);
+            let process = &mut self.processes[at];
+            let Some(table) = &mut process.pages else {
+                continue;
+            };
+            for region in process.regions.iter().filter(|r| r.value.memory == memory) {
+                let Some(inside) = offset.checked_sub(region.value.offset) else {
+                    continue;
+                };
+                if inside < region.range.len_bytes() {
+                    let va = VirtAddr(region.range.start().0 + inside);
+                    let mut tlb = AsidTlb {
+                        platform: &mut self.platform,
+                        asid: process.asid,
+                    };
+                    unmap_present(table, &mut tlb, va);
+                }
+            }
+        }
+    }
+
+    // ----- Mappings --------------------------------------------------------------------------
+
+    /// Maps part of a memory object into a process.
+    ///
+    /// # Errors
+    /// As `memory_map` documents, rights aside.
+    pub fn map_memory(
+        &mut self,
+        process: u32,
+        memory: u32,
+        offset: u64,
+        len_bytes: u64,
+        protection: Protection,
+        max: u8,
+        address: u64,
+    ) -> Result<u64, Error> {
+        let object = &self.memories[memory];
+        let len = len_bytes
+            .checked_next_multiple_of(PAGE)
+            .ok_or(Error::InvalidArgument)?;
+        let end = offset.checked_add(len).ok_or(Error::InvalidArgument)?;
+        if !offset.is_multiple_of(PAGE) || len == 0 || end > u64::from(object.len_pages) * PAGE {
+            return Err(Error::InvalidArgument);
+        }
+        let access = protection.0 as u8 & ACCESS;
+        if perms(access).is_none() {
+            return Err(Error::InvalidArgument);
+        }
+        let value = Region {
+            memory,
+            offset,
+            protection: access,
+            protection_max: max & ACCESS,
+        };
+        let range = self.place(process, len, protection, address)?;
+        self.processes[process]
+            .regions
+            .insert(range, value)
+            .map_err(vm_error)?;
+        self.memories[memory].maps += 1;
+        self.memories[memory].refs += 1;
+        if protection.contains(Protection::POPULATE) {
+            for page in 0..range.len_pages() {
+                let va = VirtAddr(range.start().0 + page * PAGE);
+                let access = if access & 2 != 0 {
+                    Access::Write
+                } else {
+                    Access::Read
+                };
+                if let Err(e) = self.resolve(process, va, access) {
+                    self.unmap(process, range)?;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(range.start().0)
+    }
+
+    /// Finds room in an address space.
+    fn place(
+        &mut self,
+        process: u32,
+        len: u64,
+        protection: Protection,
+        address: u64,
+    ) -> Result<PageRange, Error> {
+        if self.processes[process].pages.is_none() {
+            return Err(Error::Ended);
+        }
+        let regions = &self.processes[process].regions;
+        if protection.contains(Protection::FIXED) {
+            let range = user_range(address, len)?;
+            if range.end().0 > viper_abi::IPC_BUFFERS {
+                return Err(Error::InvalidArgument);
+            }
+            return Ok(range);
+        }
+        let within = PageRange::between(VirtAddr(1 << 32), VirtAddr(viper_abi::IPC_BUFFERS))
+            .map_err(vm_error)?;
+        let guard = if protection.contains(Protection::GUARD) {
+            PAGE
+        } else {
+            0
+        };
+        let request = GapRequest {
+            len_bytes: len,
+            align_bytes: PAGE,
+            hint: (address != 0).then_some(VirtAddr(address & !(PAGE - 1))),
+            within,
+            guard_bytes: guard,
+        };
+        regions.find_gap(&request).map_err(|_| Error::OutOfMemory)
+    }
+
+    /// Unmaps pages of a process, mapped or not.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] if a region would have to be split and there is no room.
+    pub fn unmap(&mut self, process: u32, range: PageRange) -> Result<(), Error> {
+        let cut = self.cut_memories(process, range);
+        self.add_mappings(cut);
+        self.has_news = true;
+        let Kernel {
+            processes,
+            memories,
+            dead,
+            platform,
+            ..
+        } = self;
+        let target = &mut processes[process];
+        let removed = target.regions.remove(range, |region| {
+            // Frames go back in `bury`, after the translations are gone.
+            if let Some(memory) = memories.get_mut(region.value.memory) {
+                memory.maps -= 1;
+                memory.refs -= 1;
+                if memory.refs == 0 {
+                    dead.push(ObjectRef::new(Kind::MEMORY, region.value.memory));
+                }
+            }
+        });
+        if let Err(e) = removed {
+            self.drop_mappings(cut);
+            return Err(vm_error(e));
+        }
+        if let Some(table) = &mut target.pages {
+            let mut tlb = AsidTlb {
+                platform,
+                asid: target.asid,
+            };
+            unmap_range_present(table, &mut tlb, range);
+        }
+        Ok(())
+    }
+
+    /// The memory objects whose regions the ends of a range cut in two.
+    fn cut_memories(&self, process: u32, range: PageRange) -> [u32; 2] {
+        let regions = &self.processes[process].regions;
+        [range.start(), range.end()].map(|edge| {
+            let cut = regions
+                .find(edge)
+                .filter(|region| region.range.start() < edge);
+            cut.map_or(NIL, |region| region.value.memory)
+        })
+    }
+
+    fn add_mappings(&mut self, memories: [u32; 2]) {
+        for memory in memories.into_iter().filter(|&m| m != NIL) {
+            self.memories[memory].maps += 1;
+            self.memories[memory].refs += 1;
+        }
+    }
+
+    fn drop_mappings(&mut self, memories: [u32; 2]) {
+        for memory in memories.into_iter().filter(|&m| m != NIL) {
+            self.memories[memory].maps -= 1;
+            self.memories[memory].refs -= 1;
+        }
+    }
+
+    /// Changes the protection of mapped pages.
+    ///
+    /// # Errors
+    /// As `memory_protect` documents.
+    pub fn protect(
+        &mut self,
+        process: u32,
+        range: PageRange,
+        protection: Protection,
+    ) -> Result<(), Error> {
+        let access = protection.0 as u8 & ACCESS;
+        let wanted = perms(access).ok_or(Error::InvalidArgument)?;
+        let cut = self.cut_memories(process, range);
+        let target = &mut self.processes[process];
+        target
+            .regions
+            .update(range, |region| {
+                let allowed = region.memory != NIL && access & !region.protection_max == 0;
+                allowed.then_some(Region {
+                    protection: access,
+                    ..region
+                })
+            })
+            .map_err(vm_error)?;
+        self.add_mappings(cut);
+        let target = &mut self.processes[process];
+        let Some(table) = &mut target.pages else {
+            return Err(Error::Ended);
+        };
+        let mut tlb = AsidTlb {
+            platform: &mut self.platform,
+            asid: target.asid,
+        };
+        if wanted == Perms::ReadWrite {
+            // Frames may be shared copy-on-write: the next access sorts it out.
+            unmap_range_present(table, &mut tlb, range);
+        } else {
+            if wanted == Perms::ReadExecute {
+                let mut va = range.start();
+                while va < range.end() {
+                    if let Some(pa) = table.translate(tlb.platform, va)
+                        && let Some(frame) = pa.frame()
+                    {
+                        tlb.platform.sync_code(frame);
+                    }
+                    va = VirtAddr(va.0 + PAGE);
+                }
+            }
+            protect_present(table, &mut tlb, range, wanted);
+        }
+        Ok(())
+    }
+
+    /// Makes an access to user memory possible, or says why it is not.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`] if the access is not allowed, [`Error::OutOfMemory`].
+    pub fn resolve(&mut self, process: u32, va: VirtAddr, access: Access) -> Result<(), Error> {
+        let va = va.page();
+        let Region {
+            memory,
+            offset,
+            protection,
+            ..
+        } = {
+            let region = self.processes[process]
+                .regions
+                .find(va)
+                .ok_or(Error::BadAddress)?;
+            let at = va.0 - region.range.start().0;
+            Region {
+                offset: region.value.offset + at,
+                ..region.value
+            }
+        };
+        if protection & access.bit() == 0 || memory == NIL {
+            return Err(Error::BadAddress);
+        }
+        let write = access == Access::Write;
+        let frame = self.frame_for(memory, (offset / PAGE) as u32, write)?;
+        let mut allowed = perms(protection).ok_or(Error::BadAddress)?;
+        if allowed == Perms::ReadWrite && !write {
+            let own = match &self.memories[memory].backing {
+                Backing::Paged(_) => self.frames.ref_count(frame) == 1,
+                Backing::Contiguous(_) => true,
+                Backing::Fixed(_) => false,
+            };
+            if !own {
+                allowed = Perms::Read;
+            }
+        }
+        if allowed == Perms::ReadExecute {
+            self.platform.sync_code(frame);
+        }
+        let target = Target {
+            pa: frame.addr(),
+            perms: allowed,
+            mem_type: MemType::NormalWriteBack,
+        };
+        self.map_frame(process, va, target)?;
+        self.counters.page_faults += 1;
+        Ok(())
+    }
+
+    /// Writes a translation, in place of another if need be; tables are charged to the process.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Ended`].
+    pub fn map_frame(&mut self, process: u32, va: VirtAddr, target: Target) -> Result<(), Error> {
+        let free_before = self.frames.free_frames();
+        let owner = &mut self.processes[process];
+        let (asid, quota) = (owner.asid, owner.quota);
+        let table = owner.pages.as_mut().ok_or(Error::Ended)?;
+        let mapped = match table.map(&mut self.platform, &mut self.frames, va, target) {
+            Err(viper_vm::VmError::AlreadyMapped) => {
+                let mut tlb = AsidTlb {
+                    platform: &mut self.platform,
+                    asid,
+                };
+                replace_present(table, &mut tlb, va, target)
+            }
+            other => other.map(|_| ()),
+        };
+        let tables = (free_before - self.frames.free_frames()) as u64 * PAGE;
+        if tables > 0 {
+            self.processes[process].overhead_bytes += tables;
+            if let Err(e) = self.charge(quota, tables) {
+                // The table stays, uncharged: it goes with the process, which is at its limit.
+                self.processes[process].overhead_bytes -= tables;
+                return Err(e);
+            }
+        }
+        mapped.map_err(vm_error)
+    }
+
+    // ----- User memory -----------------------------------------------------------------------
+
+    /// Copies from the caller's memory, bringing pages in as its own access would.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`], [`Error::OutOfMemory`].
+    pub fn read_user(&mut self, thread: u32, from: u64, to: &mut [u8]) -> Result<(), Error> {
+        self.prepare_user(thread, from, to.len() as u64, Access::Read)?;
+        self.platform
+            .copy_in(to, from)
+            .map_err(|()| Error::BadAddress)
+    }
+
+    /// Copies to the caller's memory, bringing pages in as its own access would.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`], [`Error::OutOfMemory`].
+    pub fn write_user(&mut self, thread: u32, to: u64, from: &[u8]) -> Result<(), Error> {
+        self.prepare_user(thread, to, from.len() as u64, Access::Write)?;
+        self.platform
+            .copy_out(to, from)
+            .map_err(|()| Error::BadAddress)
+    }
+
+    /// Makes the pages of a range accessible. The copy itself still is unprivileged.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`], [`Error::OutOfMemory`].
+    pub fn prepare_user(
+        &mut self,
+        thread: u32,
+        address: u64,
+        len_bytes: u64,
+        access: Access,
+    ) -> Result<(), Error> {
+        let end = address.checked_add(len_bytes).ok_or(Error::BadAddress)?;
+        if end > viper_abi::USER_MAX {
+            return Err(Error::BadAddress);
+        }
+        let process = self.threads[thread].process;
+        let mut va = VirtAddr(address).page();
+        while va.0 < end {
+            let present = self.processes[process]
+                .pages
+                .as_ref()
+                .and_then(|table| table.lookup(&self.platform, va))
+                .is_some_and(|leaf| access != Access::Write || leaf.target.perms.can_write());
+            if !present {
+                self.resolve(process, va, access)?;
+            }
+            va = VirtAddr(va.0 + PAGE);
+        }
+        Ok(())
+    }
+
+    /// Copies between a memory object and the caller's memory.
+    ///
+    /// # Errors
+    /// As `memory_read` and `memory_write` document.
+    pub fn copy_memory(
+        &mut self,
+        thread: u32,
+        memory: u32,
+        offset: u64,
+        address: u64,
+        len_bytes: u64,
+        write: bool,
+    ) -> Result<(), Error> {
+        let size = u64::from(self.memories[memory].len_pages) * PAGE;
+        let end = offset
+            .checked_add(len_bytes)
+            .ok_or(Error::InvalidArgument)?;
+        if len_bytes > 1 << 20 || end > size {
+            return Err(Error::InvalidArgument);
+        }
+        let access = if write { Access::Read } else { Access::Write };
+        self.prepare_user(thread, address, len_bytes, access)?;
+        let mut buffer = [0u8; 512];
+        let mut done = 0;
+        while done < len_bytes {
+            let at = offset + done;
+            let part = (512 - at % 512).min(len_bytes - done) as usize;
+            let frame = self.frame_for(memory, (at / PAGE) as u32, write)?;
+            let pa = PhysAddr(frame.addr().0 + at % PAGE);
+            let piece = &mut buffer[..part];
+            if write {
+                self.platform
+                    .copy_in(piece, address + done)
+                    .map_err(|()| Error::BadAddress)?;
+                self.platform.write_bytes(pa, piece);
+            } else {
+                self.platform.read_bytes(pa, piece);
+                self.platform
+                    .copy_out(address + done, piece)
+                    .map_err(|()| Error::BadAddress)?;
+            }
+            done += part as u64;
+        }
+        Ok(())
+    }
+
+    /// What identifies the futex word at an address of the caller.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`].
+    pub fn futex_key(&self, thread: u32, address: u64) -> Result<FutexKey, Error> {
+        if !address.is_multiple_of(4) {
+            return Err(Error::BadAddress);
+        }
+        let process = &self.processes[self.threads[thread].process];
+        let region = process
+            .regions
+            .find(VirtAddr(address))
+            .ok_or(Error::BadAddress)?;
+        if region.value.memory == NIL {
+            return Err(Error::BadAddress);
+        }
+        let offset = region.value.offset + (address - region.range.start().0);
+        Ok(FutexKey {
+            memory: region.value.memory,
+            offset,
+        })
+    }
+}
+
+fn replace_present<P: Platform>(
+    table: &mut viper_vm::PageTable,
+    tlb: &mut AsidTlb<'_, P>,
+    va: VirtAddr,
+    target: Target,
+) -> Result<(), viper_vm::VmError> {
+    // The table and the translation caches are both behind the platform: break before make.
+    unmap_present(table, tlb, va);
+    let mut none = NoFrames;
+    table.map(tlb.platform, &mut none, va, target).map(|_| ())
+}
+
+fn unmap_present<P: Platform>(
+    table: &mut viper_vm::PageTable,
+    tlb: &mut AsidTlb<'_, P>,
+    va: VirtAddr,
+) {
+    let mut later = Later(None);
+    if table.unmap(tlb.platform, &mut later, va).is_ok() {
+        tlb.platform.invalidate_page(tlb.asid, va);
+    }
+}
+
+fn unmap_range_present<P: Platform>(
+    table: &mut viper_vm::PageTable,
+    tlb: &mut AsidTlb<'_, P>,
+    range: PageRange,
+) {
+    each_present(table, tlb, range, |table, tlb, va| {
+        unmap_present(table, tlb, va)
+    });
+}
+
+fn protect_present<P: Platform>(
+    table: &mut viper_vm::PageTable,
+    tlb: &mut AsidTlb<'_, P>,
+    range: PageRange,
+    perms: Perms,
+) {
+    each_present(table, tlb, range, |table, tlb, va| {
+        let mut later = Later(None);
+        if table.protect(tlb.platform, &mut later, va, perms).is_ok() {
+            tlb.platform.invalidate_page(tlb.asid, va);
+        }
+    });
+}
+
+/// Visits the mapped pages of a range, one after another, as they may change on the way.
+fn each_present<P: Platform>(
+    table: &mut viper_vm::PageTable,
+    tlb: &mut AsidTlb<'_, P>,
+    range: PageRange,
+    mut visit: impl FnMut(&mut viper_vm::PageTable, &mut AsidTlb<'_, P>, VirtAddr),
+) {
+    let mut from = range.start();
+    while let Ok(rest) = PageRange::between(from, range.end()) {
+        let mut found = None;
+        let _ = table.walk(tlb.platform, rest, |leaf| {
+            found = Some(leaf.va);
+            core::ops::ControlFlow::Break(())
+        });
+        let Some(va) = found else { return };
+        visit(table, tlb, va);
+        from = VirtAddr(va.0 + PAGE);
+    }
+}
+
+/// Notes that an invalidation is due; it is done right after, when the platform is free again.
+struct Later(Option<VirtAddr>);
+
+impl Tlb for Later {
+    fn invalidate(&mut self, va: VirtAddr) {
+        self.0 = Some(va);
+    }
+    fn invalidate_now(&mut self, va: VirtAddr) {
+        self.0 = Some(va);
+    }
+}
+
+/// No frame is needed where all tables exist.
+struct NoFrames;
+
+impl FrameSource for NoFrames {
+    fn alloc_frame(&mut self) -> Option<Frame> {
+        None
+    }
+    fn free_frame(&mut self, _: Frame) {}
+}

@@ -1,0 +1,131 @@
+//! Random operations against the model, with remounts; large directories; full volumes.
+
+mod common;
+
+use common::{Model, Op, Rng, fresh, snapshot};
+use viperfs::{BlockDevice, CheckOptions, Error, Fs, MountOptions, Owner, ROOT_INO, check};
+
+fn mount<D: BlockDevice>(dev: D) -> Fs<D> {
+    Fs::mount(dev, MountOptions::default()).unwrap()
+}
+
+fn run(seed: u64, blocks: u64, ops: u64, names: u64, size: u64, every: u64) {
+    let mut rng = Rng::new(seed);
+    let mut fs = mount(fresh(blocks));
+    let mut model = Model::new();
+    for i in 0..ops {
+        let op = model.random_op(&mut rng, names, size);
+        let _ = model.apply(&mut fs, &op);
+        if i % every == 0 {
+            assert_eq!(
+                snapshot(&mut fs).unwrap(),
+                model.snapshot(),
+                "seed {seed} op {i} {op:?}"
+            );
+        }
+        if rng.below(200) == 0 {
+            let mut dev = fs.unmount().unwrap();
+            let report = check(&mut dev, &CheckOptions::default(), |_| {});
+            assert!(report.is_clean(), "seed {seed} at {i}: {report:?}");
+            fs = mount(dev);
+            assert_eq!(
+                snapshot(&mut fs).unwrap(),
+                model.snapshot(),
+                "seed {seed} remount at {i}"
+            );
+        }
+    }
+}
+
+fn scale() -> u64 {
+    std::env::var("VIPERFS_MODEL_OPS")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(3000)
+}
+
+#[test]
+fn small_files_many_names() {
+    run(1, 4096, scale(), 20, 6000, 20);
+}
+
+#[test]
+fn large_files_few_names() {
+    run(2, 8192, scale() / 3, 5, 300_000, 20);
+}
+
+#[test]
+fn smallest_volume_fills_up() {
+    for seed in 0..4 {
+        run(100 + seed, 256, scale() / 3, 30, 20_000, 10);
+    }
+}
+
+#[test]
+fn directory_with_many_entries() {
+    let mut fs = mount(fresh(32768));
+    let n = 20_000;
+    for i in 0..n {
+        fs.create(
+            ROOT_INO,
+            format!("file-{i}").as_bytes(),
+            0o644,
+            Owner::default(),
+            1,
+        )
+        .unwrap();
+    }
+    fs = mount(fs.unmount().unwrap());
+    let mut seen = 0;
+    fs.readdir(ROOT_INO, 0, |_| {
+        seen += 1;
+        true
+    })
+    .unwrap();
+    assert_eq!(seen, n);
+    for i in (0..n).rev() {
+        let name = format!("file-{i}");
+        fs.lookup(ROOT_INO, name.as_bytes()).unwrap();
+        fs.unlink(ROOT_INO, name.as_bytes(), 2).unwrap();
+    }
+    assert_eq!(fs.lookup(ROOT_INO, b"file-0"), Err(Error::NotFound));
+    fs.sync().unwrap();
+    let empty = mount(fresh(32768)).statfs().free_blocks;
+    assert_eq!(fs.statfs().free_blocks, empty, "everything was given back");
+}
+
+#[test]
+fn failed_operations_change_nothing() {
+    let mut fs = mount(fresh(256));
+    let mut model = Model::new();
+    let mut full = 0;
+    for i in 0..200u64 {
+        let name = format!("f{i}").into_bytes();
+        let before = snapshot(&mut fs).unwrap();
+        if model
+            .apply(&mut fs, &Op::Create(ROOT_INO, name.clone(), 0o644))
+            .is_err()
+        {
+            assert_eq!(snapshot(&mut fs).unwrap(), before);
+            full += 1;
+            continue;
+        }
+        let ino = fs.lookup(ROOT_INO, &name).unwrap();
+        if model
+            .apply(&mut fs, &Op::Write(ino, 0, vec![i as u8; 9000]))
+            .is_err()
+        {
+            full += 1;
+        }
+        assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot());
+    }
+    assert!(full > 0, "the volume was meant to fill up");
+    for i in 0..200u64 {
+        let _ = model.apply(&mut fs, &Op::Unlink(ROOT_INO, format!("f{i}").into_bytes()));
+    }
+    fs.sync().unwrap();
+    assert_eq!(
+        fs.statfs().free_blocks,
+        mount(fresh(256)).statfs().free_blocks
+    );
+}

@@ -1,0 +1,245 @@
+//! The virtual machine: what it is made of, as a QEMU command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The emulator's name.
+pub const PROGRAM: &str = "qemu-system-aarch64";
+
+/// A disk of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// A raw image.
+    pub path: PathBuf,
+    /// Whether what the guest writes stays in the image.
+    pub keep: bool,
+}
+
+/// A machine, ready to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The kernel: a flat arm64 boot image, or an ELF file (which gets no boot archive from QEMU).
+    pub kernel: PathBuf,
+    /// The boot archive.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// Number of cores.
+    pub cores: u8,
+    /// Size of the memory in QEMU's notation, such as `256M`.
+    pub memory: String,
+    /// Model of the cores.
+    pub cpu: String,
+    /// Version of the interrupt controller, 2 or 3.
+    pub gic: u8,
+    /// Whether virtual time counts instructions.
+    pub icount: bool,
+    /// The disk.
+    pub disk: Option<Disk>,
+    /// The network: none, or user mode with these forwards (`tcp:HOST-GUEST`).
+    pub network: Option<Vec<String>>,
+    /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
+    pub reboots: bool,
+}
+
+impl Machine {
+    /// The command that starts this machine, its console on the command's standard streams.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(self.arguments());
+        command
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let mut list = Arguments::default();
+        list.pair("-M", format!("virt,gic-version={}", self.gic));
+        list.pair("-cpu", &self.cpu);
+        list.pair("-smp", self.cores.to_string());
+        list.pair("-m", &self.memory);
+        list.0
+            .extend(["-nodefaults", "-no-user-config", "-display", "none"].map(Into::into));
+        list.pair("-chardev", "stdio,id=console,signal=off");
+        list.pair("-serial", "chardev:console");
+        list.pair("-monitor", "none");
+        // The modern interface of virtio; the old one is off in every ViperOS driver.
+        list.pair("-global", "virtio-mmio.force-legacy=false");
+        list.pair("-kernel", &self.kernel);
+        if let Some(initrd) = &self.initrd {
+            list.pair("-initrd", initrd);
+        }
+        list.pair("-append", &self.command_line);
+        list.pair("-object", "rng-builtin,id=entropy");
+        list.pair("-device", "virtio-rng-device,rng=entropy");
+        self.add_disk(&mut list);
+        self.add_network(&mut list);
+        if self.icount {
+            list.pair("-icount", "shift=0");
+        }
+        if !self.reboots {
+            list.0.push("-no-reboot".into());
+        }
+        list.0
+    }
+
+    fn add_disk(&self, list: &mut Arguments) {
+        let Some(disk) = &self.disk else { return };
+        let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
+        // A comma ends a value in QEMU's option syntax; two stand for one.
+        drive.push(disk.path.to_string_lossy().replace(',', ",,"));
+        drive.push(if disk.keep {
+            ",cache=writeback"
+        } else {
+            ",snapshot=on"
+        });
+        list.pair("-drive", drive);
+        list.pair("-device", "virtio-blk-device,drive=disk");
+    }
+
+    fn add_network(&self, list: &mut Arguments) {
+        let Some(forwards) = &self.network else {
+            return list.pair("-nic", "none");
+        };
+        let mut network = String::from("user,id=net");
+        for forward in forwards {
+            network.push_str(",hostfwd=");
+            network.push_str(forward);
+        }
+        list.pair("-netdev", network);
+        list.pair("-device", "virtio-net-device,netdev=net");
+    }
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn pair(&mut self, option: &str, value: impl Into<OsString>) {
+        self.0.push(option.into());
+        self.0.push(value.into());
+    }
+}
+
+/// Turns `tcp:2222-22` into QEMU's `tcp:127.0.0.1:2222-:22`: only this machine may connect.
+///
+/// # Errors
+///
+/// A sentence for the user when the text has another form.
+pub fn parse_forward(text: &str) -> Result<String, String> {
+    let parts = text.split_once(':').and_then(|(protocol, rest)| {
+        let (host, guest) = rest.split_once('-')?;
+        Some((
+            protocol,
+            host.parse::<u16>().ok()?,
+            guest.parse::<u16>().ok()?,
+        ))
+    });
+    match parts {
+        Some((protocol @ ("tcp" | "udp"), host, guest)) => {
+            Ok(format!("{protocol}:127.0.0.1:{host}-:{guest}"))
+        }
+        _ => Err("expected tcp:HOST-GUEST or udp:HOST-GUEST with two port numbers".into()),
+    }
+}
+
+/// Checks a memory size such as `64M` or `4G`.
+///
+/// # Errors
+///
+/// A sentence for the user when the text has another form or the size is out of range.
+pub fn parse_memory(text: &str) -> Result<String, String> {
+    let (digits, unit) = text.split_at(text.len() - text.ends_with(['M', 'G']) as usize);
+    let mib = match (digits.parse::<u64>(), unit) {
+        (Ok(number), "G") => number.checked_mul(1024),
+        (Ok(number), _) => Some(number),
+        (Err(_), _) => None,
+    };
+    match mib {
+        Some(16..=262_144) => Ok(format!("{}M", mib.unwrap_or_default())),
+        _ => Err("expected a size from 16M to 256G, such as 64M or 4G".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            kernel: "k".into(),
+            initrd: Some("i".into()),
+            command_line: "viper.mode=normal".into(),
+            cores: 2,
+            memory: "256M".into(),
+            cpu: "cortex-a72".into(),
+            gic: 3,
+            icount: false,
+            disk: Some(Disk {
+                path: "a,b.img".into(),
+                keep: false,
+            }),
+            network: None,
+            reboots: false,
+        }
+    }
+
+    fn line(machine: &Machine) -> String {
+        machine
+            .arguments()
+            .join(&OsString::from(" "))
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    #[test]
+    fn the_command_line_says_what_the_machine_is() {
+        let line = line(&machine());
+        for part in [
+            "-M virt,gic-version=3",
+            "-smp 2 -m 256M",
+            "-kernel k -initrd i -append viper.mode=normal",
+            "file=a,,b.img,snapshot=on",
+            "-nic none",
+            "-no-reboot",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(!line.contains("icount"));
+    }
+
+    #[test]
+    fn a_network_with_a_forward_opens_only_the_loopback() {
+        let forward = parse_forward("tcp:2222-22").expect("valid");
+        let line = line(&Machine {
+            network: Some(vec![forward]),
+            ..machine()
+        });
+        assert!(line.contains("-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"));
+        assert!(!line.contains("-nic"));
+    }
+
+    #[test]
+    fn wrong_forwards_are_refused() {
+        for text in [
+            "",
+            "tcp",
+            "tcp:1",
+            "tcp:1-x",
+            "icmp:1-2",
+            "tcp:70000-1",
+            "tcp:1-2,a=b",
+        ] {
+            assert!(parse_forward(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_sizes_are_checked() {
+        assert_eq!(parse_memory("64M").as_deref(), Ok("64M"));
+        assert_eq!(parse_memory("4G").as_deref(), Ok("4096M"));
+        assert_eq!(parse_memory("128").as_deref(), Ok("128M"));
+        for text in ["", "M", "15M", "4T", "-1", "999999G", "1e3"] {
+            assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! It boots, on every machine that is promised, and whatever is missing.
+
+use super::{Lab, Test, Verdict, one};
+use crate::cli::{MachineOptions, Mode};
+use crate::session::End;
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    one("boot-banner", banner),
+    one("boot-return-code", return_code),
+    one("boot-smp-1", |lab| cores(lab, 1)),
+    one("boot-smp-2", |lab| cores(lab, 2)),
+    one("boot-smp-4", |lab| cores(lab, 4)),
+    one("boot-smp-8", |lab| cores(lab, 8)),
+    one("boot-gic-2", |lab| gic(lab, 2)),
+    one("boot-gic-3", |lab| gic(lab, 3)),
+    one("boot-gic-3-smp-8", gic_3_with_8_cores),
+    one("boot-mem-64m", |lab| memory(lab, "64M")),
+    one("boot-mem-4g", |lab| memory(lab, "4096M")),
+    one("boot-cpu-max", cpu_max),
+    one("boot-net", net),
+    one("boot-recovery", recovery),
+    one("boot-no-disk", no_disk),
+    one("boot-no-servers", no_servers),
+    one("boot-twice-the-same", twice_the_same),
+];
+
+/// What a whole system answers.
+const ALL: &str = "Version; Dir SYS:; Servers; Type S:startup";
+
+fn plain() -> MachineOptions {
+    MachineOptions {
+        no_net: true,
+        ..MachineOptions::default()
+    }
+}
+
+/// Boots to a prompt and back to power-off, whatever else is there.
+fn answers(lab: &Lab<'_>, options: &MachineOptions) -> Verdict {
+    let outcome = lab.run(options, "Version")?;
+    outcome.code(0)?;
+    outcome.prints("ViperOS")
+}
+
+/// Boots to a prompt with all servers and the disk.
+fn works(lab: &Lab<'_>, options: &MachineOptions) -> Verdict {
+    let outcome = lab.run(options, ALL)?;
+    outcome.code(0)?;
+    for text in ["ViperOS", "BLKD", "FSD", "Assign C: SYS:c"] {
+        outcome.prints(text)?;
+    }
+    Ok(())
+}
+
+fn banner(lab: &Lab<'_>) -> Verdict {
+    let outcome = lab.run(&plain(), "Version")?;
+    outcome.code(0)?;
+    lab.logged(&["ViperOS", "MICROKERNEL"])
+}
+
+fn return_code(lab: &Lab<'_>) -> Verdict {
+    let outcome = lab.run(&plain(), "Version; NoSuchCommandAnywhere")?;
+    match outcome.end {
+        End::Code(1..) => outcome.prints("ViperOS"),
+        other => Err(format!("expected a code above 0, found {other:?}")),
+    }
+}
+
+fn cores(lab: &Lab<'_>, cores: u8) -> Verdict {
+    let options = MachineOptions {
+        smp: Some(cores),
+        ..plain()
+    };
+    works(lab, &options)?;
+    let plural = if cores == 1 { "" } else { "s" };
+    lab.logged(&["ViperOS", &format!("{cores} core{plural}")])
+}
+
+fn gic(lab: &Lab<'_>, gic: u8) -> Verdict {
+    works(
+        lab,
+        &MachineOptions {
+            gic: Some(gic),
+            ..plain()
+        },
+    )?;
+    lab.logged(&["ViperOS", &format!("GICv{gic}")])
+}
+
+fn gic_3_with_8_cores(lab: &Lab<'_>) -> Verdict {
+    works(
+        lab,
+        &MachineOptions {
+            gic: Some(3),
+            smp: Some(8),
+            ..plain()
+        },
+    )
+}
+
+fn memory(lab: &Lab<'_>, size: &str) -> Verdict {
+    works(
+        lab,
+        &MachineOptions {
+            mem: Some(size.into()),
+            ..plain()
+        },
+    )
+}
+
+fn cpu_max(lab: &Lab<'_>) -> Verdict {
+    works(
+        lab,
+        &MachineOptions {
+            cpu: Some("max".into()),
+            ..plain()
+        },
+    )
+}
+
+fn net(lab: &Lab<'_>) -> Verdict {
+    works(lab, &MachineOptions::default())
+}
+
+fn recovery(lab: &Lab<'_>) -> Verdict {
+    let outcome = lab.run(
+        &MachineOptions {
+            mode: Some(Mode::Recovery),
+            ..plain()
+        },
+        "Version",
+    )?;
+    outcome.code(0)?;
+    lab.logged(&["ViperOS", "RECOVERY"])
+}
+
+fn no_disk(lab: &Lab<'_>) -> Verdict {
+    answers(
+        lab,
+        &MachineOptions {
+            no_disk: true,
+            ..plain()
+        },
+    )
+}
+
+fn no_servers(lab: &Lab<'_>) -> Verdict {
+    let servers = "-consoled,-entropyd,-blkd,-fsd".to_string();
+    answers(
+        lab,
+        &MachineOptions {
+            servers: Some(servers),
+            ..plain()
+        },
+    )
+}
+
+/// Under instruction counting two boots print the same.
+fn twice_the_same(lab: &Lab<'_>) -> Verdict {
+    let options = MachineOptions {
+        icount: true,
+        no_disk: true,
+        ..plain()
+    };
+    let first = lab.run(&options, "Version")?;
+    let second = lab.run(&options, "Version")?;
+    first.code(0)?;
+    match first.output == second.output {
+        true => Ok(()),
+        false => Err(format!(
+            "first {:?}, second {:?}",
+            first.output, second.output
+        )),
+    }
+}
