@@ -440,7 +440,10 @@ impl<P: Platform> Kernel<P> {
         let (table, asid, quota) = (owner.table, owner.asid, owner.quota);
         let whole = owner.regions.bounds();
         // Translations first, so that no frame is given away while it can still be reached.
-        self.platform.leave_address_space();
+        // If it was this process that ran here, the core must not go on walking its tables.
+        if self.cores[self.this_core].current == NIL {
+            self.platform.leave_address_space();
+        }
         if let Some(pages) = self.processes[process].pages.take() {
             self.platform.invalidate_asid(asid);
             let mut ruin = pages.destroy();
