@@ -10,6 +10,8 @@ pub mod calls;
 pub mod deadline;
 pub mod dispatch;
 pub mod entry;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod fast;
 pub mod ipc;
 pub mod kernel;

@@ -187,6 +187,13 @@ impl<P: Platform> Kernel<P> {
         }
         self.sets[set].members = member;
         self.notifier(object).ok_or(Error::Internal)?.member = member;
+        if object.kind == Kind::CHANNEL {
+            // What comes to this end goes to the set from now on.
+            let i = object.index;
+            while let Some(receiver) = self.channels[i / 2].ends[(i % 2) as usize].receivers.first() {
+                self.wake_with(receiver, Err(Error::Busy));
+            }
+        }
         if self.has_pending(member) {
             self.mark_ready(member);
         }

@@ -97,6 +97,29 @@ impl Scheduler {
         true
     }
 
+    /// Takes the thread that runs on `core` off it, blocked, without asking the core for anything:
+    /// the caller gives the core a thread by [`adopt`](Self::adopt) before anything else. O(1).
+    pub fn release(&mut self, core: CoreId) -> Option<ThreadId> {
+        let id = self.cores[core.index()].running.take()?;
+        if let Ok(thread) = self.threads.find_mut(id) {
+            thread.state = ThreadState::Blocked;
+        }
+        Some(id)
+    }
+
+    /// Notes that `core`, which was [released](Self::release), runs the blocked thread `to` for the
+    /// rest of the turn, because somebody has made it so already. Names the core if it must
+    /// reschedule, because someone of a higher priority waits. O(1).
+    pub fn adopt(&mut self, core: CoreId, to: ThreadId) -> Option<CoreId> {
+        self.occupy(core, to);
+        let priority = self.priority(to).ok()?;
+        if self.is_waiting_above(priority) {
+            self.mark_pending(core)
+        } else {
+            None
+        }
+    }
+
     /// Whether a thread of this priority should not wait for `core`: it idles, or runs a lower
     /// one. O(1).
     pub fn should_preempt(&self, core: CoreId, priority: Priority) -> bool {
@@ -237,8 +260,9 @@ impl Scheduler {
         (!was_pending).then_some(core)
     }
 
+    /// Whether a thread of a higher priority is queued on any core. O(1).
     #[inline]
-    pub(super) fn is_waiting_above(&self, priority: Priority) -> bool {
+    pub fn is_waiting_above(&self, priority: Priority) -> bool {
         self.waiting_levels >> priority.level() > 1
     }
 
