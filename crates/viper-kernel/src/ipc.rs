@@ -608,17 +608,7 @@ impl<P: Platform> Kernel<P> {
             self.wake_with(sender, Err(Error::PeerClosed));
         }
         self.forget_notifier(object);
-        while self.end(end).queued > 0 {
-            let at = self.end(end).messages.0;
-            if let Some(message) = self.messages.remove(at) {
-                self.drop_parked(message.parked);
-                self.end(end).messages.0 = message.next;
-            }
-            self.end(end).queued -= 1;
-            let quota = self.channels[end / 2].quota;
-            self.refund(quota, MESSAGE_BYTES);
-        }
-        self.end(end).messages = (NIL, NIL);
+        self.drop_queue(end);
         self.end(end).is_buried = true;
         let peer = end ^ 1;
         if self.is_closed(peer) {
@@ -634,6 +624,18 @@ impl<P: Platform> Kernel<P> {
             self.wake_with(receiver, Err(Error::PeerClosed));
         }
         self.notify(ObjectRef::new(Kind::CHANNEL, peer), Signals::PEER_CLOSED);
+    }
+
+    /// Drops the messages that are queued at an end.
+    pub fn drop_queue(&mut self, end: u32) {
+        let quota = self.channels[end / 2].quota;
+        let (mut at, _) = core::mem::replace(&mut self.end(end).messages, (NIL, NIL));
+        self.end(end).queued = 0;
+        while let Some(message) = self.messages.remove(at) {
+            self.drop_parked(message.parked);
+            self.refund(quota, MESSAGE_BYTES);
+            at = message.next;
+        }
     }
 
     /// Ends the capabilities of a message that will not be delivered.

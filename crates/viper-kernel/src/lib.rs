@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod arena;
 pub mod boot;
 pub mod calls;
+pub mod cycles;
 pub mod deadline;
 pub mod dispatch;
 pub mod entry;

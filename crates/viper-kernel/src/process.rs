@@ -463,6 +463,7 @@ impl<P: Platform> Kernel<P> {
                 break;
             }
         }
+        self.collect_cycles();
         let overhead = self.processes[process].overhead_bytes;
         self.processes[process].overhead_bytes = 0;
         self.refund(quota, overhead);

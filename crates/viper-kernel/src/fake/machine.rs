@@ -88,8 +88,10 @@ impl FakeMachine {
             tls: 0,
             options: u64::from(priority),
         };
-        let thread = k.new_thread(process, &start, 7)?;
+        let thread = k.new_thread(process, &start, 7);
         k.drop_ref(ObjectRef::new(Kind::PROCESS, process));
+        k.bury();
+        let thread = thread?;
         self.give(process, ObjectRef::new(Kind::PROCESS, process), PROCESS_RIGHTS)?;
         self.give(process, ObjectRef::new(Kind::QUOTA, quota), Rights::ALL)?;
         Ok((process, thread))
