@@ -391,8 +391,7 @@ impl FakeMachine {
     /// Ends a process from outside of any call, on core 0.
     pub fn kill(&mut self, process: u32) {
         self.enter(0, |k| {
-            k.this_core = 0;
-            k.settle();
+            k.on_interrupt(0, None);
             k.end_process(process, EndReason::KILLED, 0);
             k.leave()
         });

@@ -34,6 +34,8 @@ struct Fuzz {
     at_first: Census,
     stale: Vec<u32>,
     cores: usize,
+    /// By call: how often it was made, and how often it came back at once and well.
+    tally: [(u64, u64); 128],
 }
 
 impl Fuzz {
@@ -52,6 +54,7 @@ impl Fuzz {
             at_first,
             stale: Vec::new(),
             cores,
+            tally: [(0, 0); 128],
         }
     }
 
@@ -383,6 +386,11 @@ impl Fuzz {
         }
         let number = if self.dice.one_in(500) { self.dice.next() as u16 } else { number };
         self.machine.syscall(core, number, &x);
+        let went_on = self.machine.running(core) == Some(thread);
+        if let Some(tally) = self.tally.get_mut(number as usize) {
+            tally.0 += 1;
+            tally.1 += u64::from(went_on && self.machine.results(thread).is_ok());
+        }
     }
 
     fn step(&mut self) {
@@ -441,7 +449,7 @@ impl Fuzz {
         }
     }
 
-    fn run(mut self, steps: u32) {
+    fn run(mut self, steps: u32) -> [(u64, u64); 128] {
         for _ in 0..3 {
             self.spawn();
         }
@@ -461,6 +469,7 @@ impl Fuzz {
         while self.thin_out() {}
         self.machine.check_all();
         assert_eq!(self.machine.census(), self.at_first, "something was left behind");
+        self.tally
     }
 
     /// Kills a process that lives.
@@ -486,8 +495,16 @@ fn random_calls_break_nothing() {
         None => 1..std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(100),
     };
     let steps = std::env::var("STEPS").ok().and_then(|s| s.parse().ok()).unwrap_or(2000);
+    let mut tally = [(0, 0); 128];
     for seed in seeds {
         println!("seed {seed}");
-        Fuzz::new(seed).run(steps);
+        let more = Fuzz::new(seed).run(steps);
+        for (sum, more) in tally.iter_mut().zip(more) {
+            *sum = (sum.0 + more.0, sum.1 + more.1);
+        }
+    }
+    for call in SYSCALLS {
+        let (made, well) = tally[call.number as usize];
+        println!("{:16} {made:8} {well:8}", call.name);
     }
 }
