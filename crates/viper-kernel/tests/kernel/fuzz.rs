@@ -155,6 +155,20 @@ impl Fuzz {
         self.dice.of(&[0, 1, 16, 100, 4096, 8192, 3 * 4096, 16384, 1 << 20, any])
     }
 
+    fn extent(&mut self) -> u64 {
+        let any = self.size();
+        self.dice.of(&[1, 4096, 4096, 4096, 8192, 12288, any])
+    }
+
+    fn protection(&mut self) -> u64 {
+        self.dice.of(&[0, 1, 1, 2, 3, 3, 3, 4, 5, 5, 7, 8])
+    }
+
+    fn page(&mut self, thread: u32) -> u64 {
+        let any = self.address(thread);
+        self.dice.of(&[0, 0, any, any & !4095, any & !4095, any & !4095])
+    }
+
     fn message(&mut self) -> u64 {
         let len = self.dice.of(&[0, 8, 48, 49, 64, 255, 256, 257]) as usize;
         let handles = if self.dice.one_in(2) { 0 } else { self.dice.below(6) as usize };
@@ -197,6 +211,11 @@ impl Fuzz {
                 number::memory_map,
                 number::poll_add,
                 number::thread_create,
+                number::memory_map,
+                number::memory_clone,
+                number::memory_write,
+                number::memory_protect,
+                number::memory_unmap,
             ]);
         }
         let rare = [
@@ -291,23 +310,24 @@ impl Fuzz {
             number::memory_map => {
                 x[0] = if self.dice.one_in(2) { 0 } else { self.handle(thread, PROCESS) };
                 x[1] = self.handle(thread, &[Kind::MEMORY]);
-                x[2] = self.dice.of(&[0, 0, 4096, 8192, 1, u64::MAX - 4095]);
-                x[3] = self.size();
-                x[4] = self.dice.of(&[0, 1, 2, 3, 3, 3, 4, 5, 7, 8])
+                x[2] = self.dice.of(&[0, 0, 0, 0, 0, 4096, 8192, 1, u64::MAX - 4095]);
+                x[3] = self.extent();
+                let any = self.protection();
+                x[4] = self.dice.of(&[1, 3, 3, 3, 3, 3, 5, any])
                     | self.dice.of(&[0, 0, 0, 1 << 8, 1 << 9, 1 << 10, 1 << 10]);
-                x[5] = self.address(thread);
+                x[5] = self.page(thread);
             }
             number::memory_unmap | number::memory_protect => {
                 x[0] = if self.dice.one_in(2) { 0 } else { self.handle(thread, PROCESS) };
-                x[1] = self.address(thread);
-                x[2] = self.size();
-                x[3] = self.dice.of(&[0, 1, 2, 3, 4, 5, 7]);
+                x[1] = self.page(thread);
+                x[2] = self.extent();
+                x[3] = self.protection();
             }
             number::memory_read | number::memory_write => {
                 x[0] = self.handle(thread, &[Kind::MEMORY]);
                 x[1] = self.dice.of(&[0, 0, 1, 4000, 8192]);
                 x[2] = self.address(thread);
-                x[3] = self.size();
+                x[3] = self.extent();
             }
             number::memory_sync_code => {
                 x[0] = self.address(thread);
@@ -342,7 +362,7 @@ impl Fuzz {
                 x[1] = self.dice.below(9) | self.dice.of(&[0, 0, 1, 2, 3, 0xff, 0x80]) << 8;
             }
             number::futex_wait | number::futex_wake => {
-                x[0] = self.address(thread);
+                x[0] = self.address(thread) & !3;
                 x[1] = self.dice.below(2);
                 x[2] = self.deadline();
             }
@@ -413,9 +433,10 @@ impl Fuzz {
             4 if self.machine.running(core).is_some() => {
                 self.machine.except(core, Exception::Vector);
             }
-            5..8 => {
+            5..11 => {
                 if let Some(thread) = self.machine.running(core) {
                     let at = self.address(thread);
+                    let at = if self.dice.one_in(8) { at } else { at & !4095 };
                     let known = self.machine.kernel.processes[self.machine.kernel.threads[thread].process]
                         .regions
                         .find(viper_vm::VirtAddr(at))
@@ -426,13 +447,13 @@ impl Fuzz {
                     }
                 }
             }
-            8 => self.machine.settle(),
-            9 if self.dice.one_in(4) => {
+            11 => self.machine.settle(),
+            12 if self.dice.one_in(4) => {
                 let more = self.dice.below(12) as u32;
                 let left = &mut self.machine.kernel.frames.fail_after;
                 *left = if *left == u32::MAX { more } else { u32::MAX };
             }
-            10 if self.dice.one_in(30) => self.spawn(),
+            13 if self.dice.one_in(30) => self.spawn(),
             _ => {
                 if self.machine.running(core).is_some() {
                     self.call(core);
