@@ -235,10 +235,8 @@ impl<P: Platform> Kernel<P> {
             self.cores[self.this_core].fp_enabled = false;
             self.platform.fp_enable(false);
         }
-        if next != NIL {
-            self.threads[next].context.core = self.this_core as u32;
-        } else {
-            self.platform.leave_address_space();
+        if let Some(t) = self.threads.get_mut(next) {
+            t.context.core = self.this_core as u32;
         }
     }
 

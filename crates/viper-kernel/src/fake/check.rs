@@ -2,13 +2,15 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 use viper_abi::Kind;
 use viper_sched::{CoreId, ThreadId, ThreadState};
+use viper_vm::Frame;
 
 use super::machine::FakeMachine;
 use crate::arena::NIL;
 use crate::kernel::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES};
-use crate::object::{Backing, ObjectRef};
+use crate::object::{Backing, ObjectRef, Region};
 use crate::platform::Frames;
 use crate::thread::{Queue, Siblings, State, Wait, Waiting};
 
@@ -75,6 +77,47 @@ impl FakeMachine {
         self.check_refs();
         self.check_quotas();
         self.check_members();
+        self.check_translations();
+    }
+
+    /// What is mapped is what the regions and the memory objects say, and no shared frame can be
+    /// written.
+    fn check_translations(&self) {
+        let k = &self.kernel;
+        for p in k.processes.indices() {
+            let process = &k.processes[p];
+            let Some(table) = &process.pages else {
+                assert!(process.regions.is_empty(), "an ended process has no regions");
+                continue;
+            };
+            let visit = |leaf: viper_vm::Leaf| {
+                let region = process.regions.find(leaf.va).expect("only regions are mapped");
+                let Region { memory, offset, protection, .. } = region.value;
+                if memory == NIL {
+                    return ControlFlow::Continue(());
+                }
+                let at = leaf.va.0 - region.range.start().0 + offset;
+                let page = (at / 4096) as u32;
+                let frame = match &k.memories[memory].backing {
+                    Backing::Paged(list) => list.frame(page),
+                    Backing::Contiguous(first) | Backing::Fixed(first) => {
+                        Some(Frame(first.0 + page))
+                    }
+                };
+                assert_eq!(frame, leaf.target.pa.frame(), "page {page} of memory {memory}");
+                if leaf.target.perms.can_write() {
+                    assert!(protection & 2 != 0, "the region can be written");
+                    let owners = frame.map(|frame| k.frames.ref_count(frame));
+                    assert_eq!(owners, Some(1), "a shared frame can be written");
+                }
+                let may_execute = !leaf.target.perms.can_execute() || protection & 4 != 0;
+                assert!(may_execute, "the region can be executed");
+                ControlFlow::Continue(())
+            };
+            table
+                .walk(&k.platform, crate::object::user_bounds(), visit)
+                .expect("within bounds");
+        }
     }
 
     fn check_threads(&self) {
