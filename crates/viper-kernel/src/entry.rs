@@ -80,7 +80,7 @@ impl<P: Platform> Kernel<P> {
         self.collect_dying();
         let Some(line) = line else {
             // Another core may have changed what this one's timer is for.
-            self.cores[core].timer_at = 0;
+            self.cores[core].timer_at = u64::MAX;
             self.is_timer_stale = true;
             return;
         };
@@ -256,8 +256,9 @@ impl<P: Platform> Kernel<P> {
         {
             at = at.min(end);
         }
+        // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;
-        if *set != at {
+        if at < *set {
             *set = at;
             self.platform.set_timer(at);
         }

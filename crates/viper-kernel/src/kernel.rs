@@ -649,10 +649,15 @@ impl<P: Platform> Kernel<P> {
     /// Puts a thread that waits no longer into a run queue.
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
-        self.is_timer_stale = true;
-        self.has_news = true;
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
+        }
+        let core = &self.cores[self.this_core];
+        let is_alone = self.sched.core_count() == 1;
+        let turn_ends = self.sched.slice_end_ns(self.core_id());
+        if !is_alone || turn_ends.is_none_or(|end| end < core.timer_at) {
+            self.is_timer_stale = true;
+            self.has_news = true;
         }
     }
 
