@@ -1,2 +1,20 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_os = "none", no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+mod disk;
+mod dma;
+mod jobs;
+mod plan;
+mod registers;
+mod service;
+
+pub use disk::Disk;
+pub use dma::{open_window, own_region};
+pub use registers::DeviceRegisters;
+pub use service::{Blkd, Client, Hardware, SILENCE_MAX_NS};
+
+#[cfg(test)]
+mod tests;

@@ -135,14 +135,15 @@ impl Console {
         }
     }
 
-    /// Control-C: the one who watches last hears of it; without a watcher the reader does.
+    /// Control-C: the one who watches last hears of it, and the reader whose turn it is.
     fn signalled(&mut self, signal: Signal) {
         if signal != Signal::Interrupt {
             return;
         }
         if let Some((_, pending)) = self.watchers.pop() {
             pending.answer(Ok(()));
-        } else if let Some(reader) = self.readers.pop_front() {
+        }
+        if let Some(reader) = self.next_reader().and_then(|index| self.readers.remove(index)) {
             reader.pending.answer(Err(Error::Interrupted));
         }
     }

@@ -1,2 +1,23 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod clients;
+mod contents;
+mod convert;
+mod disk;
+mod paths;
+mod service;
+mod streams;
+mod volume;
+mod world;
+
+pub use clients::Client;
+pub use disk::{BlockDisk, Connect};
+pub use service::Fsd;
+pub use world::{System, World};
+
+#[cfg(test)]
+mod tests;

@@ -282,7 +282,8 @@ impl<W: World> Init<W> {
         self.managed[index].exit_code = info.map_or(20, |i| i.exit_code);
         self.gone(index, failed);
         let managed = &self.managed[index];
-        let quiet = managed.by_command || managed.entry.role == Role::Shell && !failed;
+        let is_shell = managed.entry.role == Role::Shell;
+        let quiet = managed.by_command || is_shell && (!failed || self.options.exec);
         if let (Some(info), false) = (info, quiet) {
             let name = managed.entry.name.clone();
             let state = managed.supervision.state();
@@ -465,3 +466,6 @@ fn name_rights(entry: &Process) -> u64 {
     }
     given
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,10 @@ use viper_rt::handle::{Channel, Memory};
 use viper_rt::message::{Bytes, Put, Reader, Take, Writer};
 use viper_rt::{Error, message_struct};
 
+mod files;
+
+pub use files::{Entry, FileId, Files, append_entry};
+
 /// Longest path in bytes.
 pub const PATH_MAX: usize = 4096;
 /// Longest path that stands in a message itself; longer ones stand in the session's memory.

@@ -240,7 +240,8 @@ impl<C> Sources<C> {
         self.shared.set.remove(object)
     }
 
-    /// Serves one more channel, of a client that the service made itself.
+    /// Serves one more channel, of a client that the service made itself: from the end of the
+    /// request or signal on that is being handled.
     pub fn adopt(&self, channel: Channel, client: C) {
         self.shared.adopted.lock().push((channel, client));
     }
@@ -303,6 +304,7 @@ impl<S: Service> Server<S> {
         }
         let set = self.shared.set.raw();
         let mut answer = Answer::Later;
+        self.adopt();
         while !self.stopping {
             let handles = answer.handles();
             let got = match answer {

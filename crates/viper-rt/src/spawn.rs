@@ -12,7 +12,7 @@ use viper_abi::{
 use viper_elf::{Headers, Kind, Perms};
 
 /// Bytes of stack of a first thread, unless the executable says otherwise.
-pub const STACK_BYTES: u64 = 256 * 1024;
+pub const STACK_BYTES: u64 = 1024 * 1024;
 /// Most bytes of arguments, environment and handles together.
 pub const STARTUP_MAX: usize = 128 * 1024;
 /// Bytes of an executable that hold all its headers.

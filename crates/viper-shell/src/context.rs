@@ -15,6 +15,9 @@ use crate::system::{AssignTarget, Stat, System};
 /// Functions, scripts, aliases and substitutions inside each other, at most.
 pub const CALLS_MAX: usize = 24;
 
+/// Calls and loops, conditions and groups inside each other, at most, while running.
+pub const LEVELS_MAX: usize = 96;
+
 /// A command's surroundings. Runs syntax trees, too: see `exec`.
 pub(crate) struct Context<'a> {
     pub(crate) shell: &'a mut Shell,
@@ -187,8 +190,22 @@ impl Context<'_> {
             return fail("functions, scripts or aliases call each other too deeply");
         }
         self.shell.depth += 1;
-        let result = inner(self);
+        let result = self.level(inner);
         self.shell.depth -= 1;
+        result
+    }
+
+    /// Runs `inner` one level deeper.
+    pub(crate) fn level<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        if self.shell.levels >= LEVELS_MAX {
+            return fail("commands are nested too deeply");
+        }
+        self.shell.levels += 1;
+        let result = inner(self);
+        self.shell.levels -= 1;
         result
     }
 

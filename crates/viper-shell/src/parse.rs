@@ -19,8 +19,8 @@ mod word;
 
 /// Deepest nesting of commands, substitutions and quotes.
 pub const DEPTH_MAX: usize = 40;
-/// Longest script, in bytes.
-pub const TEXT_MAX: usize = 1 << 20;
+/// Longest script, in bytes. Its syntax tree takes up to a hundred times as much memory.
+pub const TEXT_MAX: usize = 256 * 1024;
 
 /// Why text is not a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The shell's state, and how it is used from outside.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -74,6 +74,8 @@ pub struct Shell {
     pub(crate) last_background: Option<Pid>,
     /// Functions, scripts, aliases and substitutions that are being run.
     pub(crate) depth: usize,
+    /// The same, and loops, conditions and groups.
+    pub(crate) levels: usize,
     /// Above 0 inside conditions, where failure does not end a `set -e` shell.
     pub(crate) unchecked: usize,
     /// The simple command being run had a `$(...)`, whose return code is in `last`.
@@ -82,6 +84,8 @@ pub struct Shell {
     pub(crate) aliasing: Vec<String>,
     /// Console output that was not handed over yet.
     pub(crate) console: Vec<u8>,
+    /// Input that the line editor has read but not used.
+    pub(crate) ahead: VecDeque<u8>,
     /// Lines entered, for `History`; the interactive session keeps it up to date.
     pub(crate) history: Vec<String>,
     pub(crate) history_cleared: bool,
@@ -124,10 +128,12 @@ impl Shell {
             jobs: Vec::new(),
             last_background: None,
             depth: 0,
+            levels: 0,
             unchecked: 0,
             substituted: false,
             aliasing: Vec::new(),
             console: Vec::new(),
+            ahead: VecDeque::new(),
             history: Vec::new(),
             history_cleared: false,
             temporary: 0,
@@ -156,6 +162,7 @@ impl Shell {
         };
         context.flush_quietly();
         self.depth = 0;
+        self.levels = 0;
         self.unchecked = 0;
         self.aliasing.clear();
         self.last = code;
@@ -167,7 +174,8 @@ impl Shell {
 
     /// Whether `text` is the beginning of something that goes on on the next line.
     pub fn is_incomplete(text: &str) -> bool {
-        let missing = |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
+        let missing =
+            |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
         text.ends_with("\\\n") || parse::parse(text).is_err_and(missing)
     }
 

@@ -238,7 +238,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        failure_persistence: None, cases: 60, ..Default::default()
+        failure_persistence: None, cases: ProptestConfig::default().cases / 4, ..Default::default()
     })]
 
     #[test]

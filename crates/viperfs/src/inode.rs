@@ -236,7 +236,11 @@ impl Inode {
     }
 
     pub fn set_untrimmed(&mut self, on: bool) {
-        self.flags = if on { self.flags | FLAG_UNTRIMMED } else { self.flags & !FLAG_UNTRIMMED };
+        self.flags = if on {
+            self.flags | FLAG_UNTRIMMED
+        } else {
+            self.flags & !FLAG_UNTRIMMED
+        };
     }
 
     pub fn touch(&mut self, now: i64) {

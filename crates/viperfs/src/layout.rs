@@ -218,6 +218,9 @@ pub(crate) struct ExtentHead {
     pub reserved: U32,
 }
 
+/// Value of an orphan item: reserved, and not empty because no item may be.
+pub(crate) const ORPHAN_VALUE: [u8; 8] = [0; 8];
+
 /// What an item is. The order is the order in the tree.
 pub(crate) mod kind {
     pub const INODE: u8 = 1;
@@ -274,7 +277,10 @@ impl DiskKey {
         Key((self.object.get() as u128) << 64 | self.offset.get() as u128)
     }
     pub fn from(key: Key) -> Self {
-        Self { offset: U64::new(key.0 as u64), object: U64::new((key.0 >> 64) as u64) }
+        Self {
+            offset: U64::new(key.0 as u64),
+            object: U64::new((key.0 >> 64) as u64),
+        }
     }
 }
 
@@ -311,7 +317,9 @@ pub(crate) fn header(data: &Block) -> &Header {
 
 /// Reads a type at the start of a block.
 pub(crate) fn view<T: FromBytes + Immutable + KnownLayout + Unaligned>(data: &Block) -> &T {
-    T::ref_from_prefix(data).expect("every layout type is smaller than a block").0
+    T::ref_from_prefix(data)
+        .expect("every layout type is smaller than a block")
+        .0
 }
 
 /// Writes a type at the start of a block.
@@ -319,7 +327,9 @@ pub(crate) fn view_mut<T>(data: &mut Block) -> &mut T
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {
-    T::mut_from_prefix(data).expect("every layout type is smaller than a block").0
+    T::mut_from_prefix(data)
+        .expect("every layout type is smaller than a block")
+        .0
 }
 
 /// Whether the header names this magic, address and volume and the checksum is right.

@@ -58,7 +58,10 @@ pub fn repair<D: BlockDevice>(
         fixes = rebuild(&mut dev, &sb, options, now_ns)?;
     }
     // Mounting finishes what a crash left: the journal, files half deleted.
-    let mount = crate::MountOptions { crc32c: options.crc32c, ..Default::default() };
+    let mount = crate::MountOptions {
+        crc32c: options.crc32c,
+        ..Default::default()
+    };
     match crate::Fs::mount(&mut dev, mount).and_then(|fs| fs.unmount().map_err(Into::into)) {
         Ok(_) => {}
         Err(error) if before.is_clean() => return Err(error),
@@ -66,7 +69,11 @@ pub fn repair<D: BlockDevice>(
         Err(_) => {}
     }
     let after = check(&mut dev, options, progress);
-    Ok(Repaired { before, after, fixes })
+    Ok(Repaired {
+        before,
+        after,
+        fixes,
+    })
 }
 
 fn rebuild<D: BlockDevice>(
@@ -88,8 +95,17 @@ fn rebuild<D: BlockDevice>(
     let mut salvage = Salvage::collect(&mut store, &mut old_tree);
     let mut used = salvage.settle(&mut store, now);
     let items = salvage.items(store.geo.hash_seed);
-    let next_ino = salvage.next_ino().max(if counters_good { store.state.next_ino } else { 0 });
-    let mut builder = Builder { store: &mut store, used: &mut used, old_tree: &old_tree, at: 0 };
+    let next_ino = salvage.next_ino().max(if counters_good {
+        store.state.next_ino
+    } else {
+        0
+    });
+    let mut builder = Builder {
+        store: &mut store,
+        used: &mut used,
+        old_tree: &old_tree,
+        at: 0,
+    };
     let root = builder.tree(&items)?;
     store.flush()?;
     write_block(&mut store, ROOT_BLOCK, MAGIC_NODE, root)?;
@@ -108,7 +124,8 @@ fn write_block<D: BlockDevice>(
 ) -> Result<(), Error> {
     set_header(&mut data, magic, block, store.geo.fsid, store.seq);
     seal(&mut data, store.crc);
-    store.write_data(block, &data[..])
+    store.dev.write(block, &data[..])?;
+    Ok(())
 }
 
 /// Writes the bitmaps and the counters that follow from what is used.
@@ -126,7 +143,9 @@ fn write_maps<D: BlockDevice>(
         free += free_in(&bits);
         write_block(store, bitmap_block(group), MAGIC_BITMAP, bits)?;
     }
-    free += (ready..geo.groups).map(|g| fresh_group_free(&geo, g)).sum::<u64>();
+    free += (ready..geo.groups)
+        .map(|g| fresh_group_free(&geo, g))
+        .sum::<u64>();
     let mut data = zeroed();
     let state: &mut StateBlock = view_mut(&mut data);
     state.next_ino = U64::new(next_ino);

@@ -52,7 +52,10 @@ impl Salvage {
             |_, _, leaf| keep_items(leaf, u64::MAX, &mut items, |_| true),
             |range, _| lost.push(range),
         );
-        let mut salvage = Self { fixes: lost.len() as u64, ..Self::default() };
+        let mut salvage = Self {
+            fixes: lost.len() as u64,
+            ..Self::default()
+        };
         if !lost.is_empty() {
             search(store, used, &lost, &mut items);
         }
@@ -92,7 +95,10 @@ impl Salvage {
                 None => false,
             },
             kind::EXTENT => match Extent::parse(*key, value) {
-                Some(e) => object.extents.insert(e.page, (e.block, e.sums.to_vec())).is_none(),
+                Some(e) => object
+                    .extents
+                    .insert(e.page, (e.block, e.sums.to_vec()))
+                    .is_none(),
                 None => false,
             },
             _ => false,
@@ -135,13 +141,17 @@ impl Salvage {
         self.fixes += (before - self.objects.len()) as u64;
         for (&ino, object) in &mut self.objects {
             let is_dir = ino == ROOT_INO || !object.entries.is_empty();
-            let root_is_odd = ino == ROOT_INO
-                && object.inode.is_some_and(|i| i.kind != FileKind::Directory);
+            let root_is_odd =
+                ino == ROOT_INO && object.inode.is_some_and(|i| i.kind != FileKind::Directory);
             if object.inode.is_some() && !root_is_odd {
                 continue;
             }
             self.fixes += 1;
-            let kind = if is_dir { FileKind::Directory } else { FileKind::File };
+            let kind = if is_dir {
+                FileKind::Directory
+            } else {
+                FileKind::File
+            };
             let mut inode = Inode::blank(ino, kind, if is_dir { 0o700 } else { 0o600 }, now);
             if let Some((page, (_, sums))) = object.extents.iter().next_back() {
                 inode.set_size((page + sums.len() as u64).saturating_mul(BLOCK_BYTES));
@@ -157,9 +167,13 @@ impl Salvage {
         let mut used = UsedMap::new();
         let inos: Vec<u64> = self.objects.keys().copied().collect();
         for ino in inos {
-            let Some(object) = self.objects.get_mut(&ino) else { continue };
+            let Some(object) = self.objects.get_mut(&ino) else {
+                continue;
+            };
             let extents = core::mem::take(&mut object.extents);
-            let Some(inode) = object.inode.as_mut() else { continue };
+            let Some(inode) = object.inode.as_mut() else {
+                continue;
+            };
             let pages = inode.disk_size.div_ceil(BLOCK_BYTES);
             let mut end = 0;
             let mut kept = BTreeMap::new();
@@ -221,7 +235,9 @@ impl Salvage {
                 let before = object.entries.len();
                 let mut here = BTreeSet::new();
                 object.entries.retain(|_, (ino, kind)| {
-                    let Some(&(real, parent)) = kinds.get(ino) else { return false };
+                    let Some(&(real, parent)) = kinds.get(ino) else {
+                        return false;
+                    };
                     if !is_dir || *ino == ROOT_INO {
                         return false;
                     }
@@ -248,8 +264,12 @@ impl Salvage {
     fn attach_lost(&mut self, now: i64) {
         loop {
             let reached = self.reachable();
-            let lost: Vec<u64> =
-                self.objects.keys().copied().filter(|i| !reached.contains(i)).collect();
+            let lost: Vec<u64> = self
+                .objects
+                .keys()
+                .copied()
+                .filter(|i| !reached.contains(i))
+                .collect();
             let Some(&first) = lost.first() else { return };
             // A lost directory that no lost one holds is the top of its tree; in a ring, any is.
             let held: BTreeSet<u64> = lost
@@ -263,7 +283,8 @@ impl Salvage {
             }
             let home = self.lost_and_found(now);
             for ino in tops {
-                let Some(kind) = self.objects.get(&ino).and_then(|o| o.inode).map(|i| i.kind) else {
+                let Some(kind) = self.objects.get(&ino).and_then(|o| o.inode).map(|i| i.kind)
+                else {
                     continue;
                 };
                 self.fixes += 1;
@@ -273,7 +294,8 @@ impl Salvage {
                     }
                 }
                 if let Some(dir) = self.objects.get_mut(&home) {
-                    dir.entries.insert(format!("#{ino}").into_bytes(), (ino, kind));
+                    dir.entries
+                        .insert(format!("#{ino}").into_bytes(), (ino, kind));
                 }
             }
         }
@@ -283,7 +305,12 @@ impl Salvage {
         let mut reached = BTreeSet::from([ROOT_INO]);
         let mut todo = Vec::from([ROOT_INO]);
         while let Some(dir) = todo.pop() {
-            for (ino, _) in self.objects.get(&dir).into_iter().flat_map(|o| o.entries.values()) {
+            for (ino, _) in self
+                .objects
+                .get(&dir)
+                .into_iter()
+                .flat_map(|o| o.entries.values())
+            {
                 if reached.insert(*ino) {
                     todo.push(*ino);
                 }
@@ -301,7 +328,13 @@ impl Salvage {
         }
         root.entries.insert(name, (next, FileKind::Directory));
         let inode = Inode::blank(next, FileKind::Directory, 0o700, now);
-        self.objects.insert(next, Object { inode: Some(inode), ..Object::default() });
+        self.objects.insert(
+            next,
+            Object {
+                inode: Some(inode),
+                ..Object::default()
+            },
+        );
         next
     }
 
@@ -315,10 +348,16 @@ impl Salvage {
             }
         }
         for (&ino, object) in &mut self.objects {
-            let Some(inode) = object.inode.as_mut() else { continue };
+            let Some(inode) = object.inode.as_mut() else {
+                continue;
+            };
             let before = inode.to_item();
             let (links, home) = names.get(&ino).copied().unwrap_or_default();
-            let subdirs = object.entries.values().filter(|e| e.1 == FileKind::Directory).count();
+            let subdirs = object
+                .entries
+                .values()
+                .filter(|e| e.1 == FileKind::Directory)
+                .count();
             match inode.kind {
                 FileKind::Directory => {
                     inode.attr.nlink = 2 + subdirs as u32;
@@ -344,7 +383,10 @@ impl Salvage {
         let mut items = BTreeMap::new();
         for (&ino, object) in &self.objects {
             let Some(inode) = object.inode else { continue };
-            items.insert(Key::new(ino, kind::INODE, 0), inode.to_item().as_bytes().to_vec());
+            items.insert(
+                Key::new(ino, kind::INODE, 0),
+                inode.to_item().as_bytes().to_vec(),
+            );
             for (i, chunk) in object.target.chunks(1024).enumerate() {
                 items.insert(Key::new(ino, kind::TARGET, i as u64), chunk.to_vec());
             }
@@ -376,13 +418,7 @@ impl Salvage {
     }
 }
 
-fn insert_hashed(
-    items: &mut BTreeMap<Key, Vec<u8>>,
-    ino: u64,
-    kind: u8,
-    hash: u64,
-    item: Vec<u8>,
-) {
+fn insert_hashed(items: &mut BTreeMap<Key, Vec<u8>>, ino: u64, kind: u8, hash: u64, item: Vec<u8>) {
     let free = (hash..hash + 256)
         .map(|offset| Key::new(ino, kind, offset))
         .find(|key| !items.contains_key(key));
@@ -411,7 +447,10 @@ fn search<D: BlockDevice>(
     items: &mut Items,
 ) {
     let mut data = zeroed();
-    let end = store.geo.total.min(store.state.groups_ready.max(1) * crate::layout::GROUP_BLOCKS);
+    let end = store
+        .geo
+        .total
+        .min(store.state.groups_ready.max(1) * crate::layout::GROUP_BLOCKS);
     for block in 0..end {
         if !store.geo.allocatable(block) || used.contains(block) {
             continue;
@@ -425,7 +464,8 @@ fn search<D: BlockDevice>(
         }
         let seq = crate::layout::header(&data).seq.get().min(u64::MAX - 1);
         keep_items(&data, seq, items, |key| {
-            lost.iter().any(|r| key >= r.low && r.high.is_none_or(|h| key < h))
+            lost.iter()
+                .any(|r| key >= r.low && r.high.is_none_or(|h| key < h))
         });
     }
 }
@@ -434,7 +474,11 @@ fn search<D: BlockDevice>(
 fn intact<D: BlockDevice>(store: &mut Store<D>, block: u64, sums: &[U32]) -> bool {
     let mut data = zeroed();
     sums.iter().enumerate().all(|(i, sum)| {
-        store.dev.read(block + i as u64, &mut data[..]).map_err(Error::Device).is_ok()
+        store
+            .dev
+            .read(block + i as u64, &mut data[..])
+            .map_err(Error::Device)
+            .is_ok()
             && store.crc.of(&data[..]) == sum.get()
     })
 }

@@ -49,7 +49,11 @@ fn check(name: &[u8]) -> Result<(), Error> {
     if name.len() > MAX_NAME {
         return Err(Error::NameTooLong);
     }
-    if name.is_empty() || name.contains(&0) { Err(Error::InvalidName) } else { Ok(()) }
+    if name.is_empty() || name.contains(&0) {
+        Err(Error::InvalidName)
+    } else {
+        Ok(())
+    }
 }
 
 impl<D: BlockDevice> Fs<D> {
@@ -62,7 +66,9 @@ impl<D: BlockDevice> Fs<D> {
         self.inode(ino)?;
         let (key, _) = self.find_xattr(ino, name)?;
         let key = key.ok_or(Error::NoAttribute)?;
-        let value = self.store.get(key, |item| parse_xattr(item).map(|x| x.1.to_vec()))?;
+        let value = self
+            .store
+            .get(key, |item| parse_xattr(item).map(|x| x.1.to_vec()))?;
         value.flatten().ok_or(Error::Corrupt)
     }
 

@@ -1,12 +1,14 @@
 //! Devices that fail, bits that flip, images that lie.
 
 mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
 
 use common::{Model, Op, Rng, Snapshot, fresh, snapshot};
-use std::collections::BTreeSet;
+use hostile::{exercise, mutate};
 use viperfs::{
-    BLOCK_SIZE, BlockDevice, CheckOptions, Crc32c, DeviceError, Error, FileKind, Fs, MemoryDevice,
-    MountOptions, Owner, Problem, ROOT_INO, RenameMode, XattrMode, check, repair,
+    BLOCK_SIZE, BlockDevice, CheckOptions, DeviceError, Error, Fs, MemoryDevice, MountOptions,
+    Owner, Problem, ROOT_INO, XattrMode, check, repair,
 };
 
 /// Fails the request number `at`, and those after it when `stays`.
@@ -36,7 +38,11 @@ impl BlockDevice for Faulty {
     fn write(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
         let result = self.step();
         // A failed write leaves the first half behind.
-        let len = if result.is_ok() { buf.len() } else { buf.len() / 2 };
+        let len = if result.is_ok() {
+            buf.len()
+        } else {
+            buf.len() / 2
+        };
         let mut old = vec![0; buf.len()];
         self.inner.read(block, &mut old)?;
         old[..len].copy_from_slice(&buf[..len]);
@@ -56,7 +62,12 @@ fn options(cache_blocks: usize) -> MountOptions {
 
 /// Runs a workload with one request failing; true when the failure was reached.
 fn run_with_fault(seed: u64, at: u64, stays: bool) -> bool {
-    let device = Faulty { inner: fresh(1024), count: 0, at: u64::MAX, stays };
+    let device = Faulty {
+        inner: fresh(1024),
+        count: 0,
+        at: u64::MAX,
+        stays,
+    };
     let mut fs = Fs::mount(device, options(0)).unwrap();
     let mut rng = Rng::new(seed);
     let mut model = Model::new();
@@ -76,13 +87,24 @@ fn run_with_fault(seed: u64, at: u64, stays: bool) -> bool {
     fs.device_mut().at = u64::MAX;
     fs.device_mut().stays = false;
     // What is in memory is still right, and what is on the device is some state since the sync.
-    assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot(), "seed {seed} fault {at}");
+    assert_eq!(
+        snapshot(&mut fs).unwrap(),
+        model.snapshot(),
+        "seed {seed} fault {at}"
+    );
     let mut device = fs.abandon().inner;
     let report = check(&mut device, &CheckOptions::default(), |_| {});
-    assert!(report.is_clean(), "seed {seed} fault {at}: {:?}", report.problems);
+    assert!(
+        report.is_clean(),
+        "seed {seed} fault {at}: {:?}",
+        report.problems
+    );
     let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
     let found = snapshot(&mut fs).unwrap();
-    assert!(allowed.contains(&found), "seed {seed} fault {at}: acknowledged data is missing");
+    assert!(
+        allowed.contains(&found),
+        "seed {seed} fault {at}: acknowledged data is missing"
+    );
     reached
 }
 
@@ -101,9 +123,17 @@ fn each_request_may_fail() {
 
 #[test]
 fn failed_write_makes_the_mount_read_only() {
-    let device = Faulty { inner: fresh(512), count: 0, at: u64::MAX, stays: true };
+    let device = Faulty {
+        inner: fresh(512),
+        count: 0,
+        at: u64::MAX,
+        stays: true,
+    };
     let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
-    let ino = fs.create(ROOT_INO, b"f", 0o644, Owner::default(), 1).unwrap().ino;
+    let ino = fs
+        .create(ROOT_INO, b"f", 0o644, Owner::default(), 1)
+        .unwrap()
+        .ino;
     // From here on all metadata is cached, so the request that fails is a write.
     fs.write(ino, 0, b"warm", 1).unwrap();
     fs.sync().unwrap();
@@ -125,9 +155,14 @@ fn populated(blocks: u64) -> (MemoryDevice, Snapshot) {
     let o = Owner::default();
     let dir = fs.mkdir(ROOT_INO, b"dir", 0o755, o, 1).unwrap().ino;
     for i in 0..40u64 {
-        let ino = fs.create(dir, format!("file{i}").as_bytes(), 0o644, o, 1).unwrap().ino;
-        fs.write(ino, i % 3 * 5000, &vec![i as u8; 1 + 300 * i as usize], 1).unwrap();
-        fs.set_xattr(ino, b"user.tag", &[i as u8; 200], XattrMode::Set, 1).unwrap();
+        let ino = fs
+            .create(dir, format!("file{i}").as_bytes(), 0o644, o, 1)
+            .unwrap()
+            .ino;
+        fs.write(ino, i % 3 * 5000, &vec![i as u8; 1 + 300 * i as usize], 1)
+            .unwrap();
+        fs.set_xattr(ino, b"user.tag", &[i as u8; 200], XattrMode::Set, 1)
+            .unwrap();
     }
     let target = vec![b'x'; 3000];
     fs.symlink(ROOT_INO, b"link", &target, o, 1).unwrap();
@@ -140,7 +175,10 @@ fn populated(blocks: u64) -> (MemoryDevice, Snapshot) {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -155,115 +193,25 @@ fn flipped_bits_are_detected_or_harmless() {
         let report = check(&mut device, &CheckOptions::default(), |_| {});
         let mut copy = options(0);
         copy.read_only = true;
-        let shown = Fs::mount(&mut device, copy).ok().map(|mut fs| snapshot(&mut fs));
+        let shown = Fs::mount(&mut device, copy)
+            .ok()
+            .map(|mut fs| snapshot(&mut fs));
         match shown {
             Some(Ok(found)) => {
                 assert_eq!(found, before, "bit {bit} of byte {at} shows wrong data");
                 harmless += 1;
             }
             _ => {
-                assert!(!report.is_clean(), "bit {bit} of byte {at} is not seen by the checker");
+                assert!(
+                    !report.is_clean(),
+                    "bit {bit} of byte {at} is not seen by the checker"
+                );
                 detected += 1;
             }
         }
         device.bytes_mut()[at] ^= bit;
     }
     assert!(detected > 20 && harmless > 20, "{detected} {harmless}");
-}
-
-/// Makes the checksum of a block right again, if it looks like metadata.
-fn reseal(block: &mut [u8]) {
-    if block[4..6] == *b"VP" {
-        let sum = Crc32c::SOFTWARE.of(&block[4..]);
-        block[..4].copy_from_slice(&sum.to_le_bytes());
-    }
-}
-
-/// Changes a few metadata bytes the way an attacker would: checksums come out right.
-fn mutate(image: &mut [u8], rng: &mut Rng) {
-    let metadata: Vec<usize> = image
-        .chunks(BLOCK_SIZE)
-        .enumerate()
-        .filter(|(_, b)| b[4..6] == *b"VP")
-        .map(|(i, _)| i)
-        .collect();
-    for _ in 0..1 + rng.below(4) {
-        let block = metadata[rng.below(metadata.len() as u64) as usize];
-        let data = &mut image[block * BLOCK_SIZE..][..BLOCK_SIZE];
-        // Heads and slots are at the front; that is where lies do the most harm.
-        let span = [96, 400, BLOCK_SIZE as u64 - 8][rng.below(3) as usize];
-        let at = 4 + rng.below(span - 4) as usize;
-        match rng.below(5) {
-            0 => data[at] = rng.next() as u8,
-            1 => data[at] ^= 1 << rng.below(8),
-            2 => {
-                let n = [0, 1, 2, 3, 255, u64::MAX, 1 << 56, 4096, 1 << 63][rng.below(9) as usize];
-                let n = n.to_le_bytes();
-                let len = (data.len() - at).min([2, 4, 8][rng.below(3) as usize]);
-                data[at..at + len].copy_from_slice(&n[..len]);
-            }
-            3 => {
-                let from = rng.below(BLOCK_SIZE as u64 - 64) as usize;
-                let n = rng.below(64) as usize;
-                let to = (64 + rng.below(BLOCK_SIZE as u64 - 128)) as usize;
-                data.copy_within(from..from + n, to.min(BLOCK_SIZE - n));
-            }
-            _ => {
-                // A whole block put elsewhere, with its address made to fit.
-                let other = metadata[rng.below(metadata.len() as u64) as usize];
-                let copy = image[other * BLOCK_SIZE..][..BLOCK_SIZE].to_vec();
-                let data = &mut image[block * BLOCK_SIZE..][..BLOCK_SIZE];
-                data.copy_from_slice(&copy);
-                data[8..16].copy_from_slice(&(block as u64).to_le_bytes());
-            }
-        }
-        reseal(&mut image[block * BLOCK_SIZE..][..BLOCK_SIZE]);
-    }
-}
-
-/// Uses an image in every way, within bounds; whatever it holds, this must return.
-fn exercise(image: Vec<u8>) {
-    let mut device = MemoryDevice::from_bytes(image);
-    let report = check(&mut device, &CheckOptions::default(), |_| {});
-    assert!(report.problems.len() <= 1000);
-    let Ok(mut fs) = Fs::mount(device, options(0)) else { return };
-    let mut seen = BTreeSet::new();
-    let mut todo = vec![ROOT_INO];
-    let mut buf = vec![0; 40_000];
-    while let Some(ino) = todo.pop() {
-        if !seen.insert(ino) || seen.len() > 200 {
-            continue;
-        }
-        let Ok(attr) = fs.getattr(ino) else { continue };
-        let _ = fs.readlink(ino);
-        let _ = fs.read(ino, 0, &mut buf);
-        let _ = fs.read(ino, attr.size.saturating_sub(100), &mut buf);
-        let _ = fs.list_xattrs(ino, |_| true);
-        let _ = fs.xattr(ino, b"user.tag");
-        let mut n = 0;
-        let _ = fs.readdir(ino, 0, |e| {
-            todo.push(e.ino);
-            n += 1;
-            n < 300
-        });
-    }
-    let o = Owner::default();
-    for (i, &ino) in seen.iter().enumerate() {
-        let name = format!("file{i}").into_bytes();
-        let _ = fs.write(ino, i as u64 * 3000, &buf[..9000], 1);
-        let _ = fs.truncate(ino, i as u64 * 100, 1);
-        let _ = fs.set_xattr(ino, b"user.tag", &buf[..500], XattrMode::Set, 1);
-        let _ = fs.create(ino, b"new", 0o644, o, 1);
-        let _ = fs.rename(ROOT_INO, b"dir", ino, b"x", RenameMode::Replace, 1);
-        let _ = fs.unlink(ino, &name, 1);
-        let _ = fs.rmdir(ino, b"deep", 1);
-        let _ = fs.walk(ino, b"../dir/../link/x", true);
-    }
-    let _ = fs.sync();
-    let _ = fs.unlink(ROOT_INO, b"link", 1);
-    let kind = fs.getattr(ROOT_INO).map(|a| a.kind);
-    assert!(!matches!(kind, Ok(FileKind::File)));
-    let _ = fs.unmount();
 }
 
 #[test]
@@ -297,9 +245,14 @@ fn repair_makes_damaged_volumes_clean() {
         }
         let mut device = MemoryDevice::from_bytes(image);
         let check_options = CheckOptions::default();
-        let Ok(done) = repair(&mut device, &check_options, 1, |_| {}) else { continue };
+        let Ok(done) = repair(&mut device, &check_options, 1, |_| {}) else {
+            continue;
+        };
         for problem in &done.after.problems {
-            assert!(matches!(problem, Problem::Data { .. }), "seed {seed}: {problem}");
+            assert!(
+                matches!(problem, Problem::Data { .. }),
+                "seed {seed}: {problem}"
+            );
         }
         let mut fs = Fs::mount(&mut device, MountOptions::default()).unwrap();
         if done.after.is_clean() {
@@ -308,7 +261,8 @@ fn repair_makes_damaged_volumes_clean() {
                 assert_eq!(after, before, "seed {seed}");
             }
         }
-        fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1).unwrap();
+        fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1)
+            .unwrap();
         fs.unmount().unwrap();
         let report = check(&mut device, &check_options, |_| {});
         assert_eq!(report.problems, done.after.problems, "seed {seed}");

@@ -58,18 +58,16 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When it cannot be made.
     pub fn built_disk(&self) -> Result<std::path::PathBuf, String> {
-        disk::built(self.system)
-            .map_err(text_of)?
-            .ok_or("this build has no file system".into())
+        disk::built(self.system).map_err(text_of)
     }
 
     /// A copy of that disk, to be written.
     ///
     /// # Errors
     ///
-    /// When there is none, or it cannot be copied.
+    /// When it cannot be made or copied.
     pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
@@ -165,8 +163,10 @@ impl<'a> Lab<'a> {
         if options.no_disk {
             return Ok(None);
         }
-        let built = disk::built(self.system).map_err(text_of)?;
-        Ok(built.map(|path| Disk { path, keep: false }))
+        Ok(Some(Disk {
+            path: self.built_disk()?,
+            keep: false,
+        }))
     }
 
     /// The log and output of the last run.

@@ -1,6 +1,7 @@
 //! The name service, operation by operation.
 
 use super::{CLIENT_DEPTH, Init, Managed, NameClient};
+use crate::manifest::Role;
 use crate::supervision::State;
 use crate::world::World;
 use viper_proto::names::{Serve, ServerStatus, rights, state};
@@ -63,7 +64,8 @@ impl<W: World> Serve for Init<W> {
         _: &mut NameClient,
         index: u32,
     ) -> Result<(Bytes, ServerStatus), Error> {
-        let managed = self.managed.get(index as usize).ok_or(Error::NotFound)?;
+        let mut servers = self.managed.iter().filter(|m| m.entry.role == Role::Server);
+        let managed = servers.nth(index as usize).ok_or(Error::NotFound)?;
         Ok((Bytes::new(managed.entry.name.as_bytes())?, status(managed)))
     }
 
@@ -167,6 +169,10 @@ impl<W: World> Init<W> {
     /// The process of the manifest with this name, with or without the colon of its service.
     fn server(&self, name: &Bytes) -> Result<usize, Error> {
         let name = name.as_str()?;
+        if name.is_empty() {
+            // What offers no service has an empty name for it.
+            return Err(Error::NotFound);
+        }
         let matches = |m: &Managed| {
             m.entry.name.eq_ignore_ascii_case(name)
                 || m.entry.service().eq_ignore_ascii_case(name)

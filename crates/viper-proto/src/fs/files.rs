@@ -1,0 +1,526 @@
+//! Files for programs: a session with the file service that outlives the server.
+//!
+//! When the server dies, operations that may be repeated are repeated on its successor, with files
+//! opened again by their paths; others fail with `ServerDied`. Data goes through memory that is
+//! shared once: a read or write is one message for each 256 KiB.
+
+use super::{
+    Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags,
+};
+use crate::names;
+use alloc::string::String;
+use alloc::vec::Vec;
+use viper_rt::abi::Rights;
+use viper_rt::handle::{Channel, Memory};
+use viper_rt::{Error, Mapping, Object, clock};
+
+/// Bytes of a session's memory that data uses.
+pub const DATA_BYTES: usize = 256 * 1024;
+/// Two paths stand behind the data.
+const PATHS_AT: usize = DATA_BYTES;
+const SESSION_BYTES: usize = DATA_BYTES + 2 * PATH_MAX;
+/// How long a client waits for the server to come (back).
+pub const RECONNECT_NS: u64 = 5 * clock::SECOND;
+/// How often an operation is tried.
+const ATTEMPTS: u32 = 3;
+
+/// A file of [`Files`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(u32);
+
+#[derive(Debug)]
+struct Session {
+    client: Client,
+    memory: Mapping,
+    /// Which session this is: a file opened in another one has to be opened again.
+    number: u64,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    path: String,
+    flags: u32,
+    remote: u32,
+    session: u64,
+}
+
+/// A directory entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the inode.
+    pub inode: u64,
+    /// See [`super::kind`].
+    pub kind: u32,
+    /// The name.
+    pub name: String,
+}
+
+/// The files that a program has open, and the session they are open in.
+#[derive(Debug)]
+pub struct Files {
+    session: Option<Session>,
+    sessions: u64,
+    open: Vec<Option<OpenFile>>,
+}
+
+impl Default for Files {
+    fn default() -> Files {
+        Files::new()
+    }
+}
+
+impl Files {
+    /// No session yet: the first operation makes it.
+    #[must_use]
+    pub const fn new() -> Files {
+        Files {
+            session: None,
+            sessions: 0,
+            open: Vec::new(),
+        }
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::NoService`], [`Error::ServerDied`].
+    pub fn open(
+        &mut self,
+        names: &names::Client,
+        path: &str,
+        flags: u32,
+        mode: u32,
+    ) -> Result<(FileId, Attributes), Error> {
+        let repeatable = flags & (flags::EXCLUSIVE | flags::TRUNCATE) == 0;
+        let (remote, attributes, session) = self.with(names, repeatable, |s| {
+            let (remote, attributes) = s.client.open(flags, mode, s.path(path, 0)?)?;
+            Ok((remote, attributes, s.number))
+        })?;
+        let file = OpenFile {
+            path: path.into(),
+            flags: flags & !(flags::CREATE | flags::EXCLUSIVE | flags::TRUNCATE),
+            remote,
+            session,
+        };
+        let index = match self.open.iter().position(Option::is_none) {
+            Some(index) => {
+                self.open[index] = Some(file);
+                index
+            }
+            None => {
+                self.open.push(Some(file));
+                self.open.len() - 1
+            }
+        };
+        Ok((FileId(index as u32), attributes))
+    }
+
+    /// Closes a file.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`] if it is not open.
+    pub fn close(&mut self, file: FileId) -> Result<(), Error> {
+        let place = self.open.get_mut(file.0 as usize).ok_or(Error::BadHandle)?;
+        let open = place.take().ok_or(Error::BadHandle)?;
+        match &self.session {
+            Some(session) if session.number == open.session => session.client.close(open.remote),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads at `position`. Returns how many bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::BadHandle`].
+    pub fn read(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        let len = to.len().min(DATA_BYTES);
+        self.with_file(names, file, true, |s, remote| {
+            let count = s.client.read(remote, position, len as u64, 0)? as usize;
+            let part = to.get_mut(..count.min(len)).ok_or(Error::BadMessage)?;
+            s.memory.read(0, part)?;
+            Ok(part.len())
+        })
+    }
+
+    /// Writes at `position`. Returns how many bytes were written.
+    ///
+    /// # Errors
+    /// As [`Files::read`]; [`Error::ServerDied`] for a file opened with APPEND.
+    pub fn write(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        from: &[u8],
+    ) -> Result<usize, Error> {
+        let from = &from[..from.len().min(DATA_BYTES)];
+        let append = self.file(file)?.flags & flags::APPEND != 0;
+        // At a position it may be repeated: the same bytes come to the same place.
+        self.with_file(names, file, !append, |s, remote| {
+            s.memory.write(0, from)?;
+            let (count, _) = s.client.write(remote, position, from.len() as u64, 0)?;
+            Ok((count as usize).min(from.len()))
+        })
+    }
+
+    /// What is known of an open file.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::BadHandle`].
+    pub fn stat(&mut self, names: &names::Client, file: FileId) -> Result<Attributes, Error> {
+        self.with_file(names, file, true, |s, remote| s.client.stat(remote))
+    }
+
+    /// What is known of the file at a path; of a link itself unless `follow`.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn stat_path(
+        &mut self,
+        names: &names::Client,
+        path: &str,
+        follow: bool,
+    ) -> Result<Attributes, Error> {
+        self.with(names, true, |s| s.client.stat_path(follow, s.path(path, 0)?))
+    }
+
+    /// Appends entries of an open directory to `into`, from `cookie` on (0: the start). Returns
+    /// the cookie to go on from, `None` at the end.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::BadMessage`] for entries that are malformed.
+    pub fn read_directory(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        cookie: u64,
+        into: &mut Vec<Entry>,
+    ) -> Result<Option<u64>, Error> {
+        const LEN: usize = 16 * 1024;
+        self.with_file(names, file, true, |s, remote| {
+            let (used, next) = s.client.read_directory(remote, cookie, LEN as u64, 0)?;
+            let used = usize::try_from(used).ok().filter(|&n| n <= LEN);
+            let mut bytes = alloc::vec![0; used.ok_or(Error::BadMessage)?];
+            s.memory.read(0, &mut bytes)?;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let (entry, behind) = parse_entry(rest).ok_or(Error::BadMessage)?;
+                into.push(entry);
+                rest = behind;
+            }
+            Ok(if bytes.is_empty() { None } else { Some(next) })
+        })
+    }
+
+    /// Sets the size of an open file.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::BadHandle`].
+    pub fn truncate(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        size_bytes: u64,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| s.client.truncate(remote, size_bytes))
+    }
+
+    /// Returns when the file is on stable storage.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::ServerDied`] if the server died, as what it had not
+    /// written yet is lost.
+    pub fn sync_file(&mut self, names: &names::Client, file: FileId) -> Result<(), Error> {
+        self.with_file(names, file, false, |s, remote| s.client.sync_file(remote))
+    }
+
+    /// The content of an open file as memory, with its size.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::BadHandle`].
+    pub fn file_memory(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+    ) -> Result<(u64, Memory), Error> {
+        self.with_file(names, file, true, |s, remote| s.client.file_memory(remote))
+    }
+
+    /// A stream over an open file from `position` on.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::BadHandle`].
+    pub fn stream(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+    ) -> Result<Channel, Error> {
+        self.with_file(names, file, true, |s, remote| s.client.stream(remote, position))
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn make_directory(
+        &mut self,
+        names: &names::Client,
+        path: &str,
+        mode: u32,
+    ) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.make_directory(mode, s.path(path, 0)?))
+    }
+
+    /// Removes a file or link.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn unlink(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.unlink(s.path(path, 0)?))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn remove_directory(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.remove_directory(s.path(path, 0)?))
+    }
+
+    /// Renames; what is at the new path is replaced.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn rename(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.rename(s.path(from, 0)?, s.path(to, 1)?))
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn symlink(&mut self, names: &names::Client, target: &str, at: &str) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.symlink(s.path(target, 0)?, s.path(at, 1)?))
+    }
+
+    /// Makes a second name for a file.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn link(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.link(s.path(from, 0)?, s.path(to, 1)?))
+    }
+
+    /// The text of a symbolic link.
+    ///
+    /// # Errors
+    /// Those of the file service, [`Error::Corrupt`] if it is not UTF-8.
+    pub fn read_link(&mut self, names: &names::Client, path: &str) -> Result<String, Error> {
+        self.with(names, true, |s| {
+            let count = s.client.read_link(s.path(path, 0)?, PATH_MAX as u64, 0)?;
+            let len = usize::try_from(count).ok().filter(|&n| n <= PATH_MAX);
+            let mut bytes = alloc::vec![0; len.ok_or(Error::BadMessage)?];
+            s.memory.read(0, &mut bytes)?;
+            String::from_utf8(bytes).map_err(|_| Error::Corrupt)
+        })
+    }
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn set_attributes(
+        &mut self,
+        names: &names::Client,
+        path: &str,
+        changes: Changes,
+    ) -> Result<(), Error> {
+        self.with(names, true, |s| s.client.set_attributes(changes, s.path(path, 0)?))
+    }
+
+    /// Returns when everything is on stable storage.
+    ///
+    /// # Errors
+    /// As [`Files::sync_file`].
+    pub fn sync(&mut self, names: &names::Client) -> Result<(), Error> {
+        self.with(names, false, |s| s.client.sync())
+    }
+
+    /// What is known of the file system.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn statistics(&mut self, names: &names::Client) -> Result<Statistics, Error> {
+        self.with(names, true, |s| s.client.statistics())
+    }
+
+    fn file(&self, file: FileId) -> Result<&OpenFile, Error> {
+        let place = self.open.get(file.0 as usize).and_then(Option::as_ref);
+        place.ok_or(Error::BadHandle)
+    }
+
+    /// Runs an operation on an open file, opening it again first if the server is another one.
+    fn with_file<T>(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        repeatable: bool,
+        mut operation: impl FnMut(&Session, u32) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..ATTEMPTS {
+            let session = ensure(&mut self.session, &mut self.sessions, names)?;
+            let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
+            let open = place.ok_or(Error::BadHandle)?;
+            if open.session != session.number {
+                let path = session.path(&open.path, 0)?;
+                match session.client.open(open.flags, 0, path) {
+                    Ok((remote, _)) => (open.remote, open.session) = (remote, session.number),
+                    Err(Error::PeerClosed) => {
+                        self.session = None;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            match operation(session, open.remote) {
+                Err(Error::PeerClosed) if repeatable => self.session = None,
+                Err(Error::PeerClosed) => {
+                    self.session = None;
+                    return Err(Error::ServerDied);
+                }
+                result => return result,
+            }
+        }
+        Err(Error::ServerDied)
+    }
+
+    fn with<T>(
+        &mut self,
+        names: &names::Client,
+        repeatable: bool,
+        mut operation: impl FnMut(&Session) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..ATTEMPTS {
+            match operation(ensure(&mut self.session, &mut self.sessions, names)?) {
+                Err(Error::PeerClosed) if repeatable => self.session = None,
+                Err(Error::PeerClosed) => {
+                    self.session = None;
+                    return Err(Error::ServerDied);
+                }
+                result => return result,
+            }
+        }
+        Err(Error::ServerDied)
+    }
+}
+
+/// The session, made now if there is none.
+fn ensure<'s>(
+    session: &'s mut Option<Session>,
+    sessions: &mut u64,
+    names: &names::Client,
+) -> Result<&'s Session, Error> {
+    if session.is_none() {
+        *sessions += 1;
+        *session = Some(Session::new(names, *sessions)?);
+    }
+    session.as_ref().ok_or(Error::Internal)
+}
+
+impl Session {
+    fn new(names: &names::Client, number: u64) -> Result<Session, Error> {
+        let client = Client::new(names.connect(b"FSD:", clock::after(RECONNECT_NS))?);
+        let memory = Memory::new(SESSION_BYTES as u64)?;
+        let mapping = Mapping::whole(&memory)?;
+        let given = Rights::READ | Rights::WRITE | Rights::MAP | Rights::TRANSFER;
+        client.session(memory.duplicate(given | Rights::DUPLICATE)?)?;
+        Ok(Session {
+            client,
+            memory: mapping,
+            number,
+        })
+    }
+
+    /// A path as it is sent; a long one goes into the memory, to place 0 or 1.
+    fn path<'a>(&self, path: &'a str, place: usize) -> Result<PathSent<'a>, Error> {
+        let bytes = path.as_bytes();
+        if bytes.len() > PATH_MAX {
+            return Err(Error::NameTooLong);
+        }
+        if bytes.len() <= PATH_INLINE_MAX {
+            return Ok(PathSent::Inline(bytes));
+        }
+        let offset = PATHS_AT + place * PATH_MAX;
+        self.memory.write(offset, bytes)?;
+        Ok(PathSent::Shared {
+            offset: offset as u64,
+            len: bytes.len() as u32,
+        })
+    }
+}
+
+/// Bytes of an entry before its name.
+pub const ENTRY_HEADER_BYTES: usize = 16;
+
+/// An entry as READ_DIRECTORY gives it, and what is behind it.
+fn parse_entry(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+    let (header, rest) = bytes.split_at_checked(ENTRY_HEADER_BYTES)?;
+    let inode = u64::from_le_bytes(header.get(..8)?.try_into().ok()?);
+    let kind = u32::from_le_bytes(header.get(8..12)?.try_into().ok()?);
+    let len = usize::from(u16::from_le_bytes(header.get(12..14)?.try_into().ok()?));
+    let name = core::str::from_utf8(rest.get(..len)?).ok()?;
+    let behind = rest.get(len.next_multiple_of(8)..)?;
+    let entry = Entry {
+        inode,
+        kind,
+        name: name.into(),
+    };
+    Some((entry, behind))
+}
+
+/// Appends an entry in the form of READ_DIRECTORY. Returns whether it fits `space` bytes in all.
+pub fn append_entry(to: &mut Vec<u8>, space: usize, inode: u64, kind: u32, name: &[u8]) -> bool {
+    let len = ENTRY_HEADER_BYTES + name.len().next_multiple_of(8);
+    let Ok(name_len) = u16::try_from(name.len()) else {
+        return false;
+    };
+    if to.len() + len > space {
+        return false;
+    }
+    let end = to.len() + len;
+    to.extend(inode.to_le_bytes());
+    to.extend(kind.to_le_bytes());
+    to.extend(name_len.to_le_bytes());
+    to.extend([0; 2]);
+    to.extend(name);
+    to.resize(end, 0);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_round_trip_and_nonsense_is_refused() {
+        let mut bytes = Vec::new();
+        assert!(append_entry(&mut bytes, 100, 7, 1, b"name.txt"));
+        assert!(append_entry(&mut bytes, 100, 8, 2, b"x"));
+        assert!(!append_entry(&mut bytes, 60, 9, 1, b"too much"));
+        let (first, rest) = parse_entry(&bytes).unwrap();
+        assert_eq!((first.inode, first.kind, first.name.as_str()), (7, 1, "name.txt"));
+        let (second, rest) = parse_entry(rest).unwrap();
+        assert_eq!((second.inode, second.name.as_str()), (8, "x"));
+        assert!(rest.is_empty());
+        for cut in 0..24 {
+            assert!(parse_entry(&bytes[..cut]).is_none());
+        }
+    }
+}
