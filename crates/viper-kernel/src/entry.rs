@@ -1,7 +1,7 @@
 //! The ways into the kernel and the one way out.
 
 use viper_abi::{EndReason, Error, FaultKind, Kind, Signals};
-use viper_sched::ThreadId;
+use viper_sched::{CoreId, ThreadId};
 use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
@@ -78,7 +78,12 @@ impl<P: Platform> Kernel<P> {
         self.this_core = core;
         self.settle();
         self.collect_dying();
-        let Some(line) = line else { return };
+        let Some(line) = line else {
+            // Another core may have changed what this one's timer is for.
+            self.cores[core].timer_at = u64::MAX;
+            self.is_timer_stale = true;
+            return;
+        };
         self.platform.set_interrupt(line, false);
         let owner = self.line_owner.get(line as usize).copied().unwrap_or(NIL);
         if owner != NIL {
@@ -213,11 +218,8 @@ impl<P: Platform> Kernel<P> {
     /// Another thread runs on this core from now on.
     #[inline]
     fn switch(&mut self, previous: u32, next: u32) {
-        let now = self.platform.now_ns();
-        let core = &mut self.cores[self.this_core];
-        let spent = now - core.since;
-        core.since = now;
-        core.current = next;
+        let spent = self.time_spent();
+        self.cores[self.this_core].current = next;
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             let process = t.process;
@@ -233,11 +235,16 @@ impl<P: Platform> Kernel<P> {
             self.cores[self.this_core].fp_enabled = false;
             self.platform.fp_enable(false);
         }
-        if next != NIL {
-            self.threads[next].context.core = self.this_core as u32;
-        } else {
-            self.platform.leave_address_space();
+        if let Some(t) = self.threads.get_mut(next) {
+            t.context.core = self.this_core as u32;
         }
+    }
+
+    /// How long this core has done what it did last. From now on, it does something else.
+    pub fn time_spent(&mut self) -> u64 {
+        let now = self.platform.now_ns();
+        let core = &mut self.cores[self.this_core];
+        now - core::mem::replace(&mut core.since, now)
     }
 
     fn program_timer(&mut self) {
@@ -249,10 +256,31 @@ impl<P: Platform> Kernel<P> {
         {
             at = at.min(end);
         }
+        // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;
-        if *set != at {
+        if at < *set {
             *set = at;
             self.platform.set_timer(at);
+        }
+        if self.sched.core_count() > 1 {
+            self.share_turns();
+        }
+    }
+
+    /// Cores where somebody now waits for the end of a turn must set their timers, too.
+    fn share_turns(&mut self) {
+        for index in (0..self.sched.core_count()).filter(|&c| c != self.this_core) {
+            let Some(core) = CoreId::new(index) else {
+                continue;
+            };
+            if self.sched.queued(core) > 0
+                && let Some(end) = self.sched.slice_end_ns(core)
+                && end < self.cores[index].timer_at
+            {
+                // It will set its timer when it comes by; asking it once is enough.
+                self.cores[index].timer_at = end;
+                self.platform.interrupt_core(index);
+            }
         }
     }
 

@@ -45,13 +45,16 @@ impl RunQueue {
         self.levels |= 1 << at.level();
     }
 
-    pub(crate) fn remove(&mut self, threads: &mut Threads, id: ThreadId, at: Priority) {
-        let Ok(&thread) = threads.find(id) else {
-            return;
-        };
+    /// Takes the member between these two out.
+    pub(crate) fn remove(
+        &mut self,
+        threads: &mut Threads,
+        (prev, next): (Option<ThreadId>, Option<ThreadId>),
+        at: Priority,
+    ) {
         let list = &mut self.lists[at.index()];
-        list.set_next(threads, thread.prev, thread.next);
-        list.set_prev(threads, thread.next, thread.prev);
+        list.set_next(threads, prev, next);
+        list.set_prev(threads, next, prev);
         list.count -= 1;
         self.count -= 1;
         if list.count == 0 {
