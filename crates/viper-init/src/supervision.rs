@@ -165,10 +165,17 @@ mod tests {
         }
         s.started(now);
         s.ended(now + 1000 * MILLISECOND, false);
-        assert!(s.is_due(now + 1000 * MILLISECOND), "ran long enough: at once");
+        assert!(
+            s.is_due(now + 1000 * MILLISECOND),
+            "ran long enough: at once"
+        );
         s.started(now);
         s.ended(now, true);
-        assert_eq!(s.due(), Some(now + 100 * MILLISECOND), "and the waits begin anew");
+        assert_eq!(
+            s.due(),
+            Some(now + 100 * MILLISECOND),
+            "and the waits begin anew"
+        );
     }
 
     #[test]

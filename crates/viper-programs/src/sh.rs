@@ -4,6 +4,7 @@ mod boot;
 mod console;
 mod processes;
 mod system;
+mod traces;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -76,18 +77,21 @@ impl Viper {
     /// # Errors
     /// [`Error::NoService`] without a name channel.
     pub fn new(options: &Options) -> Result<Viper, Error> {
-        let channel: Channel =
-            program::take(Slot::NAMES).ok_or(Error::NoService)?.into_object();
+        let channel: Channel = program::take(Slot::NAMES)
+            .ok_or(Error::NoService)?
+            .into_object();
         let names = names::Client::new(channel);
         let system: Option<SystemHandle> =
             program::take(Slot::SYSTEM).map(OwnedHandle::into_object);
         let console = Console::open(&names, options.recovery, system.as_ref());
+        let mut files = Files::new();
+        files.set_traced(true);
         Ok(Viper {
             names,
             system,
             quota: program::take(Slot::QUOTA).map(OwnedHandle::into_object),
             console,
-            files: Files::new(),
+            files,
             recovery: options.recovery,
             scripted: options.boot_script.is_some() || options.text.is_some(),
             boot: boot::BootFiles::default(),

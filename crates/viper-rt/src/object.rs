@@ -293,9 +293,8 @@ impl Process {
     /// [`Error::InvalidArgument`], [`Error::LimitReached`], [`Error::OutOfMemory`].
     pub fn new(quota: &Quota, name: &str) -> Result<Process, Error> {
         // SAFETY: the name is valid for reads of its length.
-        let (h,) = unsafe {
-            sys::process_create(quota.raw(), name.as_ptr() as u64, name.len() as u32)?
-        };
+        let (h,) =
+            unsafe { sys::process_create(quota.raw(), name.as_ptr() as u64, name.len() as u32)? };
         Ok(Process::from_raw(h))
     }
 

@@ -23,7 +23,9 @@ impl Registers {
     /// Those of [`Device::describe`].
     pub fn new(device: Device) -> Result<Registers, Error> {
         let len_bytes = device.describe()?.len_bytes;
-        let mapped = sys::device_map(device.raw()).ok().map(|(address,)| address as *mut u32);
+        let mapped = sys::device_map(device.raw())
+            .ok()
+            .map(|(address,)| address as *mut u32);
         Ok(Registers {
             device,
             len_bytes,
