@@ -22,7 +22,11 @@ pub struct CopyOptions {
 impl CopyOptions {
     /// Everything belongs to user 0 and bears one time.
     pub fn at(now_ns: i64) -> Self {
-        Self { now_ns, keep_times: false, owner: Owner::default() }
+        Self {
+            now_ns,
+            keep_times: false,
+            owner: Owner::default(),
+        }
     }
 }
 
@@ -43,7 +47,13 @@ pub fn populate<D: BlockDevice>(
         .map_err(|e| ToolError::host(host, e))?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        put(volume, &entry.path(), dir, entry.file_name().as_bytes(), options)?;
+        put(
+            volume,
+            &entry.path(),
+            dir,
+            entry.file_name().as_bytes(),
+            options,
+        )?;
     }
     Ok(())
 }
@@ -80,14 +90,25 @@ pub fn put<D: BlockDevice>(
     } else if kind.is_file() {
         let mut file = fs::File::open(host).map_err(|e| ToolError::host(host, e))?;
         let ino = open_for_writing(volume, dir, name, mode, options).map_err(failed)?;
-        pour(volume, &mut file, ino, options).map_err(|e| ToolError::new(host.display().to_string(), e))?;
+        pour(volume, &mut file, ino, options)
+            .map_err(|e| ToolError::new(host.display().to_string(), e))?;
         ino
     } else {
-        return Err(ToolError::new(host.display().to_string(), "not a file, directory or link"));
+        return Err(ToolError::new(
+            host.display().to_string(),
+            "not a file, directory or link",
+        ));
     };
     if options.keep_times {
-        let time = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
-        let set = SetAttr { mtime_ns: Some(time), atime_ns: Some(time), ..SetAttr::default() };
+        let time = meta
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(meta.mtime_nsec());
+        let set = SetAttr {
+            mtime_ns: Some(time),
+            atime_ns: Some(time),
+            ..SetAttr::default()
+        };
         volume.setattr(ino, &set, options.now_ns).map_err(failed)?;
     }
     Ok(())
@@ -104,7 +125,10 @@ fn open_for_writing<D: BlockDevice>(
         Err(Error::Exists) => {
             let ino = volume.lookup(dir, name)?;
             volume.truncate(ino, 0, options.now_ns)?;
-            let set = SetAttr { mode: Some(mode), ..SetAttr::default() };
+            let set = SetAttr {
+                mode: Some(mode),
+                ..SetAttr::default()
+            };
             volume.setattr(ino, &set, options.now_ns)?;
             Ok(ino)
         }
@@ -158,15 +182,20 @@ pub fn put_file<D: BlockDevice>(
 ) -> Result<(), ToolError> {
     let path = guest.as_bytes();
     if let Ok(ino) = volume.walk(ROOT_INO, path, true)
-        && volume.getattr(ino).map_err(|e| ToolError::guest(path, e))?.kind == FileKind::Directory
+        && volume
+            .getattr(ino)
+            .map_err(|e| ToolError::guest(path, e))?
+            .kind
+            == FileKind::Directory
     {
         let name = host.file_name().ok_or_else(|| {
             ToolError::new(host.display().to_string(), "has no name to be stored under")
         })?;
         return put(volume, host, ino, name.as_bytes(), options);
     }
-    let (dir, name) =
-        volume.walk_parent(ROOT_INO, path).map_err(|e| ToolError::guest(path, e))?;
+    let (dir, name) = volume
+        .walk_parent(ROOT_INO, path)
+        .map_err(|e| ToolError::guest(path, e))?;
     put(volume, host, dir, name, options)
 }
 
@@ -225,11 +254,7 @@ pub fn read_file<D: BlockDevice>(volume: &mut Fs<D>, guest: &str) -> Result<Vec<
 }
 
 /// Writes the contents of an inode to `to`, chunk by chunk.
-fn drain<D: BlockDevice>(
-    volume: &mut Fs<D>,
-    ino: u64,
-    to: &mut impl Write,
-) -> Result<(), String> {
+fn drain<D: BlockDevice>(volume: &mut Fs<D>, ino: u64, to: &mut impl Write) -> Result<(), String> {
     let mut buf = vec![0; CHUNK];
     let mut at = 0;
     loop {
@@ -270,8 +295,16 @@ pub fn get_file<D: BlockDevice>(
         .walk(ROOT_INO, guest.as_bytes(), false)
         .map_err(|e| ToolError::guest(guest.as_bytes(), e))?;
     let into_dir = host.is_dir();
-    let name = guest.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let to = if into_dir && !name.is_empty() { host.join(name) } else { host.to_path_buf() };
+    let name = guest
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
+    let to = if into_dir && !name.is_empty() {
+        host.join(name)
+    } else {
+        host.to_path_buf()
+    };
     get_inode(volume, ino, &to)
 }
 
@@ -298,7 +331,12 @@ fn get_inode<D: BlockDevice>(volume: &mut Fs<D>, ino: u64, to: &Path) -> Result<
             drain(volume, ino, &mut file)
                 .map_err(|e| ToolError::new(to.display().to_string(), e))?;
         }
-        _ => return Err(ToolError::new(to.display().to_string(), "cannot be made on the host")),
+        _ => {
+            return Err(ToolError::new(
+                to.display().to_string(),
+                "cannot be made on the host",
+            ));
+        }
     }
     fs::set_permissions(to, fs::Permissions::from_mode(attr.mode)).map_err(host)
 }

@@ -14,7 +14,10 @@ pub struct ToolError {
 impl ToolError {
     /// From a place (a path on either side) and a reason.
     pub fn new(place: impl Into<String>, reason: impl fmt::Display) -> Self {
-        Self { place: place.into(), reason: reason.to_string() }
+        Self {
+            place: place.into(),
+            reason: reason.to_string(),
+        }
     }
 
     pub(crate) fn host(path: &Path, error: io::Error) -> Self {

@@ -31,11 +31,17 @@ impl FileDevice {
     pub fn from_file(mut file: File, read_only: bool) -> io::Result<Self> {
         // Seeking tells the size of block devices too, which metadata does not.
         let bytes = io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
-        Ok(Self { file, blocks: bytes / BLOCK_SIZE as u64, read_only })
+        Ok(Self {
+            file,
+            blocks: bytes / BLOCK_SIZE as u64,
+            read_only,
+        })
     }
 
     fn offset(&self, block: u64, len: usize) -> Result<u64, DeviceError> {
-        let end = block.checked_add((len / BLOCK_SIZE) as u64).ok_or(DeviceError::OutOfRange)?;
+        let end = block
+            .checked_add((len / BLOCK_SIZE) as u64)
+            .ok_or(DeviceError::OutOfRange)?;
         if end > self.blocks {
             return Err(DeviceError::OutOfRange);
         }
@@ -50,7 +56,9 @@ impl BlockDevice for FileDevice {
 
     fn read(&mut self, block: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         let offset = self.offset(block, buf.len())?;
-        self.file.read_exact_at(buf, offset).map_err(|_| DeviceError::Io)
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|_| DeviceError::Io)
     }
 
     fn write(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
@@ -58,7 +66,9 @@ impl BlockDevice for FileDevice {
             return Err(DeviceError::ReadOnly);
         }
         let offset = self.offset(block, buf.len())?;
-        self.file.write_all_at(buf, offset).map_err(|_| DeviceError::Io)
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(|_| DeviceError::Io)
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {

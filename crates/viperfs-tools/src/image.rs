@@ -40,11 +40,15 @@ pub fn create_image(path: &Path, options: &ImageOptions) -> Result<Fs<FileDevice
         .truncate(false)
         .open(path)
         .map_err(|e| ToolError::host(path, e))?;
-    let regular = file.metadata().map_err(|e| ToolError::host(path, e))?.is_file();
+    let regular = file
+        .metadata()
+        .map_err(|e| ToolError::host(path, e))?
+        .is_file();
     if regular {
         // Dropping the old contents makes the image sparse, and equal from run to run.
         file.set_len(0).map_err(|e| ToolError::host(path, e))?;
-        file.set_len(blocks * BLOCK_SIZE as u64).map_err(|e| ToolError::host(path, e))?;
+        file.set_len(blocks * BLOCK_SIZE as u64)
+            .map_err(|e| ToolError::host(path, e))?;
     }
     let mut dev = FileDevice::from_file(file, false).map_err(|e| ToolError::host(path, e))?;
     let format_options = FormatOptions {
@@ -89,11 +93,15 @@ fn open(path: &Path, read_only: bool) -> Result<Fs<FileDevice>, ToolError> {
 
 /// The time now, in nanoseconds since 1970, or what `SOURCE_DATE_EPOCH` says (seconds).
 pub fn now_ns() -> i64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|s| s.parse::<i64>().ok());
+    let fixed = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|s| s.parse::<i64>().ok());
     if let Some(seconds) = fixed {
         return seconds.saturating_mul(1_000_000_000);
     }
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -122,8 +130,12 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         Some('T' | 't') => (&text[..text.len() - 1], 40),
         _ => (text, 0),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("'{text}' is not a size"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("'{text}' is too large"))
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("'{text}' is not a size"))?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("'{text}' is too large"))
 }
 
 /// A uuid of 32 hexadecimal digits, with or without dashes.
@@ -131,7 +143,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// A sentence, when it is none.
 pub fn parse_uuid(text: &str) -> Result<[u8; 16], String> {
-    let digits: Vec<u32> = text.chars().filter(|&c| c != '-').filter_map(|c| c.to_digit(16)).collect();
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|&c| c != '-')
+        .filter_map(|c| c.to_digit(16))
+        .collect();
     let dashes = text.chars().filter(|&c| c == '-').count();
     if digits.len() != 32 || digits.len() + dashes != text.chars().count() {
         return Err(format!("'{text}' is not a uuid"));

@@ -8,7 +8,9 @@ mod common;
 mod crash;
 
 fn main() {
-    let mut args = std::env::args().skip(1).map(|a| a.parse().expect("a number"));
+    let mut args = std::env::args()
+        .skip(1)
+        .map(|a| a.parse().expect("a number"));
     let states = args.next().unwrap_or(1_000_000);
     let tally = crash::run(states, args.next().unwrap_or(0));
     println!(

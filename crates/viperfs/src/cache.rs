@@ -114,7 +114,11 @@ impl Cache {
     }
 
     fn grow(&mut self) -> u32 {
-        self.slots.push(Slot { key: (0, 0), flags: flag::EMPTY, data: zeroed() });
+        self.slots.push(Slot {
+            key: (0, 0),
+            flags: flag::EMPTY,
+            data: zeroed(),
+        });
         (self.slots.len() - 1) as u32
     }
 
@@ -122,7 +126,11 @@ impl Cache {
     fn evict(&mut self) -> Option<u32> {
         for _ in 0..self.slots.len() * 2 {
             let at = self.hand;
-            self.hand = if at + 1 == self.slots.len() { 0 } else { at + 1 };
+            self.hand = if at + 1 == self.slots.len() {
+                0
+            } else {
+                at + 1
+            };
             let slot = &mut self.slots[at];
             if slot.flags & (flag::PINNED | flag::EMPTY) != 0 {
                 continue;

@@ -7,8 +7,8 @@ use crate::error::MountError;
 use crate::extent::Extent;
 use crate::inode::{FileKind, Inode};
 use crate::layout::{
-    Block, GROUP_BLOCKS, InodeItem, Key, MAGIC_BITMAP, MAX_FILE_SIZE, PAYLOAD, ROOT_INO, Superblock, kind,
-    zeroed,
+    Block, GROUP_BLOCKS, InodeItem, Key, MAGIC_BITMAP, MAX_FILE_SIZE, ORPHAN_VALUE, PAYLOAD,
+    ROOT_INO, Superblock, kind, zeroed,
 };
 use crate::node;
 use crate::space::{bitmap_block, free_in, fresh_group_free, group_len};
@@ -20,9 +20,8 @@ use alloc::vec::Vec;
 use hashbrown::{HashMap, HashSet};
 use zerocopy::FromBytes;
 
-/// How to check.
+/// How to check. Take what does not matter from [`Default`]: fields may be added.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct CheckOptions {
     /// Read the contents of every file too, and verify its checksums.
     pub data: bool,
@@ -34,7 +33,11 @@ pub struct CheckOptions {
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { data: true, crc32c: Crc32c::SOFTWARE, list_max: 1000 }
+        Self {
+            data: true,
+            crc32c: Crc32c::SOFTWARE,
+            list_max: 1000,
+        }
     }
 }
 
@@ -223,7 +226,14 @@ pub fn check<D: BlockDevice>(
         report.add(options, Problem::Counters);
     }
     let seen = Seen::default();
-    let mut checker = Checker { report, options, progress, seen, used: UsedMap::new(), total: 0 };
+    let mut checker = Checker {
+        report,
+        options,
+        progress,
+        seen,
+        used: UsedMap::new(),
+        total: 0,
+    };
     checker.total = store.geo.total.saturating_sub(store.state.free_blocks);
     checker.tree(&mut store);
     checker.inodes();
@@ -324,18 +334,24 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
             if key.kind() == kind::EXTENT {
                 self.extent(store, used, key, value, last_end);
             } else if !self.item(store.geo.hash_seed, key, value) {
-                self.add(Problem::Item { ino: key.ino(), kind: key.kind() });
+                self.add(Problem::Item {
+                    ino: key.ino(),
+                    kind: key.kind(),
+                });
             }
         }
         let done = self.report.tree_blocks + self.report.data_blocks;
-        (self.progress)(Progress { done, total: self.total.max(done) });
+        (self.progress)(Progress {
+            done,
+            total: self.total.max(done),
+        });
     }
 
     /// Takes note of an item that is no extent; false when it is malformed.
     fn item(&mut self, seed: u64, key: Key, value: &[u8]) -> bool {
         let (ino, offset) = (key.ino(), key.offset());
         if ino == 0 {
-            let good = key.kind() == kind::ORPHAN && value.is_empty();
+            let good = key.kind() == kind::ORPHAN && value == ORPHAN_VALUE;
             if good {
                 self.seen.orphans.insert(offset);
             }
@@ -353,11 +369,11 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
                 facts.target_bytes += value.len() as u64;
                 in_order && !value.is_empty() && value.len() <= 1024
             }
-            kind::XATTR => {
-                parse_xattr(value).is_some_and(|(name, _)| at_hash(seed, name, offset))
-            }
+            kind::XATTR => parse_xattr(value).is_some_and(|(name, _)| at_hash(seed, name, offset)),
             kind::ENTRY => {
-                let Some((to, to_kind, name)) = parse_entry(value) else { return false };
+                let Some((to, to_kind, name)) = parse_entry(value) else {
+                    return false;
+                };
                 let good = at_hash(seed, name, offset);
                 facts.entries += 1;
                 facts.subdirs += u32::from(to_kind == FileKind::Directory);
@@ -380,8 +396,13 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         last_end: &mut (u64, u64),
     ) {
         let ino = key.ino();
-        let bad = Problem::Item { ino, kind: kind::EXTENT };
-        let Some(extent) = Extent::parse(key, value) else { return self.add(bad) };
+        let bad = Problem::Item {
+            ino,
+            kind: kind::EXTENT,
+        };
+        let Some(extent) = Extent::parse(key, value) else {
+            return self.add(bad);
+        };
         let len = extent.sums.len() as u64;
         let overlaps = last_end.0 == ino && extent.page < last_end.1;
         *last_end = (ino, extent.end());
@@ -396,7 +417,9 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         self.report.data_blocks += len;
         let facts = self.seen.inodes.entry(ino).or_default();
         facts.blocks += len;
-        let pages = facts.inode.map_or(0, |i| i.disk_size.div_ceil(BLOCK_SIZE as u64));
+        let pages = facts
+            .inode
+            .map_or(0, |i| i.disk_size.div_ceil(BLOCK_SIZE as u64));
         facts.past_end |= extent.end() > pages;
         if self.options.data {
             self.contents(store, ino, &extent);
@@ -413,7 +436,10 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
                 let at = first + j as u64;
                 let read = whole || store.dev.read(extent.block + at, data).is_ok();
                 if !read || store.crc.of(data) != sum.get() {
-                    self.add(Problem::Data { ino, page: extent.page + at });
+                    self.add(Problem::Data {
+                        ino,
+                        page: extent.page + at,
+                    });
                 }
             }
         }
@@ -447,7 +473,10 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         self.report.orphans = seen.orphans.len() as u64;
         for &ino in &seen.orphans {
             if seen.inodes.get(&ino).is_none_or(|f| f.inode.is_none()) {
-                self.add(Problem::Item { ino, kind: kind::ORPHAN });
+                self.add(Problem::Item {
+                    ino,
+                    kind: kind::ORPHAN,
+                });
             }
         }
     }
@@ -473,9 +502,17 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
             self.report.files += 1;
         }
         if inode.attr.nlink != found {
-            self.add(Problem::LinkCount { ino, stored: inode.attr.nlink, found });
+            self.add(Problem::LinkCount {
+                ino,
+                stored: inode.attr.nlink,
+                found,
+            });
         }
-        let reachable = if is_dir { reaches_root(ino, seen, rooted) } else { facts.names > 0 };
+        let reachable = if is_dir {
+            reaches_root(ino, seen, rooted)
+        } else {
+            facts.names > 0
+        };
         if !reachable && !orphan {
             self.add(Problem::Unreachable { ino });
         }
@@ -493,7 +530,8 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         let kind_ok = (is_dir || facts.entries == 0)
             && (inode.kind == FileKind::File || facts.blocks == 0)
             && (inode.kind == FileKind::Symlink || facts.target_bytes == 0);
-        let blocks_ok = inode.attr.blocks == facts.blocks && (!facts.past_end || orphan);
+        let blocks_ok = inode.attr.blocks == facts.blocks
+            && (!facts.past_end || (orphan && (inode.untrimmed() || inode.attr.nlink == 0)));
         if !size_ok || !parent_ok || !kind_ok || !blocks_ok {
             self.add(Problem::Attribute { ino });
         }
@@ -514,15 +552,24 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
             };
             let (leaked, missing) = compare(&store.cache.slot(at).data, &expected);
             if missing > 0 {
-                self.add(Problem::MarkedFree { group, count: missing });
+                self.add(Problem::MarkedFree {
+                    group,
+                    count: missing,
+                });
             }
             if leaked > 0 {
-                self.add(Problem::Leaked { group, count: leaked });
+                self.add(Problem::Leaked {
+                    group,
+                    count: leaked,
+                });
             }
         }
         for group in ready..=self.used.last_group() {
             if self.used.words(group).is_some() {
-                self.add(Problem::MarkedFree { group, count: group_len(&geo, group) });
+                self.add(Problem::MarkedFree {
+                    group,
+                    count: group_len(&geo, group),
+                });
             }
         }
         let rest: u64 = if ready < geo.groups {
@@ -558,7 +605,9 @@ fn reaches_root(ino: u64, seen: &Seen, rooted: &mut HashSet<u64>) -> bool {
     let mut at = ino;
     while !rooted.contains(&at) {
         let facts = seen.inodes.get(&at).filter(|f| f.names > 0);
-        let Some(facts) = facts.filter(|_| on_way.insert(at)) else { return false };
+        let Some(facts) = facts.filter(|_| on_way.insert(at)) else {
+            return false;
+        };
         way.push(at);
         at = facts.named_in;
     }

@@ -64,6 +64,41 @@ pub trait BlockDevice {
     fn is_read_only(&self) -> bool {
         false
     }
+
+    /// Reads `scratch.len() / BLOCK_SIZE` blocks and shows them to `show`, once, in one piece.
+    ///
+    /// A device whose data arrives in memory of its own shows that, and saves a copy; this
+    /// default reads into `scratch`.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read`]; `show` is then not called.
+    fn read_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        show: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), DeviceError> {
+        self.read(block, scratch)?;
+        show(scratch);
+        Ok(())
+    }
+
+    /// Has `fill` fill `scratch.len()` bytes, once, and writes them from `block` on.
+    ///
+    /// A device that sends data from memory of its own has that filled, and saves a copy; this
+    /// default uses `scratch`. `fill` must fill everything: the buffer's old contents are any.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::write`].
+    fn write_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), DeviceError> {
+        fill(scratch);
+        self.write(block, scratch)
+    }
 }
 
 impl<D: BlockDevice + ?Sized> BlockDevice for &mut D {
@@ -82,6 +117,22 @@ impl<D: BlockDevice + ?Sized> BlockDevice for &mut D {
     fn is_read_only(&self) -> bool {
         (**self).is_read_only()
     }
+    fn read_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        show: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), DeviceError> {
+        (**self).read_with(block, scratch, show)
+    }
+    fn write_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), DeviceError> {
+        (**self).write_with(block, scratch, fill)
+    }
 }
 
 /// A block device in memory: a RAM disk, or an image held in a `Vec<u8>`.
@@ -93,7 +144,9 @@ pub struct MemoryDevice {
 impl MemoryDevice {
     /// A device of `blocks` zeroed blocks.
     pub fn new(blocks: u64) -> Self {
-        Self { bytes: vec![0; blocks as usize * BLOCK_SIZE] }
+        Self {
+            bytes: vec![0; blocks as usize * BLOCK_SIZE],
+        }
     }
 
     /// A device over `bytes`; a partial last block is not reachable.
@@ -144,6 +197,26 @@ impl BlockDevice for MemoryDevice {
         Ok(())
     }
     fn flush(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    fn read_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        show: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), DeviceError> {
+        let range = self.range(block, scratch.len())?;
+        show(&self.bytes[range]);
+        Ok(())
+    }
+    fn write_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<(), DeviceError> {
+        let range = self.range(block, scratch.len())?;
+        fill(&mut self.bytes[range]);
         Ok(())
     }
 }

@@ -7,9 +7,7 @@ use crate::device::BlockDevice;
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::inode::{Attr, FileKind, Inode, Owner};
-use crate::layout::{
-    EntryHead, Key, MAX_INO, MAX_LINK_TARGET, MAX_NAME, kind,
-};
+use crate::layout::{EntryHead, Key, MAX_INO, MAX_LINK_TARGET, MAX_NAME, kind};
 use alloc::vec::Vec;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
@@ -85,7 +83,11 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), Error> {
         return Err(Error::NameTooLong);
     }
     let bad = name.is_empty() || name == b"." || name == b".." || name.contains(&0);
-    if bad || name.contains(&b'/') { Err(Error::InvalidName) } else { Ok(()) }
+    if bad || name.contains(&b'/') {
+        Err(Error::InvalidName)
+    } else {
+        Ok(())
+    }
 }
 
 /// The parts of an entry item; `None` when its shape is wrong.
@@ -98,7 +100,11 @@ pub(crate) fn parse_entry(value: &[u8]) -> Option<(u64, FileKind, &[u8])> {
 }
 
 fn encode_entry(ino: u64, kind: FileKind, name: &[u8]) -> Vec<u8> {
-    let head = EntryHead { ino: U64::new(ino), kind: kind.entry_byte(), name_len: name.len() as u8 };
+    let head = EntryHead {
+        ino: U64::new(ino),
+        kind: kind.entry_byte(),
+        name_len: name.len() as u8,
+    };
     let mut value = Vec::with_capacity(size_of::<EntryHead>() + name.len());
     value.extend_from_slice(head.as_bytes());
     value.extend_from_slice(name);
@@ -131,7 +137,12 @@ impl<D: BlockDevice> Fs<D> {
         owner: Owner,
         now_ns: i64,
     ) -> Result<Attr, Error> {
-        let node = NewNode { kind: FileKind::File, mode, owner, rdev: 0 };
+        let node = NewNode {
+            kind: FileKind::File,
+            mode,
+            owner,
+            rdev: 0,
+        };
         self.make_node(dir, name, &node, now_ns)
     }
 
@@ -147,7 +158,12 @@ impl<D: BlockDevice> Fs<D> {
         owner: Owner,
         now_ns: i64,
     ) -> Result<Attr, Error> {
-        let node = NewNode { kind: FileKind::Directory, mode, owner, rdev: 0 };
+        let node = NewNode {
+            kind: FileKind::Directory,
+            mode,
+            owner,
+            rdev: 0,
+        };
         self.make_node(dir, name, &node, now_ns)
     }
 
@@ -186,7 +202,12 @@ impl<D: BlockDevice> Fs<D> {
         if target.is_empty() || target.contains(&0) {
             return Err(Error::Invalid);
         }
-        let node = NewNode { kind: FileKind::Symlink, mode: 0o777, owner, rdev: 0 };
+        let node = NewNode {
+            kind: FileKind::Symlink,
+            mode: 0o777,
+            owner,
+            rdev: 0,
+        };
         self.add_node(dir, name, &node, target, now_ns)
     }
 
@@ -208,7 +229,11 @@ impl<D: BlockDevice> Fs<D> {
             }
             more
         })?;
-        if target.len() as u64 != inode.attr.size { Err(Error::Corrupt) } else { Ok(target) }
+        if target.len() as u64 != inode.attr.size {
+            Err(Error::Corrupt)
+        } else {
+            Ok(target)
+        }
     }
 
     /// Gives an inode one more name.
@@ -365,7 +390,12 @@ impl<D: BlockDevice> Fs<D> {
                 intact = false;
                 return false;
             };
-            each(&DirEntry { name, ino, kind, next: key.offset().saturating_add(1) })
+            each(&DirEntry {
+                name,
+                ino,
+                kind,
+                next: key.offset().saturating_add(1),
+            })
         })?;
         if intact { Ok(()) } else { Err(Error::Corrupt) }
     }
@@ -410,7 +440,10 @@ impl<D: BlockDevice> Fs<D> {
         if free >= hash + COLLISIONS {
             return Err(Error::NoSpace);
         }
-        self.store.insert(Key::new(dir, kind::ENTRY, free), &encode_entry(ino, to, name))
+        self.store.insert(
+            Key::new(dir, kind::ENTRY, free),
+            &encode_entry(ino, to, name),
+        )
     }
 
     /// Points an entry that exists somewhere else.
@@ -420,7 +453,9 @@ impl<D: BlockDevice> Fs<D> {
 
     fn is_empty(&mut self, dir: u64) -> Result<bool, Error> {
         let first = Key::new(dir, kind::ENTRY, 0);
-        let found = self.store.first_from(first, |key, _| key.same_object(first))?;
+        let found = self
+            .store
+            .first_from(first, |key, _| key.same_object(first))?;
         Ok(!found.unwrap_or(false))
     }
 
@@ -500,7 +535,11 @@ impl<D: BlockDevice> Fs<D> {
     fn finish_delete(&mut self, rest: Option<u64>) -> Result<(), Error> {
         let Some(ino) = rest else { return Ok(()) };
         self.store.cache.drop_pages(ino, 0, u64::MAX);
-        if self.inodes.contains_key(&ino) { self.reclaim(ino) } else { Ok(()) }
+        if self.inodes.contains_key(&ino) {
+            // The name is gone. What cannot be given back now is on the orphan list.
+            let _ = self.reclaim(ino);
+        }
+        Ok(())
     }
 
     fn add_node(
@@ -523,10 +562,17 @@ impl<D: BlockDevice> Fs<D> {
             fs.store.state.next_ino += 1;
             let is_dir = node.kind == FileKind::Directory;
             fs.add_entry(dir, name, ino, node.kind)?;
-            let inode = new_inode(ino, node, target.len() as u64, if is_dir { dir } else { 0 }, now);
+            let inode = new_inode(
+                ino,
+                node,
+                target.len() as u64,
+                if is_dir { dir } else { 0 },
+                now,
+            );
             fs.add_inode(inode)?;
             for (i, chunk) in target.chunks(TARGET_CHUNK).enumerate() {
-                fs.store.insert(Key::new(ino, kind::TARGET, i as u64), chunk)?;
+                fs.store
+                    .insert(Key::new(ino, kind::TARGET, i as u64), chunk)?;
             }
             fs.change_dir(dir, 1, i64::from(is_dir), now)?;
             Ok(inode.attr)
@@ -535,30 +581,11 @@ impl<D: BlockDevice> Fs<D> {
 }
 
 fn new_inode(ino: u64, node: &NewNode, size: u64, parent: u64, now: i64) -> Inode {
-    let attr = Attr {
-        ino,
-        kind: node.kind,
-        mode: node.mode & 0o7777,
-        nlink: if node.kind == FileKind::Directory { 2 } else { 1 },
-        uid: node.owner.uid,
-        gid: node.owner.gid,
-        size,
-        blocks: 0,
-        atime_ns: now,
-        mtime_ns: now,
-        ctime_ns: now,
-        btime_ns: now,
-        rdev: node.rdev,
-    };
-    Inode {
-        kind: node.kind,
-        attr,
-        parent,
-        flags: 0,
-        disk_size: size,
-        dirty: false,
-        pins: 0,
-        next_page: 0,
-        window: 1,
-    }
+    let mut inode = Inode::blank(ino, node.kind, node.mode, now);
+    inode.attr.uid = node.owner.uid;
+    inode.attr.gid = node.owner.gid;
+    inode.attr.rdev = node.rdev;
+    inode.parent = parent;
+    inode.set_size(size);
+    inode
 }

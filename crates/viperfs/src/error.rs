@@ -131,7 +131,10 @@ impl core::fmt::Display for MountError {
             Self::NewerFormat { major } => write!(f, "format version {major} is not supported"),
             Self::UnknownFeatures { bits } => write!(f, "unknown required features {bits:#x}"),
             Self::ReadOnlyFeatures { bits } => {
-                write!(f, "unknown features {bits:#x} allow mounting read-only only")
+                write!(
+                    f,
+                    "unknown features {bits:#x} allow mounting read-only only"
+                )
             }
             Self::DeviceTooSmall => f.write_str("device is smaller than the volume"),
             Self::Corrupt => f.write_str("volume is damaged, run fsck.viperfs"),

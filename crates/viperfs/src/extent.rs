@@ -2,7 +2,7 @@
 
 use crate::device::BlockDevice;
 use crate::error::Error;
-use crate::layout::{EXTENT_MAX, ExtentHead, Key, kind};
+use crate::layout::{EXTENT_MAX, ExtentHead, Key, MAX_BLOCKS, kind};
 use crate::store::Store;
 use alloc::vec::Vec;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -25,8 +25,13 @@ impl<'a> Extent<'a> {
         let good = len == sums.len() as u64
             && (1..=EXTENT_MAX).contains(&len)
             && head.flags.get() == 0
+            && head.block.get() < MAX_BLOCKS
             && key.offset().checked_add(len).is_some();
-        good.then_some(Self { page: key.offset(), block: head.block.get(), sums })
+        good.then_some(Self {
+            page: key.offset(),
+            block: head.block.get(),
+            sums,
+        })
     }
 
     pub fn end(&self) -> u64 {
@@ -91,7 +96,10 @@ impl<D: BlockDevice> Store<D> {
             for (to, from) in sums.iter_mut().zip(&extent.sums[skip..skip + count]) {
                 *to = from.get();
             }
-            Ok(Some(Mapping { block: extent.block + skip as u64, count }))
+            Ok(Some(Mapping {
+                block: extent.block + skip as u64,
+                count,
+            }))
         })?;
         found.unwrap_or(Ok(None))
     }
@@ -104,7 +112,11 @@ impl<D: BlockDevice> Store<D> {
                 return Ok(None);
             }
             let e = Extent::parse(key, value).ok_or(Error::Corrupt)?;
-            Ok(Some(OwnedExtent { page: e.page, block: e.block, sums: e.sums.to_vec() }))
+            Ok(Some(OwnedExtent {
+                page: e.page,
+                block: e.block,
+                sums: e.sums.to_vec(),
+            }))
         };
         if let Some(extent) = self.last_to(want, own)?.unwrap_or(Ok(None))?
             && extent.end() > page
@@ -136,9 +148,8 @@ impl<D: BlockDevice> Store<D> {
         let before = self.last_to(want, |key, value| {
             let e = Extent::parse(key, value).filter(|_| key.same_object(want))?;
             let len = e.sums.len() as u64;
-            let joins = e.end() == page
-                && e.block + len == block
-                && len + sums.len() as u64 <= EXTENT_MAX;
+            let joins =
+                e.end() == page && e.block + len == block && len + sums.len() as u64 <= EXTENT_MAX;
             joins.then(|| {
                 let mut all = Vec::with_capacity(e.sums.len() + sums.len());
                 all.extend_from_slice(e.sums);

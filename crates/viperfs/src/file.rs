@@ -7,8 +7,8 @@ use crate::device::{BLOCK_SIZE, BlockDevice};
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::inode::{FileKind, Inode};
-use crate::layout::{Key, MAX_FILE_SIZE, kind};
-use crate::store::IO_BLOCKS;
+use crate::layout::{Key, MAX_FILE_SIZE, ORPHAN_VALUE, kind};
+use crate::store::{IO_BLOCKS, Store};
 use zerocopy::little_endian::U32;
 
 const PAGE: u64 = BLOCK_SIZE as u64;
@@ -25,18 +25,13 @@ impl<D: BlockDevice> Fs<D> {
     /// # Complexity
     /// A cached page costs two hash probes and the copy; nothing is allocated.
     pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let (kind, size) = match self.inodes.get(&ino) {
-            Some(inode) => (inode.kind, inode.attr.size),
-            None => {
-                let inode = self.inode(ino)?;
-                (inode.kind, inode.attr.size)
-            }
-        };
-        require_file(kind)?;
+        let (size, sequential) = self.begin_read(ino, offset, buf.len())?;
         if offset >= size {
             return Ok(0);
         }
-        let len = buf.len().min((size - offset).min(usize::MAX as u64) as usize);
+        let len = buf
+            .len()
+            .min((size - offset).min(usize::MAX as u64) as usize);
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
@@ -50,7 +45,7 @@ impl<D: BlockDevice> Fs<D> {
                 }
                 None => {
                     let wanted = (within + len - done).div_ceil(BLOCK_SIZE);
-                    match self.fill(ino, page, wanted)? {
+                    match self.fill(ino, page, wanted, sequential)? {
                         Some(slot) => {
                             let data = &self.store.cache.slot(slot).data;
                             out.copy_from_slice(&data[within..within + n]);
@@ -61,10 +56,22 @@ impl<D: BlockDevice> Fs<D> {
             }
             done += n;
         }
-        if let Some(inode) = self.inodes.get_mut(&ino) {
-            inode.next_page = (offset + len as u64) / PAGE;
-        }
         Ok(len)
+    }
+
+    /// The size of a file, and whether a read starts where the last one stopped.
+    #[inline]
+    fn begin_read(&mut self, ino: u64, offset: u64, len: usize) -> Result<(u64, bool), Error> {
+        let begin = |inode: &mut Inode| {
+            require_file(inode.kind)?;
+            let sequential = offset / PAGE == inode.next_page;
+            inode.next_page = offset.saturating_add(len as u64) / PAGE;
+            Ok((inode.attr.size, sequential))
+        };
+        match self.inodes.get_mut(&ino) {
+            Some(inode) => begin(inode),
+            None => begin(self.inode_mut(ino)?),
+        }
     }
 
     /// Writes bytes at `offset`, growing the file as needed; returns how many.
@@ -84,10 +91,15 @@ impl<D: BlockDevice> Fs<D> {
         self.writable()?;
         let inode = self.inode(ino)?;
         require_file(inode.kind)?;
-        let end = offset.checked_add(data.len() as u64).filter(|&e| e <= MAX_FILE_SIZE);
+        let end = offset
+            .checked_add(data.len() as u64)
+            .filter(|&e| e <= MAX_FILE_SIZE);
         let end = end.ok_or(Error::FileTooLarge)?;
         if data.is_empty() {
             return Ok(0);
+        }
+        if inode.untrimmed() && end > inode.attr.size {
+            self.trim(ino)?;
         }
         let (first, last) = (offset / PAGE, (end - 1) / PAGE);
         self.require(last - first + 2)?;
@@ -123,7 +135,10 @@ impl<D: BlockDevice> Fs<D> {
         self.store.cache.slot_mut(slot).data[within..within + data.len()].copy_from_slice(data);
         self.store.cache.mark_dirty(slot);
         let mut inode = self.inode(ino)?;
-        inode.attr.size = inode.attr.size.max(page * PAGE + (within + data.len()) as u64);
+        inode.attr.size = inode
+            .attr
+            .size
+            .max(page * PAGE + (within + data.len()) as u64);
         inode.touch(now);
         self.defer_inode(inode);
         Ok(())
@@ -134,7 +149,7 @@ impl<D: BlockDevice> Fs<D> {
         if let Some(slot) = self.store.cache.find((ino, page)) {
             return Ok(slot);
         }
-        if !whole && let Some(slot) = self.fill(ino, page, 1)? {
+        if !whole && let Some(slot) = self.fill(ino, page, 1, false)? {
             return Ok(slot);
         }
         let slot = self.store.cache.claim((ino, page));
@@ -146,48 +161,80 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Brings a page into the cache, and pages after it when the file is read in sequence.
     /// `None` when the page is a hole.
-    fn fill(&mut self, ino: u64, page: u64, wanted: usize) -> Result<Option<u32>, Error> {
-        let size = self.inode(ino)?.attr.size;
-        let mut count = wanted;
-        if let Some(inode) = self.inodes.get_mut(&ino) {
-            let sequential = page == inode.next_page;
-            inode.window = if sequential { (inode.window * 2).min(IO_BLOCKS as u32) } else { 1 };
-            count = count.max(inode.window as usize);
-        }
+    fn fill(
+        &mut self,
+        ino: u64,
+        page: u64,
+        wanted: usize,
+        sequential: bool,
+    ) -> Result<Option<u32>, Error> {
+        let inode = self.inode_mut(ino)?;
+        inode.window = if sequential {
+            (inode.window * 2).min(IO_BLOCKS as u32)
+        } else {
+            1
+        };
+        let mut count = wanted.max(inode.window as usize);
+        let size = inode.attr.size;
         let to_end = size.div_ceil(PAGE).saturating_sub(page).max(1);
-        count = count.min(IO_BLOCKS).min(to_end.min(IO_BLOCKS as u64) as usize);
+        count = count
+            .min(IO_BLOCKS)
+            .min(to_end.min(IO_BLOCKS as u64) as usize);
         let mut sums = [0; IO_BLOCKS];
-        let Some(run) = self.store.map(ino, page, &mut sums[..count])? else { return Ok(None) };
+        let Some(run) = self.store.map(ino, page, &mut sums[..count])? else {
+            return Ok(None);
+        };
         let mut n = 1;
         while n < run.count && !self.store.cache.contains((ino, page + n as u64)) {
             n += 1;
         }
-        let store = &mut self.store;
-        if n == 1 || store.dev.read(run.block, &mut store.io[..n * BLOCK_SIZE]).is_err() {
+        if n == 1
+            || self
+                .read_run(ino, page, run.block, size, &sums[..n])
+                .is_err()
+        {
             // Reading ahead must not make a page fail that is good by itself.
-            n = 1;
-            store.dev.read(run.block, &mut store.io[..BLOCK_SIZE])?;
+            self.read_run(ino, page, run.block, size, &sums[..1])?;
         }
-        for (i, &sum) in sums[..n].iter().enumerate().rev() {
-            let bytes = &store.io[i * BLOCK_SIZE..(i + 1) * BLOCK_SIZE];
-            if store.crc.of(bytes) != sum {
-                if i == 0 {
-                    return Err(Error::Corrupt);
+        self.store
+            .cache
+            .find((ino, page))
+            .map(Some)
+            .ok_or(Error::Corrupt)
+    }
+
+    /// Reads consecutive blocks into the cache; those whose checksum is wrong are left out.
+    fn read_run(
+        &mut self,
+        ino: u64,
+        page: u64,
+        block: u64,
+        size: u64,
+        sums: &[u32],
+    ) -> Result<(), Error> {
+        let Store {
+            dev,
+            cache,
+            io,
+            crc,
+            ..
+        } = &mut self.store;
+        let scratch = &mut io[..sums.len() * BLOCK_SIZE];
+        dev.read_with(block, scratch, &mut |bytes| {
+            for (i, (bytes, &sum)) in bytes.chunks_exact(BLOCK_SIZE).zip(sums).enumerate() {
+                if crc.of(bytes) != sum {
+                    continue;
                 }
-                continue;
+                let at = page + i as u64;
+                let slot = cache.claim((ino, at));
+                let data = &mut cache.slot_mut(slot).data;
+                data.copy_from_slice(bytes);
+                // What a truncation left behind the end of the file is not part of it.
+                let valid = size.saturating_sub(at * PAGE).min(PAGE) as usize;
+                data[valid..].fill(0);
             }
-            let at = page + i as u64;
-            let slot = store.cache.claim((ino, at));
-            let data = &mut store.cache.slot_mut(slot).data;
-            data.copy_from_slice(bytes);
-            // What a truncation left behind the end of the file is not part of it.
-            let valid = size.saturating_sub(at * PAGE).min(PAGE) as usize;
-            data[valid..].fill(0);
-            if i == 0 {
-                return Ok(Some(slot));
-            }
-        }
-        Err(Error::Bug)
+        })?;
+        Ok(())
     }
 
     /// Makes sure that the page that holds the end of the file reads as zeroes behind it, on the
@@ -199,7 +246,7 @@ impl<D: BlockDevice> Fs<D> {
         let page = size / PAGE;
         let slot = match self.store.cache.find((ino, page)) {
             Some(slot) => Some(slot),
-            None => self.fill(ino, page, 1)?,
+            None => self.fill(ino, page, 1, false)?,
         };
         if let Some(slot) = slot {
             self.store.cache.mark_dirty(slot);
@@ -246,7 +293,7 @@ impl<D: BlockDevice> Fs<D> {
             self.write_blocks(block, &slots[done..done + n], &mut sums)?;
             let (freed, _) = self.store.punch(ino, first, first + got, usize::MAX)?;
             self.store.add_extent(ino, first, block, &sums[..n])?;
-            inode.attr.blocks = (inode.attr.blocks + got).saturating_sub(freed);
+            inode.attr.blocks = inode.attr.blocks.saturating_add(got).saturating_sub(freed);
             done += n;
         }
         let end = (page + slots.len() as u64) * PAGE;
@@ -258,16 +305,24 @@ impl<D: BlockDevice> Fs<D> {
     }
 
     fn write_blocks(&mut self, block: u64, slots: &[u32], sums: &mut [U32]) -> Result<(), Error> {
-        let store = &mut self.store;
-        let mut io = core::mem::take(&mut store.io);
-        for (i, &slot) in slots.iter().enumerate() {
-            let data = &store.cache.slot(slot).data;
-            sums[i] = U32::new(store.crc.of(&data[..]));
-            io[i * BLOCK_SIZE..(i + 1) * BLOCK_SIZE].copy_from_slice(&data[..]);
-        }
-        let result = store.write_data(block, &io[..slots.len() * BLOCK_SIZE]);
-        store.io = io;
-        result
+        let Store {
+            dev,
+            cache,
+            io,
+            crc,
+            ..
+        } = &mut self.store;
+        let scratch = &mut io[..slots.len() * BLOCK_SIZE];
+        let result = dev.write_with(block, scratch, &mut |bytes| {
+            let blocks = bytes.chunks_exact_mut(BLOCK_SIZE);
+            for ((bytes, &slot), sum) in blocks.zip(slots).zip(sums.iter_mut()) {
+                let data = &cache.slot(slot).data;
+                *sum = U32::new(crc.of(&data[..]));
+                bytes.copy_from_slice(&data[..]);
+            }
+        });
+        self.store.unflushed = true;
+        result.map_err(|e| self.store.fail(e.into()))
     }
 
     /// Sets the size of a file: cuts it off, or grows it by a hole.
@@ -285,6 +340,9 @@ impl<D: BlockDevice> Fs<D> {
             return self.shrink(inode, size, now_ns);
         }
         if size > inode.attr.size {
+            if inode.untrimmed() {
+                self.trim(ino)?;
+            }
             self.require(2)?;
             self.settle_tail(ino, inode.attr.size)?;
             inode = self.inode(ino)?;
@@ -305,8 +363,11 @@ impl<D: BlockDevice> Fs<D> {
             inode.disk_size = inode.disk_size.min(size);
             inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
             inode.touch(now);
+            if more {
+                inode.set_untrimmed(true);
+                fs.add_orphan(ino)?;
+            }
             fs.put_inode(inode)?;
-            if more { fs.add_orphan(ino)?; }
             Ok(more)
         })?;
         self.store.cache.drop_pages(ino, first, old.div_ceil(PAGE));
@@ -315,7 +376,11 @@ impl<D: BlockDevice> Fs<D> {
         {
             self.store.cache.slot_mut(slot).data[(size % PAGE) as usize..].fill(0);
         }
-        if more { self.trim(ino) } else { Ok(()) }
+        if more {
+            // It is cut off; what cannot be given back now will be before it grows, or at mount.
+            let _ = self.trim(ino);
+        }
+        Ok(())
     }
 
     /// Unmaps everything behind the end of a file in steps; the file is on the orphan list.
@@ -326,9 +391,10 @@ impl<D: BlockDevice> Fs<D> {
                 let first = inode.attr.size.div_ceil(PAGE);
                 let (freed, more) = fs.store.punch(ino, first, u64::MAX, PUNCH_STEP)?;
                 inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
+                inode.set_untrimmed(more);
                 fs.put_inode(inode)?;
-                if !more {
-                    fs.store.remove(Key::new(0, kind::ORPHAN, ino))?;
+                if !more && inode.attr.nlink > 0 {
+                    fs.remove_orphan(ino)?;
                 }
                 Ok(more)
             })?;
@@ -340,10 +406,22 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Puts an inode on the list of what mounting must finish.
     pub(crate) fn add_orphan(&mut self, ino: u64) -> Result<(), Error> {
-        match self.store.insert(Key::new(0, kind::ORPHAN, ino), &[]) {
+        match self
+            .store
+            .insert(Key::new(0, kind::ORPHAN, ino), &ORPHAN_VALUE)
+        {
             Err(Error::Exists) => Ok(()),
             result => result,
         }
+    }
+
+    /// Takes an inode off that list.
+    fn remove_orphan(&mut self, ino: u64) -> Result<(), Error> {
+        let key = Key::new(0, kind::ORPHAN, ino);
+        if self.store.locate(key)?.is_none() {
+            return Ok(());
+        }
+        self.store.remove(key)
     }
 
     /// Deletes an inode without names and all it owns, in steps.
@@ -354,7 +432,7 @@ impl<D: BlockDevice> Fs<D> {
                 if !fs.delete_step(ino)? {
                     return Ok(false);
                 }
-                fs.store.remove(Key::new(0, kind::ORPHAN, ino))?;
+                fs.remove_orphan(ino)?;
                 Ok(true)
             })?;
             if done {

@@ -3,12 +3,13 @@
 use crate::checksum::Crc32c;
 use crate::device::{BLOCK_SIZE, BlockDevice};
 use crate::error::Error;
-use crate::inode::{Attr, FileKind, Inode};
+use crate::inode::{FileKind, Inode};
 use crate::journal::journal_header;
 use crate::layout::{
     Block, FIRST_BITMAP, GROUP_BLOCKS, JOURNAL_START, Key, MAGIC_BITMAP, MAGIC_NODE, MAGIC_STATE,
-    MAGIC_SUPER, MAX_BLOCKS, MIN_BLOCKS, ROOT_BLOCK, ROOT_INO, STATE_BLOCK, StateBlock, SUPER_BLOCK,
-    Superblock, VERSION_MAJOR, VERSION_MINOR, fsid_of, kind, seal, set_header, view_mut, zeroed,
+    MAGIC_SUPER, MAX_BLOCKS, MIN_BLOCKS, ROOT_BLOCK, ROOT_INO, STATE_BLOCK, SUPER_BLOCK,
+    StateBlock, Superblock, VERSION_MAJOR, VERSION_MINOR, fsid_of, kind, seal, set_header,
+    view_mut, zeroed,
 };
 use crate::node;
 use crate::space::{fresh_volume_free, init_bitmap};
@@ -87,10 +88,7 @@ fn superblock(options: &FormatOptions<'_>, total: u64, journal: u64) -> Superblo
 }
 
 /// Writes both copies of the superblock.
-pub(crate) fn write_superblocks<D: BlockDevice>(
-    dev: &mut D,
-    sb: &Superblock,
-) -> Result<(), Error> {
+pub(crate) fn write_superblocks<D: BlockDevice>(dev: &mut D, sb: &Superblock) -> Result<(), Error> {
     for block in [sb.total_blocks.get() - 1, SUPER_BLOCK] {
         let mut data = zeroed();
         *view_mut::<Superblock>(&mut data) = *sb;
@@ -128,43 +126,34 @@ fn initial_blocks(options: &FormatOptions<'_>, geo: &Geometry) -> [(u64, Box<Blo
     node::init(&mut root, 0);
     set_header(&mut root, MAGIC_NODE, ROOT_BLOCK, fsid, 0);
     let item = root_directory(options).to_item();
-    node::insert(&mut root, 0, Key::new(ROOT_INO, kind::INODE, 0), item.as_bytes());
+    node::insert(
+        &mut root,
+        0,
+        Key::new(ROOT_INO, kind::INODE, 0),
+        item.as_bytes(),
+    );
     [
         (FIRST_BITMAP, bitmap),
         (STATE_BLOCK, state),
         (ROOT_BLOCK, root),
-        (JOURNAL_START, journal_header(JOURNAL_START, fsid, 0, 1, Crc32c::SOFTWARE)),
-        (JOURNAL_START + 1, journal_header(JOURNAL_START + 1, fsid, 1, 1, Crc32c::SOFTWARE)),
+        (
+            JOURNAL_START,
+            journal_header(JOURNAL_START, fsid, 0, 1, Crc32c::SOFTWARE),
+        ),
+        (
+            JOURNAL_START + 1,
+            journal_header(JOURNAL_START + 1, fsid, 1, 1, Crc32c::SOFTWARE),
+        ),
     ]
 }
 
 fn root_directory(options: &FormatOptions<'_>) -> Inode {
-    let now = options.now_ns;
-    let mode = if options.root_mode == 0 { 0o755 } else { options.root_mode & 0o7777 };
-    let attr = Attr {
-        ino: ROOT_INO,
-        kind: FileKind::Directory,
-        mode,
-        nlink: 2,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        blocks: 0,
-        atime_ns: now,
-        mtime_ns: now,
-        ctime_ns: now,
-        btime_ns: now,
-        rdev: 0,
+    let mode = if options.root_mode == 0 {
+        0o755
+    } else {
+        options.root_mode
     };
-    Inode {
-        kind: FileKind::Directory,
-        attr,
-        parent: ROOT_INO,
-        flags: 0,
-        disk_size: 0,
-        dirty: false,
-        pins: 0,
-        next_page: 0,
-        window: 1,
-    }
+    let mut inode = Inode::blank(ROOT_INO, FileKind::Directory, mode, options.now_ns);
+    inode.parent = ROOT_INO;
+    inode
 }

@@ -13,9 +13,8 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// How to mount.
+/// How to mount. Fill in what matters and take the rest from [`Default`]: fields may be added.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct MountOptions {
     /// Write nothing, not even to recover: committed transactions are applied in memory.
     pub read_only: bool,
@@ -111,7 +110,10 @@ impl<D: BlockDevice> Fs<D> {
             undo: Vec::new(),
             sb,
             cached_inodes: options.cached_inodes.max(16),
-            counters: Counters { replayed: replayed.transactions, ..Counters::default() },
+            counters: Counters {
+                replayed: replayed.transactions,
+                ..Counters::default()
+            },
         };
         if fs.inode(ROOT_INO)?.kind != FileKind::Directory {
             return Err(MountError::Corrupt);
@@ -153,7 +155,11 @@ impl<D: BlockDevice> Fs<D> {
         if self.store.failed {
             return Err(Error::Device(DeviceError::Io));
         }
-        if self.store.read_only { Ok(()) } else { self.commit() }
+        if self.store.read_only {
+            Ok(())
+        } else {
+            self.commit()
+        }
     }
 
     /// Makes this inode durable, with everything else acknowledged so far: a commit is a
@@ -236,7 +242,9 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// Any error of reclaiming; mounting again then finishes it.
     pub fn unpin(&mut self, ino: u64) -> Result<(), Error> {
-        let Some(inode) = self.inodes.get_mut(&ino) else { return Err(Error::NotFound) };
+        let Some(inode) = self.inodes.get_mut(&ino) else {
+            return Err(Error::NotFound);
+        };
         inode.pins = inode.pins.saturating_sub(1);
         if inode.pins == 0 && inode.attr.nlink == 0 && !self.store.read_only {
             return self.reclaim(ino);
@@ -247,21 +255,32 @@ impl<D: BlockDevice> Fs<D> {
     // ---- for the other modules -------------------------------------------------------------
 
     pub(crate) fn inode(&mut self, ino: u64) -> Result<Inode, Error> {
-        if let Some(inode) = self.inodes.get(&ino) {
-            return Ok(*inode);
+        self.inode_mut(ino).copied()
+    }
+
+    /// The inode in memory, to change what only memory holds of it.
+    pub(crate) fn inode_mut(&mut self, ino: u64) -> Result<&mut Inode, Error> {
+        if !self.inodes.contains_key(&ino) {
+            self.load_inode(ino)?;
         }
+        self.inodes.get_mut(&ino).ok_or(Error::Bug)
+    }
+
+    fn load_inode(&mut self, ino: u64) -> Result<(), Error> {
         let key = Key::new(ino, kind::INODE, 0);
         if ino == 0 || ino > crate::layout::MAX_INO {
             return Err(Error::NotFound);
         }
-        let item = self.store.get(key, |v| InodeItem::read_from_bytes(v).ok())?;
+        let item = self
+            .store
+            .get(key, |v| InodeItem::read_from_bytes(v).ok())?;
         let item = item.ok_or(Error::NotFound)?.ok_or(Error::Corrupt)?;
         let inode = Inode::from_item(ino, &item).ok_or(Error::Corrupt)?;
         if self.inodes.len() >= self.cached_inodes {
             self.inodes.retain(|_, i| i.dirty || i.pins > 0);
         }
         self.inodes.insert(ino, inode);
-        Ok(inode)
+        Ok(())
     }
 
     pub(crate) fn directory(&mut self, ino: u64) -> Result<Inode, Error> {
@@ -275,7 +294,8 @@ impl<D: BlockDevice> Fs<D> {
     /// Writes an inode to the tree and to memory, as part of the operation.
     pub(crate) fn put_inode(&mut self, inode: Inode) -> Result<(), Error> {
         let ino = inode.attr.ino;
-        self.store.update(Key::new(ino, kind::INODE, 0), inode.to_item().as_bytes())?;
+        self.store
+            .update(Key::new(ino, kind::INODE, 0), inode.to_item().as_bytes())?;
         self.remember(ino);
         self.inodes.insert(ino, inode);
         Ok(())
@@ -284,7 +304,8 @@ impl<D: BlockDevice> Fs<D> {
     /// Adds a new inode to the tree and to memory, as part of the operation.
     pub(crate) fn add_inode(&mut self, inode: Inode) -> Result<(), Error> {
         let ino = inode.attr.ino;
-        self.store.insert(Key::new(ino, kind::INODE, 0), inode.to_item().as_bytes())?;
+        self.store
+            .insert(Key::new(ino, kind::INODE, 0), inode.to_item().as_bytes())?;
         self.remember(ino);
         self.inodes.insert(ino, inode);
         Ok(())
@@ -303,7 +324,11 @@ impl<D: BlockDevice> Fs<D> {
     }
 
     pub(crate) fn writable(&self) -> Result<(), Error> {
-        if self.store.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+        if self.store.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs an operation: all of it or, on an error, nothing of it.
@@ -393,11 +418,17 @@ impl<D: BlockDevice> Fs<D> {
         self.writable()?;
         self.write_back()?;
         while let Some(ino) = self.dirty_inodes.pop() {
-            let Some(&inode) = self.inodes.get(&ino) else { continue };
+            let Some(&inode) = self.inodes.get(&ino) else {
+                continue;
+            };
             if !inode.dirty {
                 continue;
             }
-            let clean = Inode { dirty: false, disk_size: inode.attr.size, ..inode };
+            let clean = Inode {
+                dirty: false,
+                disk_size: inode.attr.size,
+                ..inode
+            };
             if let Err(error) = self.mutate_in_commit(|fs| fs.put_inode(clean)) {
                 self.dirty_inodes.push(ino);
                 return Err(error);
@@ -425,7 +456,9 @@ impl<D: BlockDevice> Fs<D> {
         let mut from = Key::new(0, kind::ORPHAN, 0);
         loop {
             let found = self.store.first_from(from, |key, _| key)?;
-            let Some(key) = found.filter(|k| k.same_object(from)) else { break };
+            let Some(key) = found.filter(|k| k.same_object(from)) else {
+                break;
+            };
             let ino = key.offset();
             match self.inode(ino) {
                 Ok(inode) if inode.attr.nlink == 0 => self.reclaim(ino)?,
@@ -437,7 +470,11 @@ impl<D: BlockDevice> Fs<D> {
             let Some(next) = key.next() else { break };
             from = next;
         }
-        if self.counters.orphans > 0 { self.commit() } else { Ok(()) }
+        if self.counters.orphans > 0 {
+            self.commit()
+        } else {
+            Ok(())
+        }
     }
 
     /// Blocks in the cache now: total, and those that only the cache holds.

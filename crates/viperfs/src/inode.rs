@@ -1,6 +1,6 @@
 //! Inodes: what they are outside, on the disk, and in memory.
 
-use crate::layout::InodeItem;
+use crate::layout::{FLAG_UNTRIMMED, InodeItem, MAX_FILE_SIZE};
 use zerocopy::little_endian::{I64, U32, U64};
 
 /// What an inode is.
@@ -143,6 +143,9 @@ pub(crate) struct Inode {
 impl Inode {
     pub fn from_item(ino: u64, item: &InodeItem) -> Option<Self> {
         let kind = FileKind::from_mode(item.mode.get())?;
+        if kind == FileKind::File && item.size.get() > MAX_FILE_SIZE {
+            return None;
+        }
         let attr = Attr {
             ino,
             kind,
@@ -171,6 +174,36 @@ impl Inode {
         })
     }
 
+    /// A new inode: no contents, one link (two for a directory), nobody's.
+    pub fn blank(ino: u64, kind: FileKind, mode: u32, now: i64) -> Self {
+        let attr = Attr {
+            ino,
+            kind,
+            mode: mode & 0o7777,
+            nlink: if kind == FileKind::Directory { 2 } else { 1 },
+            uid: 0,
+            gid: 0,
+            size: 0,
+            blocks: 0,
+            atime_ns: now,
+            mtime_ns: now,
+            ctime_ns: now,
+            btime_ns: now,
+            rdev: 0,
+        };
+        Self {
+            kind,
+            attr,
+            parent: 0,
+            flags: 0,
+            disk_size: 0,
+            dirty: false,
+            pins: 0,
+            next_page: 0,
+            window: 1,
+        }
+    }
+
     pub fn to_item(self) -> InodeItem {
         let a = self.attr;
         InodeItem {
@@ -195,6 +228,19 @@ impl Inode {
     pub fn set_size(&mut self, size: u64) {
         self.attr.size = size;
         self.disk_size = size;
+    }
+
+    /// Whether extents behind the end are still to be removed.
+    pub fn untrimmed(&self) -> bool {
+        self.flags & FLAG_UNTRIMMED != 0
+    }
+
+    pub fn set_untrimmed(&mut self, on: bool) {
+        self.flags = if on {
+            self.flags | FLAG_UNTRIMMED
+        } else {
+            self.flags & !FLAG_UNTRIMMED
+        };
     }
 
     pub fn touch(&mut self, now: i64) {

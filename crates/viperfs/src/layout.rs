@@ -7,6 +7,9 @@ use crate::device::BLOCK_SIZE;
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// [`BLOCK_SIZE`], for arithmetic with addresses and sizes.
+pub(crate) const BLOCK_BYTES: u64 = BLOCK_SIZE as u64;
+
 /// A block in memory.
 pub(crate) type Block = [u8; BLOCK_SIZE];
 
@@ -50,6 +53,8 @@ pub const MIN_BLOCKS: u64 = 256;
 pub const MAX_BLOCKS: u64 = 1 << 32;
 
 pub(crate) const MAX_INO: u64 = (1 << 56) - 1;
+/// Inode flag: extents behind the end of the file are still to be removed (see SPEC 6.2).
+pub(crate) const FLAG_UNTRIMMED: u32 = 1;
 /// Pages (blocks) that one extent item may cover.
 pub(crate) const EXTENT_MAX: u64 = 256;
 
@@ -213,6 +218,9 @@ pub(crate) struct ExtentHead {
     pub reserved: U32,
 }
 
+/// Value of an orphan item: reserved, and not empty because no item may be.
+pub(crate) const ORPHAN_VALUE: [u8; 8] = [0; 8];
+
 /// What an item is. The order is the order in the tree.
 pub(crate) mod kind {
     pub const INODE: u8 = 1;
@@ -230,7 +238,6 @@ pub(crate) struct Key(u128);
 
 impl Key {
     pub const MIN: Self = Self(0);
-    pub const MAX: Self = Self(u128::MAX);
 
     pub const fn new(ino: u64, kind: u8, offset: u64) -> Self {
         Self(((ino << 8 | kind as u64) as u128) << 64 | offset as u128)
@@ -270,7 +277,10 @@ impl DiskKey {
         Key((self.object.get() as u128) << 64 | self.offset.get() as u128)
     }
     pub fn from(key: Key) -> Self {
-        Self { offset: U64::new(key.0 as u64), object: U64::new((key.0 >> 64) as u64) }
+        Self {
+            offset: U64::new(key.0 as u64),
+            object: U64::new((key.0 >> 64) as u64),
+        }
     }
 }
 
@@ -307,7 +317,9 @@ pub(crate) fn header(data: &Block) -> &Header {
 
 /// Reads a type at the start of a block.
 pub(crate) fn view<T: FromBytes + Immutable + KnownLayout + Unaligned>(data: &Block) -> &T {
-    T::ref_from_prefix(data).expect("every layout type is smaller than a block").0
+    T::ref_from_prefix(data)
+        .expect("every layout type is smaller than a block")
+        .0
 }
 
 /// Writes a type at the start of a block.
@@ -315,7 +327,9 @@ pub(crate) fn view_mut<T>(data: &mut Block) -> &mut T
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {
-    T::mut_from_prefix(data).expect("every layout type is smaller than a block").0
+    T::mut_from_prefix(data)
+        .expect("every layout type is smaller than a block")
+        .0
 }
 
 /// Whether the header names this magic, address and volume and the checksum is right.

@@ -19,6 +19,8 @@ mod journal;
 mod layout;
 mod node;
 mod path;
+mod repair;
+mod salvage;
 mod space;
 mod store;
 mod superblock;
@@ -38,4 +40,5 @@ pub use layout::{
     MAX_BLOCKS, MAX_FILE_SIZE, MAX_LINK_TARGET, MAX_NAME, MAX_XATTR_VALUE, MIN_BLOCKS, ROOT_INO,
 };
 pub use path::{MAX_LINKS, MAX_PATH};
+pub use repair::{Repaired, repair};
 pub use xattr::XattrMode;

@@ -5,9 +5,7 @@
 //! Functions here assume a node that [`valid`] accepted; they keep it so.
 
 use crate::device::BLOCK_SIZE;
-use crate::layout::{
-    Block, ChildSlot, DiskKey, Key, LeafSlot, NodeHead, PAYLOAD, view, view_mut,
-};
+use crate::layout::{Block, ChildSlot, DiskKey, Key, LeafSlot, NodeHead, PAYLOAD, view, view_mut};
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -76,10 +74,11 @@ pub(crate) fn valid(node: &Block) -> bool {
         return false;
     }
     if level > 0 {
-        return n >= 1
-            && n <= FANOUT
+        return (1..=FANOUT).contains(&n)
             && low == BLOCK_SIZE
-            && children(node).windows(2).all(|w| w[0].key.get() < w[1].key.get());
+            && children(node)
+                .windows(2)
+                .all(|w| w[0].key.get() < w[1].key.get());
     }
     if PAYLOAD + n * LEAF_SLOT > low {
         return false;
@@ -87,13 +86,15 @@ pub(crate) fn valid(node: &Block) -> bool {
     let mut bytes = 0;
     for slot in slots(node) {
         let (start, len) = (slot.start.get() as usize, slot.len.get() as usize);
-        if start < low || start + len > BLOCK_SIZE || len > MAX_ITEM {
+        if start < low || start + len > BLOCK_SIZE || len == 0 || len > MAX_ITEM {
             return false;
         }
         bytes += len;
     }
     bytes == BLOCK_SIZE - low
-        && slots(node).windows(2).all(|w| w[0].key.get() < w[1].key.get())
+        && slots(node)
+            .windows(2)
+            .all(|w| w[0].key.get() < w[1].key.get())
         && disjoint(node)
 }
 
@@ -133,7 +134,9 @@ pub(crate) fn search(node: &Block, key: Key) -> Result<usize, usize> {
 /// The child to follow for a key: the last whose bound is not above it, or the first.
 #[inline]
 pub(crate) fn child_index(node: &Block, key: Key) -> usize {
-    children(node).partition_point(|c| c.key.get() <= key).saturating_sub(1)
+    children(node)
+        .partition_point(|c| c.key.get() <= key)
+        .saturating_sub(1)
 }
 
 pub(crate) fn key_at(node: &Block, i: usize) -> Option<Key> {
@@ -171,6 +174,8 @@ pub(crate) fn fits(node: &Block, len: usize) -> bool {
 }
 
 /// Inserts an item at slot `i`; the caller has checked order and room.
+///
+/// No value is empty: an empty one would share its place with another item.
 pub(crate) fn insert(node: &mut Block, i: usize, key: Key, value: &[u8]) {
     let (n, low) = (count(node), data_start(node));
     let start = low - value.len();
@@ -189,7 +194,10 @@ pub(crate) fn insert(node: &mut Block, i: usize, key: Key, value: &[u8]) {
 /// Removes the item at slot `i` and closes the gap in the data.
 pub(crate) fn remove(node: &mut Block, i: usize) {
     let (n, low) = (count(node), data_start(node));
-    let (start, len) = (slots(node)[i].start.get() as usize, slots(node)[i].len.get() as usize);
+    let (start, len) = (
+        slots(node)[i].start.get() as usize,
+        slots(node)[i].len.get() as usize,
+    );
     node.copy_within(low..start, low + len);
     for slot in slots_mut(node, n) {
         let s = slot.start.get() as usize;
@@ -221,7 +229,10 @@ pub(crate) fn insert_child(node: &mut Block, i: usize, key: Key, child: u64) {
     let n = count(node);
     let at = PAYLOAD + i * CHILD_SLOT;
     node.copy_within(at..PAYLOAD + n * CHILD_SLOT, at + CHILD_SLOT);
-    let slot = ChildSlot { key: DiskKey::from(key), child: U64::new(child) };
+    let slot = ChildSlot {
+        key: DiskKey::from(key),
+        child: U64::new(child),
+    };
     node[at..at + CHILD_SLOT].copy_from_slice(slot.as_bytes());
     set_head(node, n + 1, BLOCK_SIZE);
 }

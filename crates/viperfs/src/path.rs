@@ -37,7 +37,10 @@ impl<D: BlockDevice> Fs<D> {
             if skip == rest.len() {
                 return Ok(at);
             }
-            let end = rest[skip..].iter().position(|&b| b == b'/').map_or(rest.len(), |n| skip + n);
+            let end = rest[skip..]
+                .iter()
+                .position(|&b| b == b'/')
+                .map_or(rest.len(), |n| skip + n);
             let next = self.lookup(at, &rest[skip..end])?;
             let kind = self.inode(next)?.kind;
             let slash = end < rest.len();
@@ -72,10 +75,17 @@ impl<D: BlockDevice> Fs<D> {
     pub fn walk_parent<'p>(&mut self, base: u64, path: &'p [u8]) -> Result<(u64, &'p [u8]), Error> {
         let end = path.len() - path.iter().rev().take_while(|&&b| b == b'/').count();
         let trimmed = &path[..end];
-        let start = trimmed.iter().rposition(|&b| b == b'/').map_or(0, |n| n + 1);
+        let start = trimmed
+            .iter()
+            .rposition(|&b| b == b'/')
+            .map_or(0, |n| n + 1);
         let name = &trimmed[start..];
         crate::dir::check_name(name)?;
-        let dir = if start == 0 { base } else { self.walk(base, &trimmed[..start], true)? };
+        let dir = if start == 0 {
+            base
+        } else {
+            self.walk(base, &trimmed[..start], true)?
+        };
         Ok((dir, name))
     }
 }

@@ -5,14 +5,16 @@
 
 use crate::device::BlockDevice;
 use crate::error::Error;
-use crate::layout::{
-    Block, FIRST_BITMAP, GROUP_BLOCKS, MAGIC_BITMAP, PAYLOAD,
-};
+use crate::layout::{Block, FIRST_BITMAP, GROUP_BLOCKS, MAGIC_BITMAP, PAYLOAD};
 use crate::store::{Geometry, Store};
 
 /// Where the bitmap of a group lives.
 pub(crate) fn bitmap_block(group: u64) -> u64 {
-    if group == 0 { FIRST_BITMAP } else { group * GROUP_BLOCKS }
+    if group == 0 {
+        FIRST_BITMAP
+    } else {
+        group * GROUP_BLOCKS
+    }
 }
 
 /// The number of blocks that a group has on this volume.
@@ -28,11 +30,6 @@ fn word(bits: &Block, i: usize) -> u64 {
 fn put_word(bits: &mut Block, i: usize, value: u64) {
     let at = PAYLOAD + i * 8;
     bits[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
-
-/// Whether a bit is set.
-pub(crate) fn test(bits: &Block, bit: u64) -> bool {
-    word(bits, (bit / 64) as usize) >> (bit % 64) & 1 != 0
 }
 
 /// Sets or clears a run of bits; returns how many changed.
@@ -111,14 +108,25 @@ pub(crate) fn fresh_group_free(geo: &Geometry, group: u64) -> u64 {
 /// Blocks that are free on an empty volume.
 pub(crate) fn fresh_volume_free(geo: &Geometry) -> u64 {
     let last = geo.groups - 1;
-    let middle = if last > 1 { (last - 1) * (GROUP_BLOCKS - 1) } else { 0 };
-    let ends = fresh_group_free(geo, 0) + if last > 0 { fresh_group_free(geo, last) } else { 0 };
+    let middle = if last > 1 {
+        (last - 1) * (GROUP_BLOCKS - 1)
+    } else {
+        0
+    };
+    let ends = fresh_group_free(geo, 0)
+        + if last > 0 {
+            fresh_group_free(geo, last)
+        } else {
+            0
+        };
     ends + middle
 }
 
 /// Set bits of a bitmap, from which the free count follows.
 pub(crate) fn free_in(bits: &Block) -> u64 {
-    (0..(GROUP_BLOCKS / 64) as usize).map(|i| u64::from(word(bits, i).count_zeros())).sum()
+    (0..(GROUP_BLOCKS / 64) as usize)
+        .map(|i| u64::from(word(bits, i).count_zeros()))
+        .sum()
 }
 
 impl<D: BlockDevice> Store<D> {
@@ -130,7 +138,11 @@ impl<D: BlockDevice> Store<D> {
         if self.state.free_blocks == 0 {
             return Err(Error::NoSpace);
         }
-        let goal = if goal == 0 || goal >= self.geo.total { self.goal } else { goal };
+        let goal = if goal == 0 || goal >= self.geo.total {
+            self.goal
+        } else {
+            goal
+        };
         let first = (goal / GROUP_BLOCKS).min(self.state.groups_ready - 1);
         let mut fallback = None;
         // Exactly at the goal, when that continues a file.
@@ -185,7 +197,8 @@ impl<D: BlockDevice> Store<D> {
         let at = self.load(bitmap_block(group), MAGIC_BITMAP)?;
         set_run(self.modify(at)?, start % GROUP_BLOCKS, len, true);
         self.state.free_blocks -= len;
-        self.group_free[group as usize] = self.group_free[group as usize].saturating_sub(len as u16);
+        self.group_free[group as usize] =
+            self.group_free[group as usize].saturating_sub(len as u16);
         self.goal = start + len;
         Ok((start, len))
     }

@@ -51,7 +51,7 @@ impl Geometry {
 
     /// Whether a block may hold data or a tree node.
     pub fn allocatable(&self, block: u64) -> bool {
-        block >= self.first_free() && block < self.total - 1 && block % GROUP_BLOCKS != 0
+        (self.first_free()..self.total - 1).contains(&block) && !block.is_multiple_of(GROUP_BLOCKS)
     }
 
     /// Whether every block of a run may hold data or tree nodes.
@@ -65,9 +65,7 @@ impl Geometry {
 
     /// Whether a block's new contents may come from the log.
     pub fn loggable(&self, block: u64) -> bool {
-        block < self.total - 1
-            && block != 0
-            && !(JOURNAL_START..self.first_free()).contains(&block)
+        block < self.total - 1 && block != 0 && !(JOURNAL_START..self.first_free()).contains(&block)
     }
 }
 
@@ -122,6 +120,8 @@ pub(crate) struct Store<D> {
     pub tx_limit: usize,
     pub read_only: bool,
     pub failed: bool,
+    /// Apply what is intact of a damaged journal instead of refusing it.
+    pub lenient: bool,
     /// Scratch for large requests.
     pub io: Vec<u8>,
     saved: Vec<Saved>,
@@ -137,7 +137,11 @@ impl<D: BlockDevice> Store<D> {
     pub fn new(dev: D, geo: Geometry, crc: Crc32c, cache_blocks: usize) -> Self {
         let log = geo.log_len as usize;
         let share = if log < 128 { log * 3 / 4 } else { log / 2 };
-        let state = State { next_ino: 0, free_blocks: 0, groups_ready: 0 };
+        let state = State {
+            next_ino: 0,
+            free_blocks: 0,
+            groups_ready: 0,
+        };
         Self {
             dev,
             crc,
@@ -158,9 +162,16 @@ impl<D: BlockDevice> Store<D> {
             tx_limit: share.min(cache_blocks.max(MIN_CACHE) / 4),
             read_only: true,
             failed: false,
+            lenient: false,
             io: vec![0; IO_BLOCKS * BLOCK_SIZE],
             saved: Vec::new(),
-            mark: Mark { state, running: 0, freed: 0, freed_blocks: 0, freed_nodes: false },
+            mark: Mark {
+                state,
+                running: 0,
+                freed: 0,
+                freed_blocks: 0,
+                freed_nodes: false,
+            },
             pool: Vec::new(),
             in_operation: false,
         }
@@ -243,7 +254,11 @@ impl<D: BlockDevice> Store<D> {
         if self.in_operation && flags & flag::SAVED == 0 {
             let mut copy = self.pool.pop().unwrap_or_else(zeroed);
             copy.copy_from_slice(&self.cache.slot(at).data[..]);
-            self.saved.push(Saved { slot: at, flags, data: copy });
+            self.saved.push(Saved {
+                slot: at,
+                flags,
+                data: copy,
+            });
             self.cache.slot_mut(at).flags |= flag::SAVED;
         }
         let slot = self.cache.slot_mut(at);
@@ -345,12 +360,6 @@ impl<D: BlockDevice> Store<D> {
         self.read_only = true;
         self.failed = true;
         error
-    }
-
-    /// Writes data blocks; any failure makes the mount read-only.
-    pub fn write_data(&mut self, block: u64, data: &[u8]) -> Result<(), Error> {
-        self.unflushed = true;
-        self.dev.write(block, data).map_err(|e| self.fail(e.into()))
     }
 
     /// Flushes the device; any failure makes the mount read-only.

@@ -55,7 +55,9 @@ pub(crate) fn judge(
     read_only: bool,
 ) -> Result<(), MountError> {
     if sb.major.get() != VERSION_MAJOR {
-        return Err(MountError::NewerFormat { major: sb.major.get() });
+        return Err(MountError::NewerFormat {
+            major: sb.major.get(),
+        });
     }
     let unknown = sb.incompat.get() & !KNOWN_INCOMPAT_FEATURES;
     if unknown != 0 {

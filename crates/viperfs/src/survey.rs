@@ -21,13 +21,18 @@ pub(crate) struct UsedMap {
 
 impl UsedMap {
     pub fn new() -> Self {
-        Self { groups: HashMap::new() }
+        Self {
+            groups: HashMap::new(),
+        }
     }
 
     /// Marks a block; false when it was marked before.
     pub fn mark(&mut self, block: u64) -> bool {
         let (group, bit) = (block / GROUP_BLOCKS, block % GROUP_BLOCKS);
-        let words = self.groups.entry(group).or_insert_with(|| Box::new([0; GROUP_WORDS]));
+        let words = self
+            .groups
+            .entry(group)
+            .or_insert_with(|| Box::new([0; GROUP_WORDS]));
         let (word, mask) = (&mut words[(bit / 64) as usize], 1 << (bit % 64));
         let fresh = *word & mask == 0;
         *word |= mask;
@@ -71,8 +76,15 @@ pub(crate) fn visit_leaves<D: BlockDevice>(
         range: LostRange,
         level: Option<u8>,
     }
-    let root = LostRange { block: ROOT_BLOCK, low: Key::MIN, high: None };
-    let mut todo = vec![Pending { range: root, level: None }];
+    let root = LostRange {
+        block: ROOT_BLOCK,
+        low: Key::MIN,
+        high: None,
+    };
+    let mut todo = vec![Pending {
+        range: root,
+        level: None,
+    }];
     while let Some(Pending { range, level }) = todo.pop() {
         let LostRange { low, high, .. } = range;
         let data = match load_node(store, used, range, level) {
@@ -91,8 +103,15 @@ pub(crate) fn visit_leaves<D: BlockDevice>(
         for (i, child) in children.iter().enumerate().rev() {
             let below = children.get(i + 1).map(|c| c.key.get()).or(high);
             let low = if i == 0 { low } else { child.key.get() };
-            let range = LostRange { block: child.child.get(), low, high: below };
-            todo.push(Pending { range, level: Some(level - 1) });
+            let range = LostRange {
+                block: child.child.get(),
+                low,
+                high: below,
+            };
+            todo.push(Pending {
+                range,
+                level: Some(level - 1),
+            });
         }
     }
 }
@@ -112,7 +131,11 @@ fn load_node<D: BlockDevice>(
     let fits = match node::bounds(data) {
         None => root,
         Some((first, last)) => {
-            let low = if node::level(data) == 0 { first >= range.low } else { first == range.low };
+            let low = if node::level(data) == 0 {
+                first >= range.low
+            } else {
+                first == range.low
+            };
             low && range.high.is_none_or(|h| last < h)
         }
     };
@@ -125,7 +148,9 @@ fn load_node<D: BlockDevice>(
 /// The bits that a group's bitmap should hold, word by word.
 pub(crate) fn expected_bits(geo: &Geometry, used: &UsedMap, group: u64, bits: &mut Block) {
     crate::space::init_bitmap(geo, bits, group);
-    let Some(words) = used.words(group) else { return };
+    let Some(words) = used.words(group) else {
+        return;
+    };
     for (i, word) in words.iter().enumerate() {
         let at = crate::layout::PAYLOAD + i * 8;
         for (byte, add) in bits[at..at + 8].iter_mut().zip(word.to_le_bytes()) {

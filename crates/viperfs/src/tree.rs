@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::layout::{Key, MAGIC_NODE, ROOT_BLOCK};
 use crate::node::{self, CAPACITY, FANOUT, MAX_LEVEL};
 use crate::store::Store;
-use alloc::vec::Vec;
 
 /// One step of a descent.
 #[derive(Clone, Copy)]
@@ -43,7 +42,10 @@ impl Path {
     fn push_below_root(&mut self, block: u64) -> Result<(), Error> {
         self.push(block)?;
         self.steps.copy_within(1..self.len - 1, 2);
-        self.steps[1] = Step { block, index: self.steps[0].index };
+        self.steps[1] = Step {
+            block,
+            index: self.steps[0].index,
+        };
         self.steps[0].index = 0;
         Ok(())
     }
@@ -82,7 +84,11 @@ impl<D: BlockDevice> Store<D> {
             level -= 1;
             let (first, last) = node::bounds(data).ok_or(Error::Corrupt)?;
             // The first child of a node carries the lower bound of the node itself.
-            let low_ok = if level == 0 { first >= low } else { first == low };
+            let low_ok = if level == 0 {
+                first >= low
+            } else {
+                first == low
+            };
             if node::level(data) != level || !low_ok || path.high.is_some_and(|h| last >= h) {
                 return Err(Error::Corrupt);
             }
@@ -93,12 +99,16 @@ impl<D: BlockDevice> Store<D> {
     pub fn locate(&mut self, key: Key) -> Result<Option<(u32, usize)>, Error> {
         let path = self.descend(key)?;
         let at = self.load(path.leaf(), MAGIC_NODE)?;
-        Ok(node::search(&self.cache.slot(at).data, key).ok().map(|i| (at, i)))
+        Ok(node::search(&self.cache.slot(at).data, key)
+            .ok()
+            .map(|i| (at, i)))
     }
 
     /// The value of a key, as seen by `f`.
     pub fn get<R>(&mut self, key: Key, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
-        let Some((at, i)) = self.locate(key)? else { return Ok(None) };
+        let Some((at, i)) = self.locate(key)? else {
+            return Ok(None);
+        };
         Ok(node::value_at(&self.cache.slot(at).data, i).map(f))
     }
 
@@ -179,7 +189,7 @@ impl<D: BlockDevice> Store<D> {
     /// # Errors
     /// [`Error::Exists`] when the key is taken.
     pub fn insert(&mut self, key: Key, value: &[u8]) -> Result<(), Error> {
-        debug_assert!(value.len() <= node::MAX_ITEM);
+        debug_assert!((1..=node::MAX_ITEM).contains(&value.len()));
         let mut path = self.descend(key)?;
         let at = self.load(path.leaf(), MAGIC_NODE)?;
         let data = &self.cache.slot(at).data;
@@ -339,7 +349,11 @@ impl<D: BlockDevice> Store<D> {
         let right = self.new_node(level, left)?;
         let index = index + 1;
         // As in leaves: what goes last starts a node of its own.
-        let m = if index == FANOUT { FANOUT - 1 } else { FANOUT / 2 };
+        let m = if index == FANOUT {
+            FANOUT - 1
+        } else {
+            FANOUT / 2
+        };
         let mut separator = key;
         self.modify_two(left, right, |left, right| {
             node::move_children(left, m, right);
@@ -361,7 +375,10 @@ impl<D: BlockDevice> Store<D> {
             return self.shrink_root();
         }
         let block = path.steps[depth].block;
-        let Step { block: parent, index } = path.steps[depth - 1];
+        let Step {
+            block: parent,
+            index,
+        } = path.steps[depth - 1];
         let at = self.load(block, MAGIC_NODE)?;
         let used = node::used(&self.cache.slot(at).data);
         if used == 0 {
@@ -371,7 +388,9 @@ impl<D: BlockDevice> Store<D> {
         let at = self.load(parent, MAGIC_NODE)?;
         let siblings = &self.cache.slot(at).data;
         let right = node::child_at(siblings, index + 1);
-        let left = index.checked_sub(1).and_then(|i| node::child_at(siblings, i));
+        let left = index
+            .checked_sub(1)
+            .and_then(|i| node::child_at(siblings, i));
         if let Some((_, right)) = right
             && self.fits_with(right, used)?
         {
@@ -463,15 +482,5 @@ impl<D: BlockDevice> Store<D> {
             })?;
             self.free_node(child)?;
         }
-    }
-
-    /// Every node of the tree, from the root down; for the checker.
-    pub fn children_of(&mut self, block: u64) -> Result<Vec<(Key, u64)>, Error> {
-        let at = self.load(block, MAGIC_NODE)?;
-        let data = &self.cache.slot(at).data;
-        if node::level(data) == 0 {
-            return Ok(Vec::new());
-        }
-        Ok(node::children(data).iter().map(|c| (c.key.get(), c.child.get())).collect())
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn parse_xattr(value: &[u8]) -> Option<(&[u8], &[u8])> {
     good.then(|| rest.split_at(name_len))
 }
 
-fn encode(name: &[u8], value: &[u8]) -> Vec<u8> {
+/// An attribute item.
+pub(crate) fn encode(name: &[u8], value: &[u8]) -> Vec<u8> {
     let head = XattrHead {
         name_len: name.len() as u8,
         reserved: 0,
@@ -48,7 +49,11 @@ fn check(name: &[u8]) -> Result<(), Error> {
     if name.len() > MAX_NAME {
         return Err(Error::NameTooLong);
     }
-    if name.is_empty() || name.contains(&0) { Err(Error::InvalidName) } else { Ok(()) }
+    if name.is_empty() || name.contains(&0) {
+        Err(Error::InvalidName)
+    } else {
+        Ok(())
+    }
 }
 
 impl<D: BlockDevice> Fs<D> {
@@ -61,7 +66,9 @@ impl<D: BlockDevice> Fs<D> {
         self.inode(ino)?;
         let (key, _) = self.find_xattr(ino, name)?;
         let key = key.ok_or(Error::NoAttribute)?;
-        let value = self.store.get(key, |item| parse_xattr(item).map(|x| x.1.to_vec()))?;
+        let value = self
+            .store
+            .get(key, |item| parse_xattr(item).map(|x| x.1.to_vec()))?;
         value.flatten().ok_or(Error::Corrupt)
     }
 

@@ -1,14 +1,14 @@
 //! `mkfs.viperfs`: makes an image, empty or from a directory.
 
 use super::parse;
-use clap::Parser;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use viperfs::ROOT_INO;
 use crate::{
     CopyOptions, ImageOptions, ToolError, create_image, now_ns, parse_size, parse_uuid, populate,
     random_uuid,
 };
+use clap::Parser;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use viperfs::ROOT_INO;
 
 /// Make a viperfs image.
 ///
@@ -63,7 +63,9 @@ fn run(args: &Args) -> Result<(), ToolError> {
         Some(size) => size,
         None => existing_size(&args.image)?,
     };
-    let now = args.time.map_or_else(now_ns, |t| t.saturating_mul(1_000_000_000));
+    let now = args
+        .time
+        .map_or_else(now_ns, |t| t.saturating_mul(1_000_000_000));
     let options = ImageOptions {
         size,
         label: args.label.clone(),

@@ -27,9 +27,16 @@ fn parse<A: Parser>(usage_code: u8) -> Result<A, ExitCode> {
             return ExitCode::SUCCESS;
         }
         let text = error.to_string();
-        let line: Vec<&str> =
-            text.lines().take_while(|l| !l.is_empty()).map(str::trim).collect();
-        eprintln!("{}: {}", A::command().get_name(), line.join(" ").trim_start_matches("error: "));
+        let line: Vec<&str> = text
+            .lines()
+            .take_while(|l| !l.is_empty())
+            .map(str::trim)
+            .collect();
+        eprintln!(
+            "{}: {}",
+            A::command().get_name(),
+            line.join(" ").trim_start_matches("error: ")
+        );
         ExitCode::from(usage_code)
     })
 }

@@ -110,7 +110,10 @@ fn run(args: &Args) -> Result<(), ToolError> {
     }
 }
 
-fn read(args: &Args, f: impl FnOnce(&mut Volume) -> Result<(), ToolError>) -> Result<(), ToolError> {
+fn read(
+    args: &Args,
+    f: impl FnOnce(&mut Volume) -> Result<(), ToolError>,
+) -> Result<(), ToolError> {
     f(&mut mount_image_read_only(&args.image)?)
 }
 
@@ -122,7 +125,9 @@ fn change(
 ) -> Result<(), ToolError> {
     let mut volume = mount_image(&args.image)?;
     f(&mut volume)?;
-    volume.unmount().map_err(|e| ToolError::new(args.image.display().to_string(), e))?;
+    volume
+        .unmount()
+        .map_err(|e| ToolError::new(args.image.display().to_string(), e))?;
     Ok(())
 }
 
@@ -135,7 +140,9 @@ fn output(e: io::Error) -> ToolError {
 }
 
 fn find(v: &mut Volume, path: &str, follow: bool) -> Result<Attr, ToolError> {
-    let ino = v.walk(ROOT_INO, path.as_bytes(), follow).map_err(guest(path))?;
+    let ino = v
+        .walk(ROOT_INO, path.as_bytes(), follow)
+        .map_err(guest(path))?;
     v.getattr(ino).map_err(guest(path))
 }
 
@@ -160,12 +167,18 @@ fn line(
 ) -> Result<(), ToolError> {
     let name = String::from_utf8_lossy(name);
     if !long {
-        let slash = if attr.kind == FileKind::Directory { "/" } else { "" };
+        let slash = if attr.kind == FileKind::Directory {
+            "/"
+        } else {
+            ""
+        };
         return writeln!(out, "{name}{slash}").map_err(output);
     }
     let mut arrow = String::new();
     if attr.kind == FileKind::Symlink {
-        let target = v.readlink(attr.ino).map_err(|e| ToolError::new(name.as_ref(), e))?;
+        let target = v
+            .readlink(attr.ino)
+            .map_err(|e| ToolError::new(name.as_ref(), e))?;
         arrow = format!(" -> {}", String::from_utf8_lossy(&target));
     }
     writeln!(
@@ -200,8 +213,18 @@ fn stat(v: &mut Volume, path: &str, out: &mut impl Write) -> Result<(), ToolErro
     let mut text = format!(
         "inode {}\nkind {:?}\nmode {:04o}\nlinks {}\nuid {}\ngid {}\nsize {}\nblocks {}\n\
          atime_ns {}\nmtime_ns {}\nctime_ns {}\nbtime_ns {}\n",
-        a.ino, a.kind, a.mode, a.nlink, a.uid, a.gid, a.size, a.blocks, a.atime_ns, a.mtime_ns,
-        a.ctime_ns, a.btime_ns,
+        a.ino,
+        a.kind,
+        a.mode,
+        a.nlink,
+        a.uid,
+        a.gid,
+        a.size,
+        a.blocks,
+        a.atime_ns,
+        a.mtime_ns,
+        a.ctime_ns,
+        a.btime_ns,
     );
     let mut names = Vec::new();
     v.list_xattrs(a.ino, |n| {
@@ -211,7 +234,11 @@ fn stat(v: &mut Volume, path: &str, out: &mut impl Write) -> Result<(), ToolErro
     .map_err(guest(path))?;
     for name in names {
         let value = v.xattr(a.ino, &name).map_err(guest(path))?;
-        text += &format!("xattr {} {}\n", String::from_utf8_lossy(&name), value.escape_ascii());
+        text += &format!(
+            "xattr {} {}\n",
+            String::from_utf8_lossy(&name),
+            value.escape_ascii()
+        );
     }
     out.write_all(text.as_bytes()).map_err(output)
 }
@@ -223,7 +250,11 @@ fn copy(v: &mut Volume, from: &str, to: &str) -> Result<(), ToolError> {
     }
     let is_dir = matches!(find(v, to, true), Ok(a) if a.kind == FileKind::Directory);
     let name = from.rsplit('/').next().unwrap_or(from);
-    let to = if is_dir { format!("{to}/{name}") } else { to.to_string() };
+    let to = if is_dir {
+        format!("{to}/{name}")
+    } else {
+        to.to_string()
+    };
     if matches!(find(v, &to, true), Ok(a) if a.ino == attr.ino) {
         return Err(ToolError::new(to, "is the same file"));
     }
@@ -236,16 +267,24 @@ fn make(v: &mut Volume, path: &str, parents: bool) -> Result<(), ToolError> {
     if parents {
         return make_dirs(v, path, &options).map(|_| ());
     }
-    let (dir, name) = v.walk_parent(ROOT_INO, path.as_bytes()).map_err(guest(path))?;
-    v.mkdir(dir, name, 0o755, options.owner, options.now_ns).map_err(guest(path))?;
+    let (dir, name) = v
+        .walk_parent(ROOT_INO, path.as_bytes())
+        .map_err(guest(path))?;
+    v.mkdir(dir, name, 0o755, options.owner, options.now_ns)
+        .map_err(guest(path))?;
     Ok(())
 }
 
 fn remove(v: &mut Volume, path: &str, recursive: bool) -> Result<(), ToolError> {
-    let (dir, name) = v.walk_parent(ROOT_INO, path.as_bytes()).map_err(guest(path))?;
+    let (dir, name) = v
+        .walk_parent(ROOT_INO, path.as_bytes())
+        .map_err(guest(path))?;
     let now = now_ns();
-    let result =
-        if recursive { remove_tree(v, dir, name, now) } else { v.unlink(dir, name, now) };
+    let result = if recursive {
+        remove_tree(v, dir, name, now)
+    } else {
+        v.unlink(dir, name, now)
+    };
     result.map_err(guest(path))
 }
 

@@ -40,7 +40,11 @@ impl Disk {
     }
 
     fn state(base: &Rc<Vec<u8>>, over: BTreeMap<u64, Data>) -> Self {
-        Self { base: base.clone(), over, log: Rc::default() }
+        Self {
+            base: base.clone(),
+            over,
+            log: Rc::default(),
+        }
     }
 }
 
@@ -58,7 +62,9 @@ impl BlockDevice for Disk {
         for (i, data) in buf.chunks(BLOCK_SIZE).enumerate() {
             let data: Data = data.into();
             self.over.insert(block + i as u64, data.clone());
-            self.log.borrow_mut().push(Event::Write(block + i as u64, data));
+            self.log
+                .borrow_mut()
+                .push(Event::Write(block + i as u64, data));
         }
         Ok(())
     }
@@ -125,16 +131,27 @@ fn base_image(rng: &mut Rng) -> (Rc<Vec<u8>>, Model) {
     // Enough items for a tree of several leaves, so that splits and merges are cut, too.
     for i in 10..30 {
         let name = format!("n{i}").into_bytes();
-        model.apply(&mut fs, &Op::Create(ROOT_INO, name.clone(), 0o644)).unwrap();
+        model
+            .apply(&mut fs, &Op::Create(ROOT_INO, name.clone(), 0o644))
+            .unwrap();
         let ino = fs.lookup(ROOT_INO, &name).unwrap();
-        model.apply(&mut fs, &Op::SetXattr(ino, name, vec![i as u8; 600])).unwrap();
+        model
+            .apply(&mut fs, &Op::SetXattr(ino, name, vec![i as u8; 600]))
+            .unwrap();
     }
     // A nearly full volume uses freed blocks again at once.
     if blocks == 256 {
         let room = fs.statfs().available_blocks.saturating_sub(24);
-        model.apply(&mut fs, &Op::Create(ROOT_INO, b"filler".to_vec(), 0o644)).unwrap();
+        model
+            .apply(&mut fs, &Op::Create(ROOT_INO, b"filler".to_vec(), 0o644))
+            .unwrap();
         let ino = fs.lookup(ROOT_INO, b"filler").unwrap();
-        model.apply(&mut fs, &Op::Write(ino, 0, vec![5; room as usize * BLOCK_SIZE])).unwrap();
+        model
+            .apply(
+                &mut fs,
+                &Op::Write(ino, 0, vec![5; room as usize * BLOCK_SIZE]),
+            )
+            .unwrap();
     }
     (Rc::new(fs.unmount().unwrap().into_bytes()), model)
 }
@@ -215,7 +232,11 @@ pub fn run_workload(seed: u64, limit: u64, tally: &mut Tally) {
         });
         done += 1;
     }
-    assert_eq!(fs.counters().partial_commits, 0, "workloads are meant to fit their journal");
+    assert_eq!(
+        fs.counters().partial_commits,
+        0,
+        "workloads are meant to fit their journal"
+    );
     drop(fs);
     tally.workloads += 1;
     let events = log.borrow().clone();
@@ -293,8 +314,17 @@ impl Trial {
         tally: &mut Tally,
     ) {
         tally.states += 1;
-        let acked = self.steps.iter().rposition(|s| s.synced && s.at <= from).unwrap_or(0);
-        let begun = self.steps.iter().rposition(|s| s.at <= to.max(from)).unwrap_or(0) + 1;
+        let acked = self
+            .steps
+            .iter()
+            .rposition(|s| s.synced && s.at <= from)
+            .unwrap_or(0);
+        let begun = self
+            .steps
+            .iter()
+            .rposition(|s| s.at <= to.max(from))
+            .unwrap_or(0)
+            + 1;
         let allowed = &self.steps[acked..=begun.min(self.steps.len() - 1)];
         let context = || {
             let all: Vec<&str> = self.steps.iter().map(|s| &s.what[..]).collect();
@@ -328,10 +358,16 @@ impl Trial {
             allowed.iter().map(|s| &s.what).collect::<Vec<_>>()
         );
         if tally.states.is_multiple_of(8) {
-            fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1).expect("can go on");
+            fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1)
+                .expect("can go on");
             let mut disk = fs.unmount().expect("unmounts");
             let report = check(&mut disk, &CheckOptions::default(), |_| {});
-            assert!(report.is_clean(), "{} after: {:?}", context(), report.problems);
+            assert!(
+                report.is_clean(),
+                "{} after: {:?}",
+                context(),
+                report.problems
+            );
             return disk.log.take();
         }
         fs.abandon().log.take()

@@ -28,8 +28,11 @@ impl Rng {
 
 pub fn fresh(blocks: u64) -> MemoryDevice {
     let mut dev = MemoryDevice::new(blocks);
-    let options =
-        FormatOptions { label: "test", uuid: *b"0123456789abcdef", ..FormatOptions::default() };
+    let options = FormatOptions {
+        label: "test",
+        uuid: *b"0123456789abcdef",
+        ..FormatOptions::default()
+    };
     format(&mut dev, &options).unwrap();
     dev
 }
@@ -85,7 +88,16 @@ pub fn snapshot<D: BlockDevice>(fs: &mut Fs<D>) -> Result<Snapshot, Error> {
             xattrs.insert(name, value);
         }
         let kind = attr.kind.mode_bits();
-        all.insert(path, Shown { kind, nlink: attr.nlink, mode: attr.mode, content, xattrs });
+        all.insert(
+            path,
+            Shown {
+                kind,
+                nlink: attr.nlink,
+                mode: attr.mode,
+                content,
+                xattrs,
+            },
+        );
     }
     Ok(all)
 }
@@ -105,6 +117,8 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Model {
     pub nodes: BTreeMap<u64, Node>,
+    /// Inodes pinned since the last mount, with or without a name.
+    pub pins: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -122,13 +136,18 @@ pub enum Op {
     RemoveXattr(u64, Vec<u8>),
     Fsync(u64),
     Sync,
+    Pin(u64),
+    Unpin(u64),
 }
 
 impl Model {
     pub fn new() -> Self {
         let mut nodes = BTreeMap::new();
         nodes.insert(ROOT_INO, Node::new(FileKind::Directory, 0o755, ROOT_INO));
-        Self { nodes }
+        Self {
+            nodes,
+            pins: Vec::new(),
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -163,7 +182,11 @@ impl Model {
             .filter(|(_, n)| kind.is_none_or(|k| n.kind == k))
             .map(|(i, _)| *i)
             .collect();
-        if all.is_empty() { ROOT_INO } else { all[rng.below(all.len() as u64) as usize] }
+        if all.is_empty() {
+            ROOT_INO
+        } else {
+            all[rng.below(all.len() as u64) as usize]
+        }
     }
 
     /// A random operation; most make sense, some must fail. `size` scales writes, in bytes.
@@ -196,7 +219,13 @@ impl Model {
                 };
                 let len = 1 + rng.below(size);
                 let tag = rng.next();
-                Op::Write(file, at, (0..len).map(|i| (tag >> (i % 7 * 8)) as u8 ^ i as u8).collect())
+                Op::Write(
+                    file,
+                    at,
+                    (0..len)
+                        .map(|i| (tag >> (i % 7 * 8)) as u8 ^ i as u8)
+                        .collect(),
+                )
             }
             80..88 => Op::Truncate(file, rng.below(size * 2)),
             88..93 => {
@@ -204,6 +233,10 @@ impl Model {
                 Op::SetXattr(self.pick(rng, None), name(rng), value)
             }
             93..95 => Op::RemoveXattr(self.pick(rng, None), name(rng)),
+            95 if self.nodes[&file].kind == FileKind::File => Op::Pin(file),
+            96 if !self.pins.is_empty() => {
+                Op::Unpin(self.pins[rng.below(self.pins.len() as u64) as usize])
+            }
             95..98 => Op::Fsync(file),
             _ => Op::Sync,
         }
@@ -230,6 +263,8 @@ impl Model {
             Op::RemoveXattr(i, n) => fs.remove_xattr(*i, n, now).map(|()| 0),
             Op::Fsync(i) => fs.fsync(*i).map(|()| 0),
             Op::Sync => fs.sync().map(|()| 0),
+            Op::Pin(i) => fs.pin(*i).map(|()| 0),
+            Op::Unpin(i) => fs.unpin(*i).map(|()| 0),
         };
         if let Err(error @ (Error::NoSpace | Error::Device(_) | Error::ReadOnly)) = real {
             return Err(error);
@@ -293,7 +328,11 @@ impl Model {
             }
             Op::SetXattr(i, n, v) => {
                 self.node(*i)?;
-                self.nodes.get_mut(i).unwrap().xattrs.insert(n.clone(), v.clone());
+                self.nodes
+                    .get_mut(i)
+                    .unwrap()
+                    .xattrs
+                    .insert(n.clone(), v.clone());
                 Ok(())
             }
             Op::RemoveXattr(i, n) => {
@@ -303,6 +342,15 @@ impl Model {
             }
             Op::Fsync(i) => self.node(*i).map(|_| ()),
             Op::Sync => Ok(()),
+            Op::Pin(i) => {
+                self.pins.push(*i);
+                Ok(())
+            }
+            Op::Unpin(i) => {
+                let at = self.pins.iter().position(|p| p == i).unwrap();
+                self.pins.remove(at);
+                Ok(())
+            }
         }
     }
 
@@ -333,8 +381,16 @@ impl Model {
                 if is_dir(to, self) && self.inside(d, to) {
                     return Err(Error::Invalid);
                 }
-                self.nodes.get_mut(&d).unwrap().entries.insert(n.to_vec(), to);
-                self.nodes.get_mut(&e).unwrap().entries.insert(m.to_vec(), from);
+                self.nodes
+                    .get_mut(&d)
+                    .unwrap()
+                    .entries
+                    .insert(n.to_vec(), to);
+                self.nodes
+                    .get_mut(&e)
+                    .unwrap()
+                    .entries
+                    .insert(m.to_vec(), from);
                 self.reparent(from, d, e);
                 self.reparent(to, e, d);
                 return Ok(());
@@ -358,7 +414,11 @@ impl Model {
             (None, _) => {}
         }
         self.nodes.get_mut(&d).unwrap().entries.remove(n);
-        self.nodes.get_mut(&e).unwrap().entries.insert(m.to_vec(), from);
+        self.nodes
+            .get_mut(&e)
+            .unwrap()
+            .entries
+            .insert(m.to_vec(), from);
         self.reparent(from, d, e);
         Ok(())
     }
@@ -408,7 +468,11 @@ impl Model {
         match self.child(dir, name) {
             Ok(_) => Err(Error::Exists),
             Err(Error::NotFound) if self.nodes.contains_key(&dir) => {
-                self.nodes.get_mut(&dir).unwrap().entries.insert(name.to_vec(), ino);
+                self.nodes
+                    .get_mut(&dir)
+                    .unwrap()
+                    .entries
+                    .insert(name.to_vec(), ino);
                 Ok(())
             }
             Err(e) => Err(e),

@@ -1,0 +1,282 @@
+//! Devices that fail, bits that flip, images that lie.
+
+mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
+
+use common::{Model, Op, Rng, Snapshot, fresh, snapshot};
+use hostile::{exercise, mutate};
+use viperfs::{
+    BLOCK_SIZE, BlockDevice, CheckOptions, DeviceError, Error, Fs, MemoryDevice, MountOptions,
+    Owner, Problem, ROOT_INO, XattrMode, check, repair,
+};
+
+/// Fails the request number `at`, and those after it when `stays`.
+struct Faulty {
+    inner: MemoryDevice,
+    count: u64,
+    at: u64,
+    stays: bool,
+}
+
+impl Faulty {
+    fn step(&mut self) -> Result<(), DeviceError> {
+        self.count += 1;
+        let fails = self.count == self.at || (self.stays && self.count > self.at);
+        if fails { Err(DeviceError::Io) } else { Ok(()) }
+    }
+}
+
+impl BlockDevice for Faulty {
+    fn block_count(&self) -> u64 {
+        self.inner.block_count()
+    }
+    fn read(&mut self, block: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        self.step()?;
+        self.inner.read(block, buf)
+    }
+    fn write(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
+        let result = self.step();
+        // A failed write leaves the first half behind.
+        let len = if result.is_ok() {
+            buf.len()
+        } else {
+            buf.len() / 2
+        };
+        let mut old = vec![0; buf.len()];
+        self.inner.read(block, &mut old)?;
+        old[..len].copy_from_slice(&buf[..len]);
+        self.inner.write(block, &old)?;
+        result
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.step()
+    }
+}
+
+fn options(cache_blocks: usize) -> MountOptions {
+    let mut options = MountOptions::default();
+    options.cache_blocks = cache_blocks;
+    options
+}
+
+/// Runs a workload with one request failing; true when the failure was reached.
+fn run_with_fault(seed: u64, at: u64, stays: bool) -> bool {
+    let device = Faulty {
+        inner: fresh(1024),
+        count: 0,
+        at: u64::MAX,
+        stays,
+    };
+    let mut fs = Fs::mount(device, options(0)).unwrap();
+    let mut rng = Rng::new(seed);
+    let mut model = Model::new();
+    fs.device_mut().count = 0;
+    fs.device_mut().at = at;
+    let mut allowed: Vec<Snapshot> = vec![model.snapshot()];
+    for i in 0..100 {
+        let random = model.random_op(&mut rng, 12, 20_000);
+        let op = if i % 8 == 0 { Op::Sync } else { random };
+        let result = model.apply(&mut fs, &op);
+        if result.is_ok() && matches!(op, Op::Sync | Op::Fsync(_)) {
+            allowed.clear();
+        }
+        allowed.push(model.snapshot());
+    }
+    let reached = fs.device_mut().count >= at;
+    fs.device_mut().at = u64::MAX;
+    fs.device_mut().stays = false;
+    // What is in memory is still right, and what is on the device is some state since the sync.
+    assert_eq!(
+        snapshot(&mut fs).unwrap(),
+        model.snapshot(),
+        "seed {seed} fault {at}"
+    );
+    let mut device = fs.abandon().inner;
+    let report = check(&mut device, &CheckOptions::default(), |_| {});
+    assert!(
+        report.is_clean(),
+        "seed {seed} fault {at}: {:?}",
+        report.problems
+    );
+    let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
+    let found = snapshot(&mut fs).unwrap();
+    assert!(
+        allowed.contains(&found),
+        "seed {seed} fault {at}: acknowledged data is missing"
+    );
+    reached
+}
+
+#[test]
+fn each_request_may_fail() {
+    for seed in 0..1 {
+        for stays in [false, true] {
+            let mut at = 1;
+            while run_with_fault(seed, at, stays) {
+                at += if at < 40 { 1 } else { 7 };
+            }
+            assert!(at > 40, "the workload is meant to use the device");
+        }
+    }
+}
+
+#[test]
+fn failed_write_makes_the_mount_read_only() {
+    let device = Faulty {
+        inner: fresh(512),
+        count: 0,
+        at: u64::MAX,
+        stays: true,
+    };
+    let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
+    let ino = fs
+        .create(ROOT_INO, b"f", 0o644, Owner::default(), 1)
+        .unwrap()
+        .ino;
+    // From here on all metadata is cached, so the request that fails is a write.
+    fs.write(ino, 0, b"warm", 1).unwrap();
+    fs.sync().unwrap();
+    fs.write(ino, 0, b"kept in memory", 1).unwrap();
+    fs.device_mut().count = 0;
+    fs.device_mut().at = 1;
+    assert_eq!(fs.fsync(ino), Err(Error::Device(DeviceError::Io)));
+    assert!(fs.statfs().read_only && fs.statfs().failed);
+    assert_eq!(fs.write(ino, 0, b"x", 1), Err(Error::ReadOnly));
+    assert_eq!(fs.fsync(ino), Err(Error::Device(DeviceError::Io)));
+    let mut buf = [0; 14];
+    assert_eq!(fs.read(ino, 0, &mut buf), Ok(14));
+    assert_eq!(&buf, b"kept in memory");
+}
+
+/// A volume with one of everything.
+fn populated(blocks: u64) -> (MemoryDevice, Snapshot) {
+    let mut fs = Fs::mount(fresh(blocks), MountOptions::default()).unwrap();
+    let o = Owner::default();
+    let dir = fs.mkdir(ROOT_INO, b"dir", 0o755, o, 1).unwrap().ino;
+    for i in 0..40u64 {
+        let ino = fs
+            .create(dir, format!("file{i}").as_bytes(), 0o644, o, 1)
+            .unwrap()
+            .ino;
+        fs.write(ino, i % 3 * 5000, &vec![i as u8; 1 + 300 * i as usize], 1)
+            .unwrap();
+        fs.set_xattr(ino, b"user.tag", &[i as u8; 200], XattrMode::Set, 1)
+            .unwrap();
+    }
+    let target = vec![b'x'; 3000];
+    fs.symlink(ROOT_INO, b"link", &target, o, 1).unwrap();
+    let deep = fs.mkdir(dir, b"deep", 0o700, o, 1).unwrap().ino;
+    let first = fs.lookup(dir, b"file1").unwrap();
+    fs.link(first, deep, b"hard", 1).unwrap();
+    fs.sync().unwrap();
+    let all = snapshot(&mut fs).unwrap();
+    (fs.unmount().unwrap(), all)
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
+}
+
+#[test]
+fn flipped_bits_are_detected_or_harmless() {
+    let (mut device, before) = populated(256);
+    let mut rng = Rng::new(5);
+    let (mut detected, mut harmless) = (0, 0);
+    for _ in 0..number("VIPERFS_FLIPS", 500) {
+        let at = rng.below(device.bytes().len() as u64) as usize;
+        let bit = 1 << rng.below(8);
+        device.bytes_mut()[at] ^= bit;
+        let report = check(&mut device, &CheckOptions::default(), |_| {});
+        let mut copy = options(0);
+        copy.read_only = true;
+        let shown = Fs::mount(&mut device, copy)
+            .ok()
+            .map(|mut fs| snapshot(&mut fs));
+        match shown {
+            Some(Ok(found)) => {
+                assert_eq!(found, before, "bit {bit} of byte {at} shows wrong data");
+                harmless += 1;
+            }
+            _ => {
+                assert!(
+                    !report.is_clean(),
+                    "bit {bit} of byte {at} is not seen by the checker"
+                );
+                detected += 1;
+            }
+        }
+        device.bytes_mut()[at] ^= bit;
+    }
+    assert!(detected > 20 && harmless > 20, "{detected} {harmless}");
+}
+
+#[test]
+fn lying_images_do_no_harm() {
+    let (device, _) = populated(256);
+    let first = number("VIPERFS_HOSTILE_SEED", 1);
+    for seed in first..first + number("VIPERFS_HOSTILE", 100) {
+        let mut image = device.bytes().to_vec();
+        let mut rng = Rng::new(seed);
+        mutate(&mut image, &mut rng);
+        let result = std::panic::catch_unwind(|| exercise(image));
+        assert!(result.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn repair_makes_damaged_volumes_clean() {
+    let (device, before) = populated(512);
+    let first = number("VIPERFS_REPAIR_SEED", 1);
+    for seed in first..first + number("VIPERFS_REPAIR", 40) {
+        let mut rng = Rng::new(seed);
+        let mut image = device.bytes().to_vec();
+        if seed % 3 == 0 {
+            // Whole blocks gone, anywhere but in both superblocks.
+            for _ in 0..1 + rng.below(3) {
+                let block = (1 + rng.below(300)) as usize;
+                image[block * BLOCK_SIZE..][..BLOCK_SIZE].fill(rng.next() as u8);
+            }
+        } else {
+            mutate(&mut image, &mut rng);
+        }
+        let mut device = MemoryDevice::from_bytes(image);
+        let check_options = CheckOptions::default();
+        let Ok(done) = repair(&mut device, &check_options, 1, |_| {}) else {
+            continue;
+        };
+        for problem in &done.after.problems {
+            assert!(
+                matches!(problem, Problem::Data { .. }),
+                "seed {seed}: {problem}"
+            );
+        }
+        let mut fs = Fs::mount(&mut device, MountOptions::default()).unwrap();
+        if done.after.is_clean() {
+            let after = snapshot(&mut fs).unwrap();
+            if done.before.is_clean() && seed % 3 == 0 {
+                assert_eq!(after, before, "seed {seed}");
+            }
+        }
+        fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1)
+            .unwrap();
+        fs.unmount().unwrap();
+        let report = check(&mut device, &check_options, |_| {});
+        assert_eq!(report.problems, done.after.problems, "seed {seed}");
+    }
+}
+
+#[test]
+fn repair_of_a_lost_leaf_finds_the_files_again() {
+    let (mut device, before) = populated(512);
+    // The root of the tree is at block 3: without it, every leaf has to be found by search.
+    device.bytes_mut()[3 * BLOCK_SIZE..4 * BLOCK_SIZE].fill(0);
+    assert!(Fs::mount(&mut device, MountOptions::default()).is_err());
+    let done = repair(&mut device, &CheckOptions::default(), 1, |_| {}).unwrap();
+    assert!(done.after.is_clean(), "{:?}", done.after.problems);
+    let mut fs = Fs::mount(&mut device, MountOptions::default()).unwrap();
+    assert_eq!(snapshot(&mut fs).unwrap(), before);
+}
