@@ -6,7 +6,7 @@ fn repro() {
     let mut fs = Fs::mount(disk, MountOptions::default()).unwrap();
     let mut now = 1;
     let o = Owner::default();
-    for round in 0..20 {
+    for round in 0..2 {
     for sync_every in [1usize, 3, 7, 50, 1000] {
     let mut n = 0;
     let mut tick = |fs: &mut Fs<MemoryDevice>| { n += 1; if n % sync_every == 0 { fs.sync().unwrap(); } };
