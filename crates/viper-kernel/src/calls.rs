@@ -36,6 +36,7 @@ const CHANNEL_RIGHTS: Rights = Rights(
 );
 
 impl<P: Platform> Kernel<P> {
+    #[inline]
     fn any_object(&self, thread: u32, handle: Handle, rights: Rights) -> Result<ObjectRef, Error> {
         let entry = self
             .caps
@@ -78,12 +79,13 @@ impl<P: Platform> Kernel<P> {
         let p = &self.processes[index];
         let quota = &self.quotas[p.quota];
         let mut priority = 0;
-        let mut ipcs = p.ipcs;
+        let (mut ipcs, mut cpu_ns) = (p.ipcs, p.cpu_ns);
         for thread in self.threads.indices() {
             let t = &self.threads[thread];
             if t.process == index {
                 priority = priority.max(t.priority);
                 ipcs += t.ipcs;
+                cpu_ns += t.cpu_ns;
             }
         }
         ProcessInfo {
@@ -91,7 +93,7 @@ impl<P: Platform> Kernel<P> {
             parent: p.parent,
             used_bytes: quota.used,
             limit_bytes: quota.limit,
-            cpu_ns: p.cpu_ns,
+            cpu_ns,
             ipcs,
             fault_address: p.end.address,
             fault_pc: p.end.pc,
@@ -425,7 +427,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn event_signal(&mut self, thread: u32, event: Handle, bits: u32) -> Handled<()> {
         let index = self.object(thread, event, Kind::EVENT, Rights::SIGNAL)?;
-        self.notify(ObjectRef::new(Kind::EVENT, index), Signals(u64::from(bits)));
+        self.signal_event(index, Signals(u64::from(bits)));
         Ok(())
     }
 

@@ -103,7 +103,7 @@ impl<P: Platform> Kernel<P> {
         let this = self.core_id();
         let now = self.platform.now_ns();
         if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
-            self.reschedule();
+            self.reschedule(false);
         }
     }
 
@@ -171,15 +171,14 @@ impl<P: Platform> Kernel<P> {
             self.bury();
         }
         let core = self.core_id();
-        let previous = self.cores[self.this_core].current;
+        let previous = self.cores[core.index()].current;
         // Whoever ran and is blocked now gives the core up.
-        if let Some(ThreadId(running)) = self.sched.running(core)
-            && matches!(self.threads[running].state, State::Blocked(_))
-        {
-            self.sched.block(core);
-        }
-        if self.sched.needs_reschedule(core) {
-            self.reschedule();
+        let gives_up = match self.sched.running(core) {
+            Some(ThreadId(running)) => matches!(self.threads[running].state, State::Blocked(_)),
+            None => false,
+        };
+        if gives_up || self.sched.needs_reschedule(core) {
+            self.reschedule(gives_up);
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         if next != previous {
@@ -194,17 +193,21 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    fn reschedule(&mut self) {
-        self.is_timer_stale = true;
+    fn reschedule(&mut self, gives_up: bool) {
         let core = self.core_id();
         let now = self.platform.now_ns();
         let before = self.sched.running(core);
-        let decision = self.sched.reschedule(core, now);
+        let decision = if gives_up {
+            self.sched.block_and_reschedule(core, now)
+        } else {
+            self.sched.reschedule(core, now)
+        };
         if let Some(other) = decision.interrupt {
             self.nudge(other);
         }
         if decision.thread != before {
             if let Some(ThreadId(old)) = before
+                && !gives_up
                 && matches!(self.threads[old].state, State::Running(_))
             {
                 self.threads[old].state = State::Ready;
@@ -212,6 +215,12 @@ impl<P: Platform> Kernel<P> {
             if let Some(ThreadId(new)) = decision.thread {
                 self.threads[new].state = State::Running(self.this_core as u8);
             }
+        }
+        let is_alone = self.sched.core_count() == 1;
+        if !is_alone || self.sched.queued(core) > 0 {
+            let set = self.cores[core.index()].timer_at;
+            self.is_timer_stale |=
+                !is_alone || self.sched.slice_end_ns(core).is_some_and(|end| end < set);
         }
     }
 
@@ -222,12 +231,11 @@ impl<P: Platform> Kernel<P> {
         self.cores[self.this_core].current = next;
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
-            let process = t.process;
+            t.cpu_ns += spent;
             if t.special.has(Special::VECTORS) {
                 t.special.set(Special::VECTORS, false);
                 self.platform.fp_save(&mut t.fp);
             }
-            self.processes[process].cpu_ns += spent;
         } else {
             self.counters.idle_ns += spent;
         }

@@ -408,6 +408,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Ends the objects that nothing names any more.
+    #[inline(never)]
     pub fn bury(&mut self) {
         while let Some(object) = self.dead.pop() {
             let i = object.index;
@@ -649,6 +650,12 @@ impl<P: Platform> Kernel<P> {
     /// Puts a thread that waits no longer into a run queue.
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
+        self.enqueue(thread);
+    }
+
+    /// Puts a thread that is ready into a run queue.
+    #[inline]
+    pub fn enqueue(&mut self, thread: u32) {
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
         }

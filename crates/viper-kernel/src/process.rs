@@ -243,6 +243,7 @@ impl<P: Platform> Kernel<P> {
             deadline_at: NIL,
             id: self.fresh_id(),
             ipcs: 0,
+            cpu_ns: 0,
             refs: 1,
             notifier: Notifier::NEW,
             fp: FpState::ZERO,
@@ -345,7 +346,7 @@ impl<P: Platform> Kernel<P> {
         }
         if self.cores[self.this_core].current == thread {
             // It ran here until now, on translations that may be gone soon.
-            self.processes[process].cpu_ns += self.time_spent();
+            self.threads[thread].cpu_ns += self.time_spent();
             self.cores[self.this_core].current = NIL;
             self.platform.leave_address_space();
         }
@@ -353,7 +354,9 @@ impl<P: Platform> Kernel<P> {
         let slot = usize::from(ipc_slot);
         owner.ipc_slots[slot / 64] &= !(1 << (slot % 64));
         owner.thread_count -= 1;
-        owner.ipcs += core::mem::take(&mut self.threads[thread].ipcs);
+        let used = &mut self.threads[thread];
+        owner.ipcs += core::mem::take(&mut used.ipcs);
+        owner.cpu_ns += core::mem::take(&mut used.cpu_ns);
         let mut list = owner.threads;
         list.remove::<Siblings>(&mut self.threads, thread);
         self.processes[process].threads = list;

@@ -13,7 +13,7 @@ const TAKEN: Signals = Signals(0xffff_ffff | Signals::EXPIRED.0 | Signals::INTER
 
 impl<P: Platform> Kernel<P> {
     /// The signals of an object that has some.
-    #[inline]
+    #[inline(always)]
     pub fn notifier(&mut self, object: ObjectRef) -> Option<&mut Notifier> {
         if object.kind == Kind::EVENT {
             return Some(&mut self.events[object.index].notifier);
@@ -72,6 +72,35 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
+    /// Sets bits of an event. The usual case, one waiter without a deadline, looks nothing up
+    /// twice; the result is that of [`notify`](Self::notify).
+    #[inline]
+    pub fn signal_event(&mut self, event: u32, bits: Signals) {
+        let notifier = &mut self.events[event].notifier;
+        if notifier.waiters.is_single()
+            && notifier.member == NIL
+            && let Some(waiter) = notifier.waiters.first()
+        {
+            let thread = &mut self.threads[waiter];
+            if let State::Blocked(Wait::Signals(_, mask)) = thread.state
+                && thread.deadline_at == NIL
+            {
+                let set = notifier.signals | bits;
+                let taken = set.intersection(mask);
+                notifier.signals = set.without(taken);
+                if taken != Signals::NONE {
+                    notifier.waiters.take_only(&mut thread.queue_link);
+                    thread.context.x[0] = 0;
+                    thread.context.x[1] = taken.0;
+                    thread.state = State::Ready;
+                    self.enqueue(waiter);
+                }
+                return;
+            }
+        }
+        self.notify(ObjectRef::new(Kind::EVENT, event), bits);
+    }
+
     /// The signals in `mask` that are set; those that do not last are cleared.
     #[inline]
     fn take_signals(&mut self, object: ObjectRef, mask: Signals) -> Signals {
@@ -100,12 +129,8 @@ impl<P: Platform> Kernel<P> {
         if mask == Signals::NONE {
             return Err(Error::InvalidArgument.into());
         }
-        let Notifier {
-            member,
-            mut waiters,
-            ..
-        } = *self.notifier(object).ok_or(Error::WrongKind)?;
-        if member != NIL {
+        let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
+        if notifier.member != NIL {
             return Err(Error::Busy.into());
         }
         let taken = self.take_signals(object, mask);
@@ -115,8 +140,12 @@ impl<P: Platform> Kernel<P> {
         if deadline == 0 {
             return Err(Error::WouldBlock.into());
         }
-        waiters.push::<Waiting>(&mut self.threads, thread);
-        self.notifier(object).ok_or(Error::WrongKind)?.waiters = waiters;
+        let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
+        if !notifier.waiters.put_only(thread) {
+            let mut waiters = notifier.waiters;
+            waiters.push::<Waiting>(&mut self.threads, thread);
+            self.notifier(object).ok_or(Error::WrongKind)?.waiters = waiters;
+        }
         self.block(thread, Wait::Signals(object, mask), deadline);
         Err(Stop::Written)
     }

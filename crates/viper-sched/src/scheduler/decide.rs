@@ -58,6 +58,24 @@ impl Scheduler {
         Some(id)
     }
 
+    /// [`block`](Self::block) and [`reschedule`](Self::reschedule) in one. O(1) on one core.
+    pub fn block_and_reschedule(&mut self, core: CoreId, now_ns: u64) -> Switch {
+        if self.core_count > 1 {
+            self.block(core);
+            return self.reschedule(core, now_ns);
+        }
+        self.release(core);
+        self.cores[core.index()].is_pending = false;
+        let next = self.pop(core);
+        if let Some((id, left_ns)) = next {
+            self.start(core, id, now_ns, left_ns);
+        }
+        Switch {
+            thread: next.map(|(id, _)| id),
+            interrupt: None,
+        }
+    }
+
     /// Ends the turn of the thread that runs on `core`, which must reschedule next and lets others
     /// of its priority go first. O(1).
     pub fn end_slice(&mut self, core: CoreId) {
@@ -95,6 +113,7 @@ impl Scheduler {
 
     /// Takes the thread that runs on `core` off it, blocked, without asking the core for anything:
     /// the caller gives the core a thread by [`adopt`](Self::adopt) before anything else. O(1).
+    #[inline]
     pub fn release(&mut self, core: CoreId) -> Option<ThreadId> {
         let id = self.cores[core.index()].running.take()?;
         if let Ok(thread) = self.threads.find_mut(id) {
@@ -160,6 +179,7 @@ impl Scheduler {
             1 => CoreId::FIRST,
             _ => self.place(id).ok()?,
         };
+        let queue = &mut self.cores[core.index()].queue;
         let thread = self.threads.find_mut(id).ok()?;
         thread.state = ThreadState::Queued(core);
         thread.core = core;
@@ -168,9 +188,8 @@ impl Scheduler {
             self.next_ticket += 1;
         }
         let priority = thread.priority();
-        self.cores[core.index()]
-            .queue
-            .insert(&mut self.threads, id, priority, end);
+        (thread.prev, thread.next) = queue.place(priority, end);
+        queue.insert(&mut self.threads, id, priority, end);
         self.waiting[priority.index()] += 1;
         self.waiting_levels |= 1 << priority.level();
         if self.should_preempt(core, priority) {
@@ -194,15 +213,32 @@ impl Scheduler {
         self.cores[core.index()]
             .queue
             .remove(&mut self.threads, neighbours, priority);
-        let waiting = &mut self.waiting[priority.index()];
-        *waiting -= 1;
-        if *waiting == 0 {
-            self.waiting_levels &= !(1 << priority.level());
-        }
+        self.count_out(priority);
         left_ns
     }
 
+    /// Takes the first thread of the highest priority out of a core's own queue, with what is left
+    /// of its turn.
+    fn pop(&mut self, core: CoreId) -> Option<(ThreadId, u64)> {
+        let queue = &mut self.cores[core.index()].queue;
+        let at = queue.top()?;
+        let (id, left_ns) = queue.pop(&mut self.threads, at)?;
+        self.count_out(at);
+        Some((id, left_ns))
+    }
+
+    /// One thread of this priority less is queued.
+    #[inline]
+    fn count_out(&mut self, at: Priority) {
+        let waiting = &mut self.waiting[at.index()];
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.waiting_levels &= !(1 << at.level());
+        }
+    }
+
     /// Gives a core to a thread, for `left_ns` or if that is 0 for a full turn.
+    #[inline]
     fn start(&mut self, core: CoreId, id: ThreadId, now_ns: u64, left_ns: u64) {
         let Ok(thread) = self.threads.find_mut(id) else {
             return;
