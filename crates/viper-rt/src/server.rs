@@ -151,10 +151,6 @@ pub struct Deferrable<T>(PhantomData<fn(T)>);
 impl<T: Put> Deferrable<T> {
     /// Made by the generated dispatch.
     #[doc(hidden)]
-    #[expect(
-        clippy::new_without_default,
-        reason = "only the generated dispatch makes one"
-    )]
     #[must_use]
     pub fn new() -> Deferrable<T> {
         Deferrable(PhantomData)
