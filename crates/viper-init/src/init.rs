@@ -372,7 +372,7 @@ impl<W: World> Service for Init<W> {
         if index >= self.managed.len() {
             return;
         }
-        if key % 2 == 0 && signals.contains(Signals::ENDED) {
+        if key.is_multiple_of(2) && signals.contains(Signals::ENDED) {
             self.ended(index);
             self.advance();
         } else if signals.contains(Signals::PEER_CLOSED)

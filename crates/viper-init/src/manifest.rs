@@ -251,7 +251,8 @@ fn property(process: &mut Process, words: &[&str]) -> Check {
             _ => return Err("the priority is above 7"),
         },
         ["quota", memory_kib, handles, threads] => {
-            (number(handles)?, number(threads)?);
+            number(handles)?;
+            number(threads)?;
             process.memory_bytes = u64::from(number(memory_kib)?) * 1024;
         }
         ["restart", when, run_min, delay_max] => {

@@ -2,6 +2,7 @@
 
 mod boot;
 mod console;
+mod pipes;
 mod processes;
 mod system;
 mod traces;
@@ -33,6 +34,8 @@ pub struct Viper {
     open: BTreeMap<u64, OpenFile>,
     next_file: u64,
     children: BTreeMap<u64, Child>,
+    pipes: BTreeMap<u64, pipes::Pipe>,
+    next_pipe: u64,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,8 @@ impl Viper {
             open: BTreeMap::new(),
             next_file: 1,
             children: BTreeMap::new(),
+            pipes: BTreeMap::new(),
+            next_pipe: 1,
         })
     }
 

@@ -89,7 +89,7 @@ pub fn spawn_process(
     kernel.set_startup(pid, block);
     kernel.add_thread(pid);
     drop(kernel);
-    run(pid, name, move || main(), true)?;
+    run(pid, name, main, true)?;
     Ok(Process::from_raw(process))
 }
 

@@ -15,10 +15,6 @@ pub struct RawMutex(AtomicU32);
 // SAFETY: `lock` returns only after this thread changed the word from FREE, which only `unlock`
 // sets, so at most one thread holds it; acquire and release order what it guards.
 unsafe impl lock_api::RawMutex for RawMutex {
-    #[expect(
-        clippy::declare_interior_mutable_const,
-        reason = "the trait asks for it"
-    )]
     const INIT: RawMutex = RawMutex(AtomicU32::new(FREE));
     type GuardMarker = lock_api::GuardSend;
 

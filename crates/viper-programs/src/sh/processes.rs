@@ -105,7 +105,10 @@ impl Viper {
             Input::File { path, offset } => {
                 self.file_stream(Slot::STDIN, path, flags::READ, offset, owned)?;
             }
-            Input::Pipe(_) => return Err(Error::NotSupported),
+            Input::Pipe(id) => {
+                let pipe = self.pipes.get_mut(&id.0).ok_or(Error::BadHandle)?;
+                owned.push((Slot::STDIN, pipe.take_reader()?.into_owned()));
+            }
         }
         for (slot, output) in [(Slot::STDOUT, spawn.stdout), (Slot::STDERR, spawn.stderr)] {
             let output = if output == Output::Stdout {
@@ -120,7 +123,19 @@ impl Viper {
                 Output::File { path, offset } => {
                     self.file_stream(slot, path, flags::WRITE, offset, owned)?;
                 }
-                Output::Pipe(_) | Output::Stdout => return Err(Error::NotSupported),
+                Output::Pipe(id) => {
+                    let pipe = self.pipes.get(&id.0).ok_or(Error::BadHandle)?;
+                    owned.push((slot, pipe.writer()?.into_owned()));
+                }
+                Output::Stdout => return Err(Error::InvalidArgument),
+            }
+        }
+        // The writing end goes over: the reader must see its end when the program ends.
+        for output in [spawn.stdout, spawn.stderr] {
+            if let Output::Pipe(id) = output
+                && let Some(pipe) = self.pipes.get_mut(&id.0)
+            {
+                pipe.close_writer();
             }
         }
         Ok(())

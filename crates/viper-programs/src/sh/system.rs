@@ -1,6 +1,7 @@
 //! `viper_shell::System` for ViperOS.
 
 use super::boot::member_of;
+use super::pipes::Pipe;
 use super::{OpenFile, Viper, said};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,7 +13,7 @@ use viper_rt::{Error, Object, clock};
 use viper_shell::error::{Error as Said, Result};
 use viper_shell::system::{
     Assign, AssignTarget, CapInfo, ConsoleMode, DirEntry, FileId, FileKind, MemoryInfo, Mode,
-    OpenMode, Pid, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo, TraceRecord,
+    OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo, TraceRecord,
     VolumeInfo, Waited,
 };
 
@@ -310,6 +311,31 @@ impl System for Viper {
 
     fn caps(&mut self, pid: Option<Pid>) -> Result<Vec<CapInfo>> {
         self.list_caps(pid).map_err(said)
+    }
+
+    fn pipe(&mut self) -> Result<PipeId> {
+        let pipe = Pipe::new().map_err(said)?;
+        let id = self.next_pipe;
+        self.next_pipe += 1;
+        self.pipes.insert(id, pipe);
+        Ok(PipeId(id))
+    }
+
+    fn pipe_read(&mut self, pipe: PipeId, buf: &mut [u8]) -> Result<usize> {
+        let pipe = self.pipes.get(&pipe.0).ok_or(Said::InvalidArgument)?;
+        pipe.read(buf).map_err(said)
+    }
+
+    fn pipe_write(&mut self, pipe: PipeId, bytes: &[u8]) -> Result<usize> {
+        let pipe = self.pipes.get(&pipe.0).ok_or(Said::InvalidArgument)?;
+        pipe.write(bytes).map_err(|error| match error {
+            Error::PeerClosed => Said::BrokenPipe,
+            error => said(error),
+        })
+    }
+
+    fn pipe_close(&mut self, pipe: PipeId) -> Result<()> {
+        self.pipes.remove(&pipe.0).map(drop).ok_or(Said::InvalidArgument)
     }
 
     fn servers(&mut self) -> Result<Vec<ServerInfo>> {

@@ -101,7 +101,7 @@ impl Kernel {
             let buffer = ipc_buffer();
             let mut data = message.data;
             data[..48].fill(0xa5);
-            data[message.info.len().max(48).min(MESSAGE_MAX)..].fill(0x5a);
+            data[message.info.len().clamp(48, MESSAGE_MAX)..].fill(0x5a);
             (&raw mut (*buffer).data).write(data);
             (&raw mut (*buffer).handles).write(handles);
         }

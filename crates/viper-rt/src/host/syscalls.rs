@@ -80,7 +80,7 @@ fn device(kernel: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(), Er
     let Some(Obj::Device(device)) = kernel.object(id) else {
         return Err(Error::WrongKind);
     };
-    if r[1] % 4 != 0 || r[1] >= device.len_bytes {
+    if !r[1].is_multiple_of(4) || r[1] >= device.len_bytes {
         return Err(Error::InvalidArgument);
     }
     let model = device.model.clone();
@@ -186,7 +186,7 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
             let (id, _) = k.find(pid, Handle(r[1] as u32))?;
             let buffer = k.buffer(id)?;
             let end = r[2].checked_add(r[3]).ok_or(Error::InvalidArgument)?;
-            if r[3] == 0 || r[2] % 4096 != 0 || end > buffer.len as u64 {
+            if r[3] == 0 || !r[2].is_multiple_of(4096) || end > buffer.len as u64 {
                 return Err(Error::InvalidArgument);
             }
             r[1] = buffer.start as u64 + r[2];
