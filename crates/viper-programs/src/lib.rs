@@ -8,3 +8,4 @@ pub mod bench;
 pub mod machine;
 pub mod own;
 pub mod sh;
+pub mod suite;
