@@ -328,6 +328,7 @@ impl<S: Service> Server<S> {
             self.adopt();
             if service.deadline() != FOREVER && clock::now() >= service.deadline() {
                 service.timeout();
+                self.adopt();
             }
         }
         service.stop();
