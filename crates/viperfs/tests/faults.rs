@@ -256,11 +256,10 @@ fn repair_makes_damaged_volumes_clean() {
             );
         }
         let mut fs = Fs::mount(&mut device, MountOptions::default()).unwrap();
-        if done.after.is_clean() {
+        // Only lies about sizes, which the other seeds tell, would make this large.
+        if seed % 3 == 0 && done.after.is_clean() {
             let after = snapshot(&mut fs).unwrap();
-            if done.before.is_clean() && seed % 3 == 0 {
-                assert_eq!(after, before, "seed {seed}");
-            }
+            assert!(!done.before.is_clean() || after == before, "seed {seed}");
         }
         fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1)
             .unwrap();
