@@ -267,8 +267,12 @@ impl<O: Copy> CapSpace<O> {
         dst: TableId,
         rights: Rights,
     ) -> Result<Handle, CapError> {
-        let object = self.query(src, handle)?.object;
-        self.mint(src, handle, dst, object, rights)
+        let (entry, node) = self.resolve(src, handle)?;
+        if !rights.is_subset_of(entry.rights) {
+            return Err(CapError::RightsExceeded);
+        }
+        let object = entry.object;
+        self.plant(node, dst, Entry { object, rights })
     }
 
     /// Derives into a table, with an `object` of the caller's: the same one with a badge, say, or
@@ -284,11 +288,11 @@ impl<O: Copy> CapSpace<O> {
         object: O,
         rights: Rights,
     ) -> Result<Handle, CapError> {
-        if !rights.is_subset_of(self.query(src, handle)?.rights) {
+        let (entry, node) = self.resolve(src, handle)?;
+        if !rights.is_subset_of(entry.rights) {
             return Err(CapError::RightsExceeded);
         }
-        let parent = self.node(src, handle)?;
-        self.plant(parent, dst, Entry { object, rights })
+        self.plant(node, dst, Entry { object, rights })
     }
 
     /// Moves a capability to another table (or to a new handle in the same one). It keeps its
@@ -405,23 +409,27 @@ impl<O: Copy> CapSpace<O> {
         table: TableId,
         entry: Entry<O>,
     ) -> Result<Handle, CapError> {
-        self.reserve(table, 1)?;
-        let node = self.forest.insert_under(
-            parent,
-            Place {
-                table: table.index,
-                slot: 0,
-            },
-        );
-        let handle = self.tables[table.index as usize].claim(entry, node);
-        self.forest.set_place(
-            node,
-            Place {
-                table: table.index,
-                slot: handle.index(),
-            },
-        );
-        Ok(handle)
+        self.forest.reserve(1)?;
+        let Self { tables, forest, .. } = self;
+        let slots = match tables.get_mut(table.index as usize) {
+            Some(slots) if slots.generation == table.generation => slots,
+            _ => return Err(CapError::BadTable),
+        };
+        slots.reserve(1)?;
+        let place = Place {
+            table: table.index,
+            slot: slots.next_index(),
+        };
+        let node = forest.insert_under(parent, place);
+        Ok(slots.claim(entry, node))
+    }
+
+    /// What a handle names, with its place in the forest.
+    #[inline]
+    fn resolve(&self, table: TableId, handle: Handle) -> Result<(&Entry<O>, NodeId), CapError> {
+        self.table(table)?
+            .resolve(handle)
+            .ok_or(CapError::BadHandle)
     }
 
     fn uproot(&mut self, node: NodeId) -> O {

@@ -180,6 +180,16 @@ impl<O: Copy> CapTable<O> {
             .map_err(|_| CapError::OutOfMemory)
     }
 
+    /// The slot that the next `claim` uses.
+    #[inline]
+    pub(crate) fn next_index(&self) -> u32 {
+        if self.free_head == NIL {
+            self.slots.len() as u32
+        } else {
+            self.free_head
+        }
+    }
+
     /// Puts a capability into a free slot. The caller has reserved it.
     pub(crate) fn claim(&mut self, entry: Entry<O>, node: NodeId) -> Handle {
         self.live_count += 1;
@@ -252,6 +262,12 @@ impl<O: Copy> CapTable<O> {
             slot.is_live()
                 .then_some((slot.entry, NodeId::from_raw(slot.node))),
         )
+    }
+
+    #[inline]
+    pub(crate) fn resolve(&self, handle: Handle) -> Option<(&Entry<O>, NodeId)> {
+        self.slot(handle)
+            .map(|slot| (&slot.entry, NodeId::from_raw(slot.node)))
     }
 
     #[inline]

@@ -28,16 +28,14 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> *mut Context {
         self.this_core = core;
-        self.has_news = self.unsettled != 0;
+        self.has_news = self.unsettled | self.dying != 0;
         if self.has_news {
             self.settle();
+            if self.collect_dying() {
+                return self.leave();
+            }
         }
-        let running = &mut self.threads[thread];
-        if running.special.has(Special::DYING) {
-            self.finish_thread(thread);
-            return self.leave();
-        }
-        let context: *mut Context = &mut running.context;
+        let context: *mut Context = &mut self.threads[thread].context;
         dispatch(self, thread, number);
         if self.has_news { self.leave() } else { context }
     }
@@ -46,8 +44,7 @@ impl<P: Platform> Kernel<P> {
     pub fn on_exception(&mut self, core: usize, thread: u32, what: Exception) -> *mut Context {
         self.this_core = core;
         self.settle();
-        if let State::Dying(_) = self.threads[thread].state {
-            self.finish_thread(thread);
+        if self.collect_dying() {
             return self.leave();
         }
         match what {
@@ -107,12 +104,15 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// The thread that ran here was ended by another core.
-    fn collect_dying(&mut self) {
-        let current = self.cores[self.this_core].current;
-        if current != NIL && matches!(self.threads[current].state, State::Dying(_)) {
-            self.finish_thread(current);
+    /// Whether the thread that ran here was ended by another core; what it had goes back now.
+    fn collect_dying(&mut self) -> bool {
+        let this = 1 << (self.this_core & 7);
+        if self.dying & this == 0 {
+            return false;
         }
+        self.dying &= !this;
+        self.finish_thread(self.cores[self.this_core].current);
+        true
     }
 
     fn feed_debug_readers(&mut self) {
@@ -173,24 +173,46 @@ impl<P: Platform> Kernel<P> {
         let core = self.core_id();
         let previous = self.cores[core.index()].current;
         // Whoever ran and is blocked now gives the core up.
-        let gives_up = match self.sched.running(core) {
-            Some(ThreadId(running)) => matches!(self.threads[running].state, State::Blocked(_)),
-            None => false,
-        };
+        let gives_up = core::mem::replace(&mut self.gives_up, false);
+        if self.arrival != NIL {
+            self.arrive(gives_up);
+        }
         if gives_up || self.sched.needs_reschedule(core) {
             self.reschedule(gives_up);
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
+        self.cores[core.index()].current = next;
         if next != previous {
-            self.switch(previous, next);
+            self.switch(previous);
         }
         if self.is_timer_stale {
             self.program_timer();
         }
         match self.threads.get_mut(next) {
-            Some(thread) => &mut thread.context,
+            Some(thread) => {
+                thread.state = State::Running(core.index() as u8);
+                thread.context.core = core.index() as u32;
+                &mut thread.context
+            }
             None => self.platform.idle_context(self.this_core),
         }
+    }
+
+    /// Puts the thread that is to have this core on it, or in line if it is not that simple.
+    fn arrive(&mut self, gives_up: bool) {
+        let thread = core::mem::replace(&mut self.arrival, NIL);
+        let core = self.core_id();
+        let before = self.sched.running(core);
+        let now = self.platform.now_ns();
+        if gives_up || !self.sched.preempt(core, ThreadId(thread), now) {
+            // This core decides right after this, so that nobody need be told.
+            let _ = self.sched.wake(ThreadId(thread));
+            return;
+        }
+        if let Some(ThreadId(displaced)) = before {
+            self.threads[displaced].state = State::Ready;
+        }
+        self.is_timer_stale = true;
     }
 
     fn reschedule(&mut self, gives_up: bool) {
@@ -212,9 +234,6 @@ impl<P: Platform> Kernel<P> {
             {
                 self.threads[old].state = State::Ready;
             }
-            if let Some(ThreadId(new)) = decision.thread {
-                self.threads[new].state = State::Running(self.this_core as u8);
-            }
         }
         let is_alone = self.sched.core_count() == 1;
         if !is_alone || self.sched.queued(core) > 0 {
@@ -224,11 +243,10 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// Another thread runs on this core from now on.
+    /// Another thread, or none, runs on this core from now on.
     #[inline]
-    fn switch(&mut self, previous: u32, next: u32) {
+    fn switch(&mut self, previous: u32) {
         let spent = self.time_spent();
-        self.cores[self.this_core].current = next;
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             t.cpu_ns += spent;
@@ -242,9 +260,6 @@ impl<P: Platform> Kernel<P> {
         if self.cores[self.this_core].fp_enabled {
             self.cores[self.this_core].fp_enabled = false;
             self.platform.fp_enable(false);
-        }
-        if let Some(t) = self.threads.get_mut(next) {
-            t.context.core = self.this_core as u32;
         }
     }
 

@@ -8,7 +8,6 @@
 
 use viper_abi::{FOREVER, Kind, MESSAGE_MAX, MESSAGE_REGISTER_BYTES, MsgInfo, MsgKind, Rights};
 use viper_sched::Priority;
-use viper_vm::Frame;
 
 use crate::arena::NIL;
 use crate::kernel::{CORES_MAX, Kernel, cap_rights};
@@ -90,9 +89,8 @@ impl<P: Platform> Kernel<P> {
         from.state = State::Blocked(Wait::Reply);
         from.call_number = number;
         to.caller = Some((thread, number));
-        let frames = (from.ipc_frame, to.ipc_frame);
         let next = cross(from, to, core, info.with_kind(MsgKind::Call), key);
-        self.after_crossing(core, receiver, frames, info.len());
+        self.after_crossing(core, thread, receiver, info.len());
         Some(next)
     }
 
@@ -146,7 +144,7 @@ impl<P: Platform> Kernel<P> {
         let fits = to.call_number == number
             && to.state == State::Blocked(Wait::Reply)
             && to.deadline_at == NIL
-            && Priority::new(to.priority).is_some_and(|p| !sched.is_waiting_above(p))
+            && !sched.is_waiting_above(level(to.priority))
             && Special::neither(from.special, to.special);
         if !fits || !queue.put_only(thread) {
             return None;
@@ -154,9 +152,8 @@ impl<P: Platform> Kernel<P> {
         from.state = State::Blocked(wait);
         from.caller = None;
         to.call_number = 0;
-        let frames = (from.ipc_frame, to.ipc_frame);
         let next = cross(from, to, core, info.with_kind(MsgKind::Message), 0);
-        self.after_crossing(core, caller, frames, info.len());
+        self.after_crossing(core, thread, caller, info.len());
         Some(next)
     }
 
@@ -165,15 +162,25 @@ impl<P: Platform> Kernel<P> {
     fn after_crossing(
         &mut self,
         core: u8,
+        from: u32,
         to: u32,
-        (source, target): (Frame, Frame),
         len_bytes: usize,
     ) {
         self.cores[usize::from(core) % CORES_MAX].current = to;
         self.unsettled |= 1 << (core & 7);
         if len_bytes > MESSAGE_REGISTER_BYTES {
-            self.copy_rest(source, target, len_bytes);
+            let (from, to) = (self.threads[from].ipc_frame, self.threads[to].ipc_frame);
+            self.copy_rest(from, to, len_bytes);
         }
+    }
+}
+
+/// A thread's priority as the scheduler has it.
+#[inline(always)]
+const fn level(priority: u8) -> Priority {
+    match Priority::new(priority & 7) {
+        Some(level) => level,
+        None => Priority::HIGHEST,
     }
 }
 

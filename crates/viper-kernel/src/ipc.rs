@@ -114,15 +114,12 @@ impl<P: Platform> Kernel<P> {
         Ok(())
     }
 
-    /// Copies what does not travel in registers.
+    /// Copies what does not travel in registers of a message that is longer than these.
     #[inline]
     pub fn copy_rest(&mut self, from: Frame, to: Frame, len_bytes: usize) {
-        let mut at = MESSAGE_REGISTER_BYTES as u64;
-        while at < len_bytes as u64 {
-            let word = self.platform.read_u64(PhysAddr(from.addr().0 + at));
-            self.platform.write_u64(PhysAddr(to.addr().0 + at), word);
-            at += 8;
-        }
+        let words = (len_bytes - MESSAGE_REGISTER_BYTES).div_ceil(8);
+        self.platform
+            .copy_words(to, from, MESSAGE_REGISTER_BYTES, words);
     }
 
     /// Hands a thread's message to another thread.

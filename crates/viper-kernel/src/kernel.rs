@@ -28,6 +28,7 @@ pub const LINES: usize = 1020;
 
 /// What a core does.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub struct Core {
     /// The thread that runs, or `NIL`.
     pub current: u32,
@@ -127,6 +128,12 @@ pub struct Kernel<P: Platform> {
     pub unsettled: u8,
     /// A deadline or a run queue has changed since the timer was last looked at.
     pub is_timer_stale: bool,
+    /// A ready thread that is in no run queue yet because it is about to get this core, or `NIL`.
+    pub arrival: u32,
+    /// The thread that runs on this core has just blocked.
+    pub gives_up: bool,
+    /// Cores whose threads were ended by others and that have not come by since.
+    pub dying: u8,
     /// The entry under way changed who should run, or ended something: `leave` has work to do.
     pub has_news: bool,
     /// Whether the first process has ended: the machine stops.
@@ -259,6 +266,9 @@ impl<P: Platform> Kernel<P> {
             this_core: 0,
             unsettled: 0,
             is_timer_stale: false,
+            arrival: NIL,
+            gives_up: false,
+            dying: 0,
             has_news: false,
             first_process: 0,
         })
@@ -618,8 +628,10 @@ impl<P: Platform> Kernel<P> {
     // ----- Waiting and running ---------------------------------------------------------------
 
     /// Makes the running thread wait. `deadline` is absolute; the caller has dealt with zero.
+    #[inline]
     pub fn block(&mut self, thread: u32, wait: Wait, deadline: u64) {
         self.has_news = true;
+        self.gives_up = true;
         self.threads[thread].state = State::Blocked(wait);
         if deadline != u64::MAX {
             self.set_deadline(Owner::Thread(thread), deadline);
@@ -653,9 +665,16 @@ impl<P: Platform> Kernel<P> {
         self.enqueue(thread);
     }
 
-    /// Puts a thread that is ready into a run queue.
+    /// Puts a thread that is ready into a run queue, or on this core if it is more important than
+    /// what runs here.
     #[inline]
     pub fn enqueue(&mut self, thread: u32) {
+        if self.arrival == NIL && self.sched.would_preempt(self.core_id(), ThreadId(thread)) {
+            // `leave` puts it on this core, unless something better comes up until then.
+            self.arrival = thread;
+            self.has_news = true;
+            return;
+        }
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
         }
@@ -681,6 +700,7 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn hand_over(&mut self, to: u32) {
         if self.sched.hand_over(self.core_id(), ThreadId(to)) {
+            self.gives_up = false;
             self.threads[to].state = State::Running(self.this_core as u8);
             self.counters.ipcs_direct += 1;
         } else {

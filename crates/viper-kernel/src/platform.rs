@@ -54,6 +54,8 @@ pub trait Platform: PhysMem {
     /// `()` if part of it cannot be written by that process.
     #[expect(clippy::result_unit_err, reason = "the caller knows the address")]
     fn copy_out(&mut self, to: u64, from: &[u8]) -> Result<(), ()>;
+    /// Copies words from one frame to another, at the same place in both.
+    fn copy_words(&mut self, to: Frame, from: Frame, at_bytes: usize, words: usize);
     /// Copies between physical memory and a buffer, within one frame.
     fn read_bytes(&self, from: PhysAddr, to: &mut [u8]);
     /// Copies between physical memory and a buffer, within one frame.

@@ -303,11 +303,15 @@ impl<P: Platform> Kernel<P> {
             State::Ready | State::Running(_) => {}
         }
         let state = self.threads[thread].state;
+        if self.arrival == thread {
+            self.arrival = NIL;
+        }
         let interrupt = self.sched.remove(ThreadId(thread)).ok().flatten();
         if let State::Running(core) = state
             && usize::from(core) != self.this_core
         {
             self.threads[thread].state = State::Dying(core);
+            self.dying |= 1 << (core & 7);
             self.threads[thread].special.set(Special::DYING, true);
             if let Some(core) = interrupt {
                 self.nudge(core);

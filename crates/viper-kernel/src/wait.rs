@@ -129,9 +129,18 @@ impl<P: Platform> Kernel<P> {
         if mask == Signals::NONE {
             return Err(Error::InvalidArgument.into());
         }
+        let is_channel = object.kind == Kind::CHANNEL;
         let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
         if notifier.member != NIL {
             return Err(Error::Busy.into());
+        }
+        if !is_channel
+            && deadline != 0
+            && !notifier.signals.intersects(mask)
+            && notifier.waiters.put_only(thread)
+        {
+            self.block(thread, Wait::Signals(object, mask), deadline);
+            return Err(Stop::Written);
         }
         let taken = self.take_signals(object, mask);
         if taken != Signals::NONE {
@@ -141,11 +150,9 @@ impl<P: Platform> Kernel<P> {
             return Err(Error::WouldBlock.into());
         }
         let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
-        if !notifier.waiters.put_only(thread) {
-            let mut waiters = notifier.waiters;
-            waiters.push::<Waiting>(&mut self.threads, thread);
-            self.notifier(object).ok_or(Error::WrongKind)?.waiters = waiters;
-        }
+        let mut waiters = notifier.waiters;
+        waiters.push::<Waiting>(&mut self.threads, thread);
+        self.notifier(object).ok_or(Error::WrongKind)?.waiters = waiters;
         self.block(thread, Wait::Signals(object, mask), deadline);
         Err(Stop::Written)
     }

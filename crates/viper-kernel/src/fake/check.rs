@@ -63,6 +63,7 @@ impl FakeMachine {
     pub fn check(&mut self) {
         assert!(self.kernel.sched.is_consistent(), "the scheduler's lists");
         assert!(self.kernel.dead.is_empty(), "everything dead is buried");
+        assert!(self.kernel.arrival == NIL && !self.kernel.gives_up, "a decision is due");
         self.check_threads();
         self.check_queues();
     }

@@ -79,6 +79,7 @@ impl FakeMachine {
     /// # Errors
     /// What the kernel says.
     pub fn spawn(&mut self, quota: u32, priority: u8) -> Result<(u32, u32), Error> {
+        self.interrupt(0, None);
         let k = &mut self.kernel;
         let process = k.new_process(quota, 0, b"fake")?;
         let start = Start {
@@ -90,7 +91,7 @@ impl FakeMachine {
         };
         let thread = k.new_thread(process, &start, 7);
         k.drop_ref(ObjectRef::new(Kind::PROCESS, process));
-        k.bury();
+        self.interrupt(0, None);
         let thread = thread?;
         self.give(process, ObjectRef::new(Kind::PROCESS, process), PROCESS_RIGHTS)?;
         self.give(process, ObjectRef::new(Kind::QUOTA, quota), Rights::ALL)?;

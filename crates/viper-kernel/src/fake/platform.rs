@@ -270,6 +270,12 @@ impl Platform for FakePlatform {
         }
         Ok(())
     }
+    fn copy_words(&mut self, to: Frame, from: Frame, at_bytes: usize, words: usize) {
+        assert!(at_bytes + 8 * words <= PAGE_SIZE, "beyond the frame");
+        let (to, from) = (self.word(to.addr().0), self.word(from.addr().0));
+        let first = from + at_bytes / 8;
+        self.ram.copy_within(first..first + words, to + at_bytes / 8);
+    }
     fn read_bytes(&self, from: PhysAddr, to: &mut [u8]) {
         assert!(from.0 % PAGE + to.len() as u64 <= PAGE, "beyond the frame");
         for (i, byte) in to.iter_mut().enumerate() {

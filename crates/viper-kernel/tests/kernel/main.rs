@@ -1,3 +1,4 @@
 //! The kernel's logic on a machine of vectors.
 
 mod fuzz;
+mod scenes;

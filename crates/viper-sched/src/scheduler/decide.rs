@@ -76,6 +76,40 @@ impl Scheduler {
         }
     }
 
+    /// Whether [`preempt`](Self::preempt) would do it. O(1).
+    #[inline]
+    pub fn would_preempt(&self, core: CoreId, id: ThreadId) -> bool {
+        if self.core_count > 1 || self.cores[core.index()].is_pending {
+            return false;
+        }
+        let Ok(thread) = self.threads.find(id) else {
+            return false;
+        };
+        let priority = thread.priority();
+        thread.state == ThreadState::Blocked
+            && self.should_preempt(core, priority)
+            && !self.is_waiting_above(priority)
+    }
+
+    /// Runs a blocked thread on the only core there is at once, if it is more important than what
+    /// runs there, which is queued for the rest of its turn: [`wake`](Self::wake) and
+    /// [`reschedule`](Self::reschedule) in one. O(1).
+    ///
+    /// Refuses, and changes nothing, on machines with more cores, where they need to be asked, or
+    /// if the core is to reschedule for another reason.
+    pub fn preempt(&mut self, core: CoreId, id: ThreadId, now_ns: u64) -> bool {
+        if !self.would_preempt(core, id) {
+            return false;
+        }
+        let left_ns = self.cores[core.index()].slice_end_ns.saturating_sub(now_ns);
+        if let Some(displaced) = self.cores[core.index()].running.take() {
+            self.put_back(displaced, left_ns);
+            self.cores[core.index()].is_pending = false;
+        }
+        self.start(core, id, now_ns, 0);
+        true
+    }
+
     /// Ends the turn of the thread that runs on `core`, which must reschedule next and lets others
     /// of its priority go first. O(1).
     pub fn end_slice(&mut self, core: CoreId) {
