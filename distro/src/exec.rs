@@ -9,7 +9,7 @@ use crate::backtrace::Backtraces;
 use crate::cli::{ExecOptions, MachineOptions};
 use crate::console::Said;
 use crate::disk;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, unable};
 use crate::image::System;
 use crate::machine;
 use crate::qemu::Disk;
@@ -163,14 +163,14 @@ impl<'a> Printer<'a> {
             }
             End::Early(words) => {
                 self.print_tail();
-                let words = if words.is_empty() {
-                    "no word from QEMU".into()
+                let said = if words.is_empty() {
+                    String::new()
                 } else {
-                    words
+                    format!(": {words}")
                 };
-                Err(Error::Unable(format!(
-                    "the system did not come up ({words})"
-                )))
+                unable(format!(
+                    "the machine was switched off before the commands began{said}"
+                ))
             }
         }
     }

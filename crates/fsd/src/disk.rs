@@ -20,20 +20,22 @@ const STAGE_BYTES: usize = 1024 * 1024;
 const REQUEST_BYTES: usize = 1024 * 1024;
 /// How long an answer may take. The block server gives up a silent disk much earlier.
 const TIMEOUT_NS: u64 = 60 * clock::SECOND;
-/// How often a request is made: each attempt takes the death of a block server.
-const ATTEMPTS: u32 = 4;
-/// How long to leave a busy block server alone.
-const BUSY_NS: u64 = 5 * clock::MILLISECOND;
+/// How long to wait for a block server to come back,
+const GIVE_UP_NS: u64 = 10 * clock::SECOND;
+/// how often to look,
+const PAUSE_NS: u64 = 10 * clock::MILLISECOND;
+/// and how many of them a request may cost: it may be what kills them.
+const DEATHS_MAX: u32 = 4;
 
 const SECTORS_PER_BLOCK: u64 = BLOCK_SIZE as u64 / SECTOR_BYTES;
 
-/// How to get at a block server; the deadline is the connector's affair.
+/// How to get at a block server.
 pub trait Connect {
-    /// A connection to the block server, waiting for it if it is about to come.
+    /// A connection to the block server. Waits until `deadline` for one that is about to come.
     ///
     /// # Errors
     /// [`Error::NoService`], [`Error::NotFound`], [`Error::TimedOut`].
-    fn connect(&mut self) -> Result<Client, Error>;
+    fn connect(&mut self, deadline: u64) -> Result<Client, Error>;
 }
 
 /// A run of blocks that was written since the last flush.
@@ -54,6 +56,8 @@ pub struct BlockDisk<C> {
     mapping: Mapping,
     staged: Vec<Staged>,
     used: usize,
+    /// The block server did not come back: do not wait for it again.
+    is_given_up: bool,
 }
 
 impl<C: Connect> BlockDisk<C> {
@@ -62,7 +66,7 @@ impl<C: Connect> BlockDisk<C> {
     /// # Errors
     /// Those of the connection; [`Error::NotFound`] if there is no disk.
     pub fn open(mut connect: C) -> Result<Self, Error> {
-        let client = connect.connect()?;
+        let client = connect.connect(clock::after(GIVE_UP_NS))?;
         client.connection().set_timeout(TIMEOUT_NS);
         let info = client.info()?;
         let memory = Memory::contiguous((READ_BYTES + STAGE_BYTES) as u64)?;
@@ -76,6 +80,7 @@ impl<C: Connect> BlockDisk<C> {
             mapping,
             staged: Vec::new(),
             used: 0,
+            is_given_up: false,
         };
         // Requests of a predecessor may be on their way still: none passes a flush.
         disk.flush().map_err(|_| Error::Io)?;
@@ -87,35 +92,51 @@ impl<C: Connect> BlockDisk<C> {
         &mut self,
         make: impl Fn(&Client, u32) -> Result<(), Error>,
     ) -> Result<(), DeviceError> {
-        let mut last = Error::Io;
-        for _ in 0..ATTEMPTS {
-            last = match self.link().and_then(|(client, session)| make(client, session)) {
-                Ok(()) => return Ok(()),
+        let patience_ns = if self.is_given_up { 0 } else { GIVE_UP_NS };
+        let deadline = clock::after(patience_ns);
+        let mut deaths = 0;
+        loop {
+            let error = match self.attempt(&make, deadline) {
+                Ok(()) => {
+                    self.is_given_up = false;
+                    return Ok(());
+                }
                 Err(error) => error,
             };
-            match last {
-                Error::PeerClosed => self.link = None,
-                Error::Busy => clock::sleep(BUSY_NS),
-                _ => break,
+            match error {
+                Error::ReadOnly => return Err(DeviceError::ReadOnly),
+                Error::InvalidArgument => return Err(DeviceError::OutOfRange),
+                // It died; or the supervisor has not noticed yet, or not started the next.
+                Error::PeerClosed if self.link.take().is_some() => deaths += 1,
+                Error::PeerClosed | Error::NoService | Error::Busy => {}
+                Error::TimedOut if self.link.is_none() => {}
+                _ => return Err(DeviceError::Io),
             }
+            if deaths >= DEATHS_MAX || clock::now() >= deadline {
+                self.is_given_up = true;
+                return Err(DeviceError::Io);
+            }
+            clock::sleep(PAUSE_NS);
         }
-        Err(match last {
-            Error::ReadOnly => DeviceError::ReadOnly,
-            Error::InvalidArgument => DeviceError::OutOfRange,
-            _ => DeviceError::Io,
-        })
     }
 
-    /// The connection, made anew if it is gone.
-    fn link(&mut self) -> Result<(&Client, u32), Error> {
+    fn attempt(
+        &mut self,
+        make: impl Fn(&Client, u32) -> Result<(), Error>,
+        deadline: u64,
+    ) -> Result<(), Error> {
         if self.link.is_none() {
-            self.link = Some(self.reconnect()?);
+            self.link = Some(self.reconnect(deadline)?);
         }
-        self.link.as_ref().map(|(client, session)| (client, *session)).ok_or(Error::Internal)
+        match &self.link {
+            Some((client, session)) => make(client, *session),
+            None => Err(Error::Internal),
+        }
     }
 
-    fn reconnect(&mut self) -> Result<(Client, u32), Error> {
-        let client = self.connect.connect()?;
+    /// Connects to the next block server, and gives it what the last one may have lost.
+    fn reconnect(&mut self, deadline: u64) -> Result<(Client, u32), Error> {
+        let client = self.connect.connect(deadline)?;
         client.connection().set_timeout(TIMEOUT_NS);
         let info = client.info()?;
         if (info.serial, info.sectors) != (self.info.serial, self.info.sectors) {

@@ -25,16 +25,13 @@ pub trait World {
     fn say(&mut self, line: fmt::Arguments<'_>);
 }
 
-/// How long to wait for a block server to come back.
-const CONNECT_NS: u64 = 20 * clock::SECOND;
-
 /// A connector by name.
 #[derive(Clone, Debug)]
 pub struct ByName(Rc<names::Client>);
 
 impl Connect for ByName {
-    fn connect(&mut self) -> Result<block::Client, Error> {
-        self.0.connect(b"BLKD:", clock::after(CONNECT_NS)).map(block::Client::new)
+    fn connect(&mut self, deadline: u64) -> Result<block::Client, Error> {
+        self.0.connect(b"BLKD:", deadline).map(block::Client::new)
     }
 }
 

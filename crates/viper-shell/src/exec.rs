@@ -8,7 +8,7 @@ use core::cell::RefCell;
 
 use crate::ast::{Command, Compound, Connector, Item, List, Pipeline, Redirect, Target, Word};
 use crate::context::{About, Context, Flow, Ran, Stop, fail};
-use crate::io::{Memory, OpenFile, Sink, Source};
+use crate::io::{Buffer, Memory, OpenFile, Sink, Source};
 use crate::shell::{ERROR, FAIL, OK, WARN};
 use crate::system::OpenMode;
 
@@ -190,8 +190,9 @@ impl Context<'_> {
         let is = |word: &String, keyword: &str| word.eq_ignore_ascii_case(keyword);
         let mut words = words.as_slice();
         let mut wanted = true;
-        while let Some((first, rest)) = words.split_first().filter(|(first, _)| is(first, "NOT")) {
-            let _ = first;
+        while let [first, rest @ ..] = words
+            && is(first, "NOT")
+        {
             wanted = !wanted;
             words = rest;
         }
@@ -229,12 +230,12 @@ impl Context<'_> {
         &mut self,
         inner: impl FnOnce(&mut Self) -> Ran,
     ) -> Result<Vec<u8>, Stop> {
-        let memory = Rc::new(RefCell::new(Vec::new()));
+        let memory = Rc::new(RefCell::new(Buffer::default()));
         let outer = core::mem::replace(&mut self.io.stdout, Sink::Memory(memory.clone()));
         let ran = self.deeper(|c| Ok(c.subshell(inner)?));
         self.io.stdout = outer;
         self.shell.last = ran?;
-        Ok(memory.take())
+        Ok(memory.take().bytes)
     }
 
     /// Turns what stopped a command into a return code.

@@ -118,10 +118,13 @@ impl Context<'_> {
                     // "$@": every argument is a field, the outer ones joined to what is around.
                     let values = self.shell.state.arguments.get(1..).unwrap_or(&[]).to_vec();
                     for (i, value) in values.iter().enumerate() {
-                        if i > 0 {
+                        if i > 0 && (*quoted || field.started) {
                             done.push(core::mem::take(&mut field));
                         }
-                        field.push(value, *quoted);
+                        match quoted {
+                            true => field.push(value, true),
+                            false => self.split(value, &mut field, &mut done),
+                        }
                     }
                 }
                 other => {

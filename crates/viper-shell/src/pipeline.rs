@@ -7,16 +7,16 @@ use core::cell::RefCell;
 
 use crate::ast::Command;
 use crate::context::{Context, Flow, Ran, Stop};
-use crate::io::{Io, Memory, Sink, Source};
+use crate::io::{Buffer, Io, Memory, OpenFile, Sink, Source};
 use crate::program::Running;
 use crate::shell::OK;
 use crate::simple::Meaning;
-use crate::system::PipeId;
+use crate::system::{OpenMode, PipeId};
 
 /// Between two stages of a pipeline.
 #[derive(Clone)]
 enum Link {
-    Memory(Rc<RefCell<Vec<u8>>>),
+    Memory(Rc<RefCell<Buffer>>),
     Pipe(PipeId),
 }
 
@@ -36,9 +36,7 @@ impl Context<'_> {
         let ran = self.run_stages(stages, &programs, &links);
         self.io = outer;
         for link in &links {
-            if let Link::Pipe(pipe) = link {
-                let _ = self.sys.pipe_close(*pipe);
-            }
+            self.drop_link(link);
         }
         ran
     }
@@ -77,7 +75,13 @@ impl Context<'_> {
             let pipe = if piped { self.sys.pipe().ok() } else { None };
             links.push(match pipe {
                 Some(pipe) => Link::Pipe(pipe),
-                None => Link::Memory(Rc::default()),
+                None => {
+                    let buffer = Buffer {
+                        spills: true,
+                        ..Buffer::default()
+                    };
+                    Link::Memory(Rc::new(RefCell::new(buffer)))
+                }
             });
         }
         links
@@ -90,53 +94,66 @@ impl Context<'_> {
         links: &[Link],
     ) -> Ran {
         let outer = self.io.clone();
-        let count = stages.len();
-        let mut running: Vec<Option<Running>> = (0..count).map(|_| None).collect();
-        let mut codes = alloc::vec![OK; count];
+        let mut running: Vec<Option<Running>> = stages.iter().map(|_| None).collect();
+        let mut codes = alloc::vec![OK; stages.len()];
+        let ran = self.run_in_order(&outer, stages, programs, links, &mut running, &mut codes);
+        self.io = outer;
+        let mut ended = ran;
+        for (i, running) in running.into_iter().enumerate() {
+            match (running, ended) {
+                (None, _) => {}
+                (Some(running), Err(_)) => self.abandon(running),
+                (Some(running), Ok(())) => match self.finish(running) {
+                    Ok(code) => codes[i] = code,
+                    Err(flow) => ended = Err(flow),
+                },
+            }
+        }
+        ended.map(|()| codes.last().copied().unwrap_or(OK))
+    }
+
+    /// Starts the programs that need not wait, and then goes through the other stages. What is in
+    /// `running` afterwards is to be waited for, or abandoned after an error.
+    fn run_in_order(
+        &mut self,
+        outer: &Io,
+        stages: &[Command],
+        programs: &[Option<String>],
+        links: &[Link],
+        running: &mut [Option<Running>],
+        codes: &mut [i32],
+    ) -> Result<(), Flow> {
+        let waits = |i: usize| i > 0 && matches!(links.get(i - 1), Some(Link::Memory(_)));
         for (i, stage) in stages.iter().enumerate() {
-            let waits = i > 0 && matches!(links.get(i - 1), Some(Link::Memory(_)));
-            if let (Some(path), false) = (&programs[i], waits) {
-                self.connect(&outer, links, i);
+            if let (Some(path), false) = (&programs[i], waits(i)) {
+                self.connect(outer, links, i);
                 running[i] = self.start_stage(stage, path, &mut codes[i])?;
                 if running[i].is_none() {
                     self.close_links(links, i);
                 }
             }
         }
-        let mut result = Ok(OK);
         for (i, stage) in stages.iter().enumerate() {
-            let waits = i > 0 && matches!(links.get(i - 1), Some(Link::Memory(_)));
-            if waits && let Some(before) = running[i - 1].take() {
+            if waits(i)
+                && let Some(before) = running[i - 1].take()
+            {
                 codes[i - 1] = self.finish(before)?;
             }
-            if programs[i].is_some() && !waits {
-                continue;
-            }
-            self.connect(&outer, links, i);
-            match (&programs[i], result) {
-                (Some(path), Ok(_)) => {
+            match &programs[i] {
+                Some(path) if waits(i) => {
+                    self.connect(outer, links, i);
                     running[i] = self.start_stage(stage, path, &mut codes[i])?;
                 }
-                (None, Ok(_)) => match self.subshell(|c| c.command(stage)) {
-                    Ok(code) => codes[i] = code,
-                    Err(flow) => result = Err(flow),
-                },
-                (_, Err(_)) => {}
-            }
-            if programs[i].is_none() {
-                self.close_links(links, i);
-            }
-        }
-        self.io = outer;
-        for (i, running) in running.into_iter().enumerate() {
-            if let Some(running) = running {
-                match self.finish(running) {
-                    Ok(code) => codes[i] = code,
-                    Err(flow) => result = Err(flow),
+                Some(_) => {}
+                None => {
+                    self.connect(outer, links, i);
+                    let ran = self.subshell(|c| c.command(stage));
+                    self.close_links(links, i);
+                    codes[i] = ran?;
                 }
             }
         }
-        result.map(|_| codes.last().copied().unwrap_or(OK))
+        Ok(())
     }
 
     /// Closes what the shell has of the pipes on both sides of stage `i`.
@@ -157,13 +174,7 @@ impl Context<'_> {
         if let Some(before) = i.checked_sub(1).and_then(|before| links.get(before)) {
             self.io.stdin = match before {
                 Link::Pipe(pipe) => Source::Pipe(*pipe),
-                Link::Memory(memory) => {
-                    let memory = Memory {
-                        bytes: memory.take(),
-                        at: 0,
-                    };
-                    Source::Memory(Rc::new(RefCell::new(memory)))
-                }
+                Link::Memory(buffer) => self.read_back(&mut buffer.borrow_mut()),
             };
         }
         if let Some(after) = links.get(i) {
@@ -171,6 +182,43 @@ impl Context<'_> {
                 Link::Pipe(pipe) => Sink::Pipe(*pipe),
                 Link::Memory(memory) => Sink::Memory(memory.clone()),
             };
+        }
+    }
+
+    /// What was written into a pipe inside the shell, to be read.
+    fn read_back(&mut self, buffer: &mut Buffer) -> Source {
+        let Some((file, path, _)) = &mut buffer.file else {
+            let memory = Memory {
+                bytes: core::mem::take(&mut buffer.bytes),
+                at: 0,
+            };
+            return Source::Memory(Rc::new(RefCell::new(memory)));
+        };
+        let reading = self.sys.open(path, OpenMode::READ);
+        let written = core::mem::replace(file, reading.unwrap_or(*file));
+        if reading.is_ok() {
+            let _ = self.sys.close(written);
+        }
+        let (id, path) = (*file, path.clone());
+        let file = OpenFile {
+            id,
+            path,
+            offset: 0,
+            gathered: Vec::new(),
+        };
+        Source::File(Rc::new(RefCell::new(file)))
+    }
+
+    /// Gives back what a link holds.
+    fn drop_link(&mut self, link: &Link) {
+        match link {
+            Link::Pipe(pipe) => _ = self.sys.pipe_close(*pipe),
+            Link::Memory(buffer) => {
+                if let Some((file, path, _)) = buffer.borrow_mut().file.take() {
+                    let _ = self.sys.close(file);
+                    let _ = self.sys.unlink(&path);
+                }
+            }
         }
     }
 

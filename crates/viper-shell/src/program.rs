@@ -10,7 +10,7 @@ use crate::ast::{Command, Item};
 use crate::commands;
 use crate::context::{About, Context, Ended, Flow, Ran, Stop, fail};
 use crate::error::Error;
-use crate::io::{CHUNK, Memory, OpenFile, Sink, Source};
+use crate::io::{Buffer, CHUNK, Memory, OpenFile, Sink, Source};
 use crate::path;
 use crate::shell::{FAIL, Job, OK};
 use crate::simple::Meaning;
@@ -23,7 +23,7 @@ pub(crate) struct Running {
     /// Temporary input, deleted at the end.
     input: Option<String>,
     /// Temporary output, and the memory it goes to.
-    outputs: Vec<(String, Rc<RefCell<Vec<u8>>>)>,
+    outputs: Vec<(String, Rc<RefCell<Buffer>>)>,
     /// Redirected output: the offset moves to the end.
     files: Vec<Rc<RefCell<OpenFile>>>,
 }
@@ -193,7 +193,7 @@ impl Context<'_> {
     }
 
     /// A new file in `T:` with these bytes.
-    fn temporary(&mut self, bytes: &[u8]) -> Result<String, Stop> {
+    pub(crate) fn temporary(&mut self, bytes: &[u8]) -> Result<String, Stop> {
         let dir = self.locate("T:")?;
         let mode = OpenMode {
             exclusive: true,
@@ -205,8 +205,11 @@ impl Context<'_> {
             match self.sys.open(&path, mode) {
                 Ok(file) => {
                     let written = self.write_all(file, 0, bytes);
-                    self.sys.close(file)?;
-                    written.about("temporary file in T:")?;
+                    let closed = self.sys.close(file);
+                    if let Err(error) = written.and(closed) {
+                        let _ = self.sys.unlink(&path);
+                        return Err(error).about("temporary file in T:");
+                    }
                     return Ok(path);
                 }
                 Err(Error::AlreadyExists) => {}
@@ -254,6 +257,18 @@ impl Context<'_> {
         }
     }
 
+    /// Ends a program without a word.
+    pub(crate) fn abandon(&mut self, running: Running) {
+        let _ = self.sys.kill(running.pid);
+        for _ in 0..2 {
+            // The first answer may be a Ctrl-C that is already taken care of.
+            if let Ok(Waited::Exited(_)) | Err(_) = self.sys.wait(running.pid, true) {
+                break;
+            }
+        }
+        self.clean_up(&running);
+    }
+
     fn ended(&mut self, name: &str, status: ExitStatus) -> i32 {
         match status.fault {
             Some(fault) => {
@@ -290,7 +305,7 @@ impl Context<'_> {
     }
 
     /// Moves a temporary file's bytes to memory.
-    fn collect(&mut self, path: &str, memory: &Rc<RefCell<Vec<u8>>>) -> Result<(), Stop> {
+    fn collect(&mut self, path: &str, memory: &Rc<RefCell<Buffer>>) -> Result<(), Stop> {
         let file = self.sys.open(path, OpenMode::READ)?;
         let mut buf = alloc::vec![0; CHUNK];
         let mut at = 0;

@@ -1,6 +1,6 @@
 //! The shell's state, and how it is used from outside.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -84,6 +84,8 @@ pub struct Shell {
     pub(crate) aliasing: Vec<String>,
     /// Console output that was not handed over yet.
     pub(crate) console: Vec<u8>,
+    /// Input that the line editor has read but not used.
+    pub(crate) ahead: VecDeque<u8>,
     /// Lines entered, for `History`; the interactive session keeps it up to date.
     pub(crate) history: Vec<String>,
     pub(crate) history_cleared: bool,
@@ -131,6 +133,7 @@ impl Shell {
             substituted: false,
             aliasing: Vec::new(),
             console: Vec::new(),
+            ahead: VecDeque::new(),
             history: Vec::new(),
             history_cleared: false,
             temporary: 0,

@@ -136,9 +136,7 @@ impl Context<'_> {
     fn function(&mut self, body: &Command, words: &[String]) -> Ended {
         let outer = core::mem::replace(&mut self.shell.state.arguments, words.to_vec());
         let ran = self.command(body);
-        let first = outer.first().cloned();
         self.shell.state.arguments = outer;
-        let _ = first;
         match ran {
             Err(Flow::Return(code)) => Ok(code),
             other => Ok(other?),
@@ -187,8 +185,8 @@ impl Context<'_> {
         commands::find(name).map(Meaning::Builtin)
     }
 
-    /// The executable for `name`: a path as it is, a plain name along the search path and then in the
-    /// current directory; also with `.elf`, and in lower case.
+    /// The executable for `name`: a path as it is, a plain name along the search path and then in
+    /// the current directory; also with `.elf`, and in lower case.
     pub(crate) fn find_program(&mut self, name: &str) -> Result<Option<String>, Stop> {
         if name.contains(['/', ':']) {
             let path = self.locate(name)?;

@@ -89,6 +89,11 @@ fn splitting() {
         "for a in \"$@\"; do Echo \"[$a]\"; done; Echo \"$*\" $0\n",
     );
     assert_eq!(rig.ok("sh S:all 'x y' z"), "[x y]\n[z]\nx y z S:all\n");
+    rig.sys.disk.add(
+        "/s/split",
+        "for a in $@; do Echo \"[$a]\"; done; Echo \"<$@>\"\n",
+    );
+    assert_eq!(rig.ok("sh S:split 'x y' '' z"), "[x]\n[y]\n[z]\n<x y  z>\n");
 }
 
 #[test]
@@ -286,7 +291,7 @@ fn texts_in_scripts() {
     assert_eq!(rig.ok("cat <<'END'\n$x\nEND\n"), "$x\n");
     assert_eq!(rig.ok("cat <<-END\n\t\ttabs\n\tEND\n"), "tabs\n");
     assert_eq!(rig.ok("cat <<A <<B\na\nA\nb\nB\n"), "b\n");
-    assert_eq!(rig.ok("upper-p <<< \"some $((1+1))\""), "SOME 2");
+    assert_eq!(rig.ok("upper-p <<< \"some $((1+1))\""), "SOME 2\n");
     assert_eq!(
         rig.ok("f() { cat <<X\n$1\nX\n}\nf one; f two"),
         "one\ntwo\n"
@@ -326,14 +331,45 @@ fn pipes() {
 }
 
 #[test]
-fn pipes_have_a_bound() {
-    let mut rig = Rig::new();
-    rig.sys.disk.add("/big", vec![b'x'; (1 << 20) + 1]);
-    let text = rig.fails("set -e; Type big | { cat > NIL:; false; }", 5);
-    assert_eq!(
-        text,
-        "Type: a pipe between commands of the shell holds at most 1 MiB\n"
-    );
+fn large_pipes_go_through_a_file() {
+    for pipes in [true, false] {
+        let mut rig = Rig::new();
+        rig.sys.pipes = pipes;
+        let line = "0123456789abcdef\n";
+        rig.sys.disk.add("/big", line.repeat(100_000));
+        let count = "1700000";
+        assert_eq!(rig.ok("Type big | Count BYTES").trim(), count);
+        assert_eq!(rig.ok("Type big | cat | cat | Count BYTES").trim(), count);
+        assert_eq!(rig.ok("Type big | cat-p | Count BYTES").trim(), count);
+        assert_eq!(
+            rig.ok("cat-p < big | upper-p | Tail LINES 1"),
+            line.to_uppercase()
+        );
+        assert_eq!(rig.ok("Type big | Head LINES 1"), line);
+        let text = rig.fails("x=$(Type big)", 10);
+        assert!(text.contains("at most 1 MiB"), "{text}");
+        rig.sys.disk.capacity = 2_000_000;
+        let text = rig.fails("set -e; Type big | { cat > NIL:; false; }", 5);
+        assert!(text.contains("Type: "), "{text}");
+        rig.ok("rm -r T:");
+        assert!(rig.fails("Type big | false", 5).contains("at most 1 MiB"));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_all_of_a_pipeline() {
+    for pipes in [true, false] {
+        let mut rig = Rig::new();
+        rig.sys.pipes = pipes;
+        assert_eq!(
+            rig.fails("forever-p | forever-p | cat; Echo no", 10),
+            "*** Break\n"
+        );
+        assert_eq!(
+            rig.fails("cat-p < NIL: | forever-p; Echo no", 10),
+            "*** Break\n"
+        );
+    }
 }
 
 #[test]

@@ -67,15 +67,11 @@ fn editing_history_and_continuation() {
 }
 
 #[test]
-fn programs_read_what_was_not_typed_for_the_shell() {
-    let mut sys = FakeSystem::new();
-    sys.input.extend(b"read x\n");
-    let mut session = Session::new(&mut sys);
-    session.enter(&mut sys, "x=1");
-    sys.input.clear();
-    sys.input.extend(b"given\n");
-    session.enter(&mut sys, "read x; Echo got $x");
-    assert_eq!(sys.take_console(), "got given\n");
+fn commands_read_the_lines_that_follow() {
+    let (_, text) = typed(None, "read x\ngiven\nEcho got $x\n");
+    assert_eq!(text, "got given\n");
+    let (_, text) = typed(Some(80), "read x\rgiven\rEcho got $x\r");
+    assert!(text.contains("\r\ngot given\n"), "{text}");
 }
 
 #[test]

@@ -3,20 +3,24 @@
 //!
 //! Two runs with different counts give the cost of one operation as a difference.
 
-use viperfs::{
-    BLOCK_SIZE, FormatOptions, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO, format,
-};
+use viperfs::{BLOCK_SIZE, FormatOptions, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO, format};
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let name = args.next().unwrap_or_default();
     let count: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(1);
     let mut device = MemoryDevice::new(32768);
-    let options = FormatOptions { uuid: [1; 16], ..FormatOptions::default() };
+    let options = FormatOptions {
+        uuid: [1; 16],
+        ..FormatOptions::default()
+    };
     format(&mut device, &options).expect("formats");
     let mut fs = Fs::mount(device, MountOptions::default()).expect("mounts");
     let owner = Owner::default();
-    let file = fs.create(ROOT_INO, b"file", 0o644, owner, 1).expect("creates").ino;
+    let file = fs
+        .create(ROOT_INO, b"file", 0o644, owner, 1)
+        .expect("creates")
+        .ino;
     let mut page = vec![7; BLOCK_SIZE];
     match &name[..] {
         "cached-read" => {
@@ -33,7 +37,9 @@ fn main() {
         "create-fsync" => {
             for i in 0..count {
                 let name = format!("file-{i}");
-                let ino = fs.create(ROOT_INO, name.as_bytes(), 0o644, owner, 1).expect("creates");
+                let ino = fs
+                    .create(ROOT_INO, name.as_bytes(), 0o644, owner, 1)
+                    .expect("creates");
                 fs.write(ino.ino, 0, &page, 1).expect("writes");
                 fs.fsync(ino.ino).expect("syncs");
             }
@@ -41,7 +47,8 @@ fn main() {
         "create" => {
             for i in 0..count {
                 let name = format!("file-{i}");
-                fs.create(ROOT_INO, name.as_bytes(), 0o644, owner, 1).expect("creates");
+                fs.create(ROOT_INO, name.as_bytes(), 0o644, owner, 1)
+                    .expect("creates");
             }
             fs.sync().expect("syncs");
         }
@@ -72,6 +79,8 @@ fn main() {
                 fs.unmount().expect("unmounts");
             }
         }
-        _ => eprintln!("figures: cached-read, lookup, create, create-fsync, write-64m, cold-read-8m, mount"),
+        _ => eprintln!(
+            "figures: cached-read, lookup, create, create-fsync, write-64m, cold-read-8m, mount"
+        ),
     }
 }

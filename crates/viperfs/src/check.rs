@@ -7,8 +7,8 @@ use crate::error::MountError;
 use crate::extent::Extent;
 use crate::inode::{FileKind, Inode};
 use crate::layout::{
-    Block, GROUP_BLOCKS, InodeItem, Key, MAGIC_BITMAP, MAX_FILE_SIZE, PAYLOAD, ROOT_INO,
-    Superblock, kind, zeroed,
+    Block, GROUP_BLOCKS, InodeItem, Key, MAGIC_BITMAP, MAX_FILE_SIZE, ORPHAN_VALUE, PAYLOAD,
+    ROOT_INO, Superblock, kind, zeroed,
 };
 use crate::node;
 use crate::space::{bitmap_block, free_in, fresh_group_free, group_len};
@@ -20,9 +20,8 @@ use alloc::vec::Vec;
 use hashbrown::{HashMap, HashSet};
 use zerocopy::FromBytes;
 
-/// How to check.
+/// How to check. Take what does not matter from [`Default`]: fields may be added.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct CheckOptions {
     /// Read the contents of every file too, and verify its checksums.
     pub data: bool,
@@ -352,7 +351,7 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
     fn item(&mut self, seed: u64, key: Key, value: &[u8]) -> bool {
         let (ino, offset) = (key.ino(), key.offset());
         if ino == 0 {
-            let good = key.kind() == kind::ORPHAN && value.is_empty();
+            let good = key.kind() == kind::ORPHAN && value == ORPHAN_VALUE;
             if good {
                 self.seen.orphans.insert(offset);
             }

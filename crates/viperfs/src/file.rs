@@ -7,7 +7,7 @@ use crate::device::{BLOCK_SIZE, BlockDevice};
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::inode::{FileKind, Inode};
-use crate::layout::{Key, MAX_FILE_SIZE, kind};
+use crate::layout::{Key, MAX_FILE_SIZE, ORPHAN_VALUE, kind};
 use crate::store::{IO_BLOCKS, Store};
 use zerocopy::little_endian::U32;
 
@@ -25,16 +25,13 @@ impl<D: BlockDevice> Fs<D> {
     /// # Complexity
     /// A cached page costs two hash probes and the copy; nothing is allocated.
     pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let inode = self.inode_mut(ino)?;
-        require_file(inode.kind)?;
-        let size = inode.attr.size;
+        let (size, sequential) = self.begin_read(ino, offset, buf.len())?;
         if offset >= size {
             return Ok(0);
         }
-        let len = buf.len().min((size - offset).min(usize::MAX as u64) as usize);
-        // A reader goes on in sequence when it starts where the last one stopped.
-        let sequential = offset / PAGE == inode.next_page;
-        inode.next_page = (offset + len as u64) / PAGE;
+        let len = buf
+            .len()
+            .min((size - offset).min(usize::MAX as u64) as usize);
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
@@ -60,6 +57,21 @@ impl<D: BlockDevice> Fs<D> {
             done += n;
         }
         Ok(len)
+    }
+
+    /// The size of a file, and whether a read starts where the last one stopped.
+    #[inline]
+    fn begin_read(&mut self, ino: u64, offset: u64, len: usize) -> Result<(u64, bool), Error> {
+        let begin = |inode: &mut Inode| {
+            require_file(inode.kind)?;
+            let sequential = offset / PAGE == inode.next_page;
+            inode.next_page = offset.saturating_add(len as u64) / PAGE;
+            Ok((inode.attr.size, sequential))
+        };
+        match self.inodes.get_mut(&ino) {
+            Some(inode) => begin(inode),
+            None => begin(self.inode_mut(ino)?),
+        }
     }
 
     /// Writes bytes at `offset`, growing the file as needed; returns how many.
@@ -157,7 +169,11 @@ impl<D: BlockDevice> Fs<D> {
         sequential: bool,
     ) -> Result<Option<u32>, Error> {
         let inode = self.inode_mut(ino)?;
-        inode.window = if sequential { (inode.window * 2).min(IO_BLOCKS as u32) } else { 1 };
+        inode.window = if sequential {
+            (inode.window * 2).min(IO_BLOCKS as u32)
+        } else {
+            1
+        };
         let mut count = wanted.max(inode.window as usize);
         let size = inode.attr.size;
         let to_end = size.div_ceil(PAGE).saturating_sub(page).max(1);
@@ -172,11 +188,19 @@ impl<D: BlockDevice> Fs<D> {
         while n < run.count && !self.store.cache.contains((ino, page + n as u64)) {
             n += 1;
         }
-        if n == 1 || self.read_run(ino, page, run.block, size, &sums[..n]).is_err() {
+        if n == 1
+            || self
+                .read_run(ino, page, run.block, size, &sums[..n])
+                .is_err()
+        {
             // Reading ahead must not make a page fail that is good by itself.
             self.read_run(ino, page, run.block, size, &sums[..1])?;
         }
-        self.store.cache.find((ino, page)).map(Some).ok_or(Error::Corrupt)
+        self.store
+            .cache
+            .find((ino, page))
+            .map(Some)
+            .ok_or(Error::Corrupt)
     }
 
     /// Reads consecutive blocks into the cache; those whose checksum is wrong are left out.
@@ -188,7 +212,13 @@ impl<D: BlockDevice> Fs<D> {
         size: u64,
         sums: &[u32],
     ) -> Result<(), Error> {
-        let Store { dev, cache, io, crc, .. } = &mut self.store;
+        let Store {
+            dev,
+            cache,
+            io,
+            crc,
+            ..
+        } = &mut self.store;
         let scratch = &mut io[..sums.len() * BLOCK_SIZE];
         dev.read_with(block, scratch, &mut |bytes| {
             for (i, (bytes, &sum)) in bytes.chunks_exact(BLOCK_SIZE).zip(sums).enumerate() {
@@ -275,7 +305,13 @@ impl<D: BlockDevice> Fs<D> {
     }
 
     fn write_blocks(&mut self, block: u64, slots: &[u32], sums: &mut [U32]) -> Result<(), Error> {
-        let Store { dev, cache, io, crc, .. } = &mut self.store;
+        let Store {
+            dev,
+            cache,
+            io,
+            crc,
+            ..
+        } = &mut self.store;
         let scratch = &mut io[..slots.len() * BLOCK_SIZE];
         let result = dev.write_with(block, scratch, &mut |bytes| {
             let blocks = bytes.chunks_exact_mut(BLOCK_SIZE);
@@ -370,7 +406,10 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Puts an inode on the list of what mounting must finish.
     pub(crate) fn add_orphan(&mut self, ino: u64) -> Result<(), Error> {
-        match self.store.insert(Key::new(0, kind::ORPHAN, ino), &[]) {
+        match self
+            .store
+            .insert(Key::new(0, kind::ORPHAN, ino), &ORPHAN_VALUE)
+        {
             Err(Error::Exists) => Ok(()),
             result => result,
         }

@@ -13,9 +13,8 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// How to mount.
+/// How to mount. Fill in what matters and take the rest from [`Default`]: fields may be added.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct MountOptions {
     /// Write nothing, not even to recover: committed transactions are applied in memory.
     pub read_only: bool,

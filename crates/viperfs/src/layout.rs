@@ -218,6 +218,9 @@ pub(crate) struct ExtentHead {
     pub reserved: U32,
 }
 
+/// Value of an orphan item: reserved, and not empty because no item may be.
+pub(crate) const ORPHAN_VALUE: [u8; 8] = [0; 8];
+
 /// What an item is. The order is the order in the tree.
 pub(crate) mod kind {
     pub const INODE: u8 = 1;

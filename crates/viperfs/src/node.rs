@@ -86,7 +86,7 @@ pub(crate) fn valid(node: &Block) -> bool {
     let mut bytes = 0;
     for slot in slots(node) {
         let (start, len) = (slot.start.get() as usize, slot.len.get() as usize);
-        if start < low || start + len > BLOCK_SIZE || len > MAX_ITEM {
+        if start < low || start + len > BLOCK_SIZE || len == 0 || len > MAX_ITEM {
             return false;
         }
         bytes += len;
@@ -174,6 +174,8 @@ pub(crate) fn fits(node: &Block, len: usize) -> bool {
 }
 
 /// Inserts an item at slot `i`; the caller has checked order and room.
+///
+/// No value is empty: an empty one would share its place with another item.
 pub(crate) fn insert(node: &mut Block, i: usize, key: Key, value: &[u8]) {
     let (n, low) = (count(node), data_start(node));
     let start = low - value.len();

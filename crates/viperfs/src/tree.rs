@@ -189,7 +189,7 @@ impl<D: BlockDevice> Store<D> {
     /// # Errors
     /// [`Error::Exists`] when the key is taken.
     pub fn insert(&mut self, key: Key, value: &[u8]) -> Result<(), Error> {
-        debug_assert!(value.len() <= node::MAX_ITEM);
+        debug_assert!((1..=node::MAX_ITEM).contains(&value.len()));
         let mut path = self.descend(key)?;
         let at = self.load(path.leaf(), MAGIC_NODE)?;
         let data = &self.cache.slot(at).data;

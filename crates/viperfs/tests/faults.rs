@@ -1,12 +1,14 @@
 //! Devices that fail, bits that flip, images that lie.
 
 mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
 
 use common::{Model, Op, Rng, Snapshot, fresh, snapshot};
-use std::collections::BTreeSet;
+use hostile::{exercise, mutate};
 use viperfs::{
-    BLOCK_SIZE, BlockDevice, CheckOptions, Crc32c, DeviceError, Error, FileKind, Fs, MemoryDevice,
-    MountOptions, Owner, Problem, ROOT_INO, RenameMode, XattrMode, check, repair,
+    BLOCK_SIZE, BlockDevice, CheckOptions, DeviceError, Error, Fs, MemoryDevice, MountOptions,
+    Owner, Problem, ROOT_INO, XattrMode, check, repair,
 };
 
 /// Fails the request number `at`, and those after it when `stays`.
@@ -53,9 +55,10 @@ impl BlockDevice for Faulty {
 }
 
 fn options(cache_blocks: usize) -> MountOptions {
-    let mut options = MountOptions::default();
-    options.cache_blocks = cache_blocks;
-    options
+    MountOptions {
+        cache_blocks,
+        ..MountOptions::default()
+    }
 }
 
 /// Runs a workload with one request failing; true when the failure was reached.
@@ -210,103 +213,6 @@ fn flipped_bits_are_detected_or_harmless() {
         device.bytes_mut()[at] ^= bit;
     }
     assert!(detected > 20 && harmless > 20, "{detected} {harmless}");
-}
-
-/// Makes the checksum of a block right again, if it looks like metadata.
-fn reseal(block: &mut [u8]) {
-    if block[4..6] == *b"VP" {
-        let sum = Crc32c::SOFTWARE.of(&block[4..]);
-        block[..4].copy_from_slice(&sum.to_le_bytes());
-    }
-}
-
-/// Changes a few metadata bytes the way an attacker would: checksums come out right.
-fn mutate(image: &mut [u8], rng: &mut Rng) {
-    let metadata: Vec<usize> = image
-        .chunks(BLOCK_SIZE)
-        .enumerate()
-        .filter(|(_, b)| b[4..6] == *b"VP")
-        .map(|(i, _)| i)
-        .collect();
-    for _ in 0..1 + rng.below(4) {
-        let block = metadata[rng.below(metadata.len() as u64) as usize];
-        let data = &mut image[block * BLOCK_SIZE..][..BLOCK_SIZE];
-        // Heads and slots are at the front; that is where lies do the most harm.
-        let span = [96, 400, BLOCK_SIZE as u64 - 8][rng.below(3) as usize];
-        let at = 4 + rng.below(span - 4) as usize;
-        match rng.below(5) {
-            0 => data[at] = rng.next() as u8,
-            1 => data[at] ^= 1 << rng.below(8),
-            2 => {
-                let n = [0, 1, 2, 3, 255, u64::MAX, 1 << 56, 4096, 1 << 63][rng.below(9) as usize];
-                let n = n.to_le_bytes();
-                let len = (data.len() - at).min([2, 4, 8][rng.below(3) as usize]);
-                data[at..at + len].copy_from_slice(&n[..len]);
-            }
-            3 => {
-                let from = rng.below(BLOCK_SIZE as u64 - 64) as usize;
-                let n = rng.below(64) as usize;
-                let to = (64 + rng.below(BLOCK_SIZE as u64 - 128)) as usize;
-                data.copy_within(from..from + n, to.min(BLOCK_SIZE - n));
-            }
-            _ => {
-                // A whole block put elsewhere, with its address made to fit.
-                let other = metadata[rng.below(metadata.len() as u64) as usize];
-                let copy = image[other * BLOCK_SIZE..][..BLOCK_SIZE].to_vec();
-                let data = &mut image[block * BLOCK_SIZE..][..BLOCK_SIZE];
-                data.copy_from_slice(&copy);
-                data[8..16].copy_from_slice(&(block as u64).to_le_bytes());
-            }
-        }
-        reseal(&mut image[block * BLOCK_SIZE..][..BLOCK_SIZE]);
-    }
-}
-
-/// Uses an image in every way, within bounds; whatever it holds, this must return.
-fn exercise(image: Vec<u8>) {
-    let mut device = MemoryDevice::from_bytes(image);
-    let report = check(&mut device, &CheckOptions::default(), |_| {});
-    assert!(report.problems.len() <= 1000);
-    let Ok(mut fs) = Fs::mount(device, options(0)) else {
-        return;
-    };
-    let mut seen = BTreeSet::new();
-    let mut todo = vec![ROOT_INO];
-    let mut buf = vec![0; 40_000];
-    while let Some(ino) = todo.pop() {
-        if !seen.insert(ino) || seen.len() > 200 {
-            continue;
-        }
-        let Ok(attr) = fs.getattr(ino) else { continue };
-        let _ = fs.readlink(ino);
-        let _ = fs.read(ino, 0, &mut buf);
-        let _ = fs.read(ino, attr.size.saturating_sub(100), &mut buf);
-        let _ = fs.list_xattrs(ino, |_| true);
-        let _ = fs.xattr(ino, b"user.tag");
-        let mut n = 0;
-        let _ = fs.readdir(ino, 0, |e| {
-            todo.push(e.ino);
-            n += 1;
-            n < 300
-        });
-    }
-    let o = Owner::default();
-    for (i, &ino) in seen.iter().enumerate() {
-        let name = format!("file{i}").into_bytes();
-        let _ = fs.write(ino, i as u64 * 3000, &buf[..9000], 1);
-        let _ = fs.truncate(ino, i as u64 * 100, 1);
-        let _ = fs.set_xattr(ino, b"user.tag", &buf[..500], XattrMode::Set, 1);
-        let _ = fs.create(ino, b"new", 0o644, o, 1);
-        let _ = fs.rename(ROOT_INO, b"dir", ino, b"x", RenameMode::Replace, 1);
-        let _ = fs.unlink(ino, &name, 1);
-        let _ = fs.rmdir(ino, b"deep", 1);
-        let _ = fs.walk(ino, b"../dir/../link/x", true);
-    }
-    let _ = fs.sync();
-    let _ = fs.unlink(ROOT_INO, b"link", 1);
-    let kind = fs.getattr(ROOT_INO).map(|a| a.kind);
-    assert!(!matches!(kind, Ok(FileKind::File)));
-    let _ = fs.unmount();
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn delete(c: &mut Context<'_>, arguments: &[String]) -> Ended {
             }
         }
     }
-    if count > 1 && !args.has("QUIET") {
+    if args.has("ALL") && count > 1 && !args.has("QUIET") {
         c.line(&format!(
             "{} deleted",
             text::count(count, "entry", "entries")

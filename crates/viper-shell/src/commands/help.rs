@@ -18,7 +18,7 @@ pub(crate) fn help(spec: &Spec) -> String {
 }
 
 /// The list of all commands.
-pub(super) fn overview(width: Option<usize>) -> String {
+pub(super) fn overview() -> String {
     let mut page = String::new();
     for (title, commands) in GROUPS {
         if matches!(*title, "Scripts" | "POSIX") {
@@ -45,7 +45,6 @@ pub(super) fn overview(width: Option<usize>) -> String {
     page.push_str(&names.join(" "));
     page.push_str("\n`Help command` explains one, `Help shell` the language; ");
     page.push_str("Tab completes, Up recalls.\n");
-    let _ = width;
     page
 }
 

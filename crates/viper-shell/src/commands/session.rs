@@ -71,8 +71,7 @@ pub(super) static COMMANDS: &[Spec] = &[
 fn help(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     match arguments {
         [] => {
-            let width = c.width();
-            let page = super::help::overview(width);
+            let page = super::help::overview();
             c.out(&page)?;
         }
         [all] if all.eq_ignore_ascii_case("ALL") => {

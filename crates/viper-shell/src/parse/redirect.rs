@@ -23,7 +23,11 @@ impl Parser<'_> {
         }
         let operators = ["<<<", "<<-", "<<", "<", ">>", ">&", ">|", ">"];
         let (default, target) = match self.eat_one(&operators) {
-            "<<<" => (0, Target::Text(Rc::new(OnceCell::from(self.operand()?)))),
+            "<<<" => {
+                let mut word = self.operand()?;
+                word.parts.push(Part::Quoted(String::from("\n")));
+                (0, Target::Text(Rc::new(OnceCell::from(word))))
+            }
             "<<-" => (0, self.announce(true)?),
             "<<" => (0, self.announce(false)?),
             "<" => (0, Target::Read(self.operand()?)),

@@ -117,6 +117,8 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Model {
     pub nodes: BTreeMap<u64, Node>,
+    /// Inodes pinned since the last mount, with or without a name.
+    pub pins: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,13 +136,18 @@ pub enum Op {
     RemoveXattr(u64, Vec<u8>),
     Fsync(u64),
     Sync,
+    Pin(u64),
+    Unpin(u64),
 }
 
 impl Model {
     pub fn new() -> Self {
         let mut nodes = BTreeMap::new();
         nodes.insert(ROOT_INO, Node::new(FileKind::Directory, 0o755, ROOT_INO));
-        Self { nodes }
+        Self {
+            nodes,
+            pins: Vec::new(),
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -226,6 +233,10 @@ impl Model {
                 Op::SetXattr(self.pick(rng, None), name(rng), value)
             }
             93..95 => Op::RemoveXattr(self.pick(rng, None), name(rng)),
+            95 if self.nodes[&file].kind == FileKind::File => Op::Pin(file),
+            96 if !self.pins.is_empty() => {
+                Op::Unpin(self.pins[rng.below(self.pins.len() as u64) as usize])
+            }
             95..98 => Op::Fsync(file),
             _ => Op::Sync,
         }
@@ -252,6 +263,8 @@ impl Model {
             Op::RemoveXattr(i, n) => fs.remove_xattr(*i, n, now).map(|()| 0),
             Op::Fsync(i) => fs.fsync(*i).map(|()| 0),
             Op::Sync => fs.sync().map(|()| 0),
+            Op::Pin(i) => fs.pin(*i).map(|()| 0),
+            Op::Unpin(i) => fs.unpin(*i).map(|()| 0),
         };
         if let Err(error @ (Error::NoSpace | Error::Device(_) | Error::ReadOnly)) = real {
             return Err(error);
@@ -329,6 +342,15 @@ impl Model {
             }
             Op::Fsync(i) => self.node(*i).map(|_| ()),
             Op::Sync => Ok(()),
+            Op::Pin(i) => {
+                self.pins.push(*i);
+                Ok(())
+            }
+            Op::Unpin(i) => {
+                let at = self.pins.iter().position(|p| p == i).unwrap();
+                self.pins.remove(at);
+                Ok(())
+            }
         }
     }
 
