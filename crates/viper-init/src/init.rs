@@ -240,15 +240,23 @@ impl<W: World> Init<W> {
         }
         grants.arguments = self.arguments(&entry);
         let process = self.world.start(&entry, &grants)?;
-        self.sources
-            .watch(&process, process_key(index), Signals::ENDED)?;
-        self.sources
-            .watch(&ours, channel_key(index), Signals::PEER_CLOSED)?;
+        if let Err(error) = self.watch(index, &process, &ours) {
+            // Nobody would hear of its end: it must not run.
+            let _ = process.kill(20);
+            return Err(error);
+        }
         let managed = &mut self.managed[index];
         managed.process_id = process.info().map_or(0, |info| info.id);
         managed.process = Some(process);
         managed.channel = Some(ours);
         Ok(())
+    }
+
+    fn watch(&self, index: usize, process: &ProcessHandle, ours: &Channel) -> Result<(), Error> {
+        self.sources
+            .watch(process, process_key(index), Signals::ENDED)?;
+        self.sources
+            .watch(ours, channel_key(index), Signals::PEER_CLOSED)
     }
 
     fn arguments(&self, entry: &Process) -> Vec<&'static str> {
