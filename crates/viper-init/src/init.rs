@@ -5,6 +5,7 @@
 
 mod connect;
 mod names;
+mod orphans;
 
 use crate::archive::Archive;
 use crate::assigns::Assigns;
@@ -301,6 +302,9 @@ impl<W: World> Init<W> {
         };
         let _ = self.sources.unwatch(&process);
         let info = process.info().ok();
+        if let Some(system) = self.world.system() {
+            orphans::end(system, self.managed[index].process_id);
+        }
         let failed = info.is_none_or(|i| i.end_reason != EndReason::EXITED || i.exit_code != 0);
         self.managed[index].exit_code = info.map_or(20, |i| i.exit_code);
         self.gone(index, failed);
