@@ -5,6 +5,7 @@
 
 mod connect;
 mod names;
+mod orphans;
 
 use crate::archive::Archive;
 use crate::assigns::Assigns;
@@ -240,15 +241,23 @@ impl<W: World> Init<W> {
         }
         grants.arguments = self.arguments(&entry);
         let process = self.world.start(&entry, &grants)?;
-        self.sources
-            .watch(&process, process_key(index), Signals::ENDED)?;
-        self.sources
-            .watch(&ours, channel_key(index), Signals::PEER_CLOSED)?;
+        if let Err(error) = self.watch(index, &process, &ours) {
+            // Nobody would hear of its end: it must not run.
+            let _ = process.kill(20);
+            return Err(error);
+        }
         let managed = &mut self.managed[index];
         managed.process_id = process.info().map_or(0, |info| info.id);
         managed.process = Some(process);
         managed.channel = Some(ours);
         Ok(())
+    }
+
+    fn watch(&self, index: usize, process: &ProcessHandle, ours: &Channel) -> Result<(), Error> {
+        self.sources
+            .watch(process, process_key(index), Signals::ENDED)?;
+        self.sources
+            .watch(ours, channel_key(index), Signals::PEER_CLOSED)
     }
 
     fn arguments(&self, entry: &Process) -> Vec<&'static str> {
@@ -293,6 +302,9 @@ impl<W: World> Init<W> {
         };
         let _ = self.sources.unwatch(&process);
         let info = process.info().ok();
+        if let Some(system) = self.world.system() {
+            orphans::end(system, self.managed[index].process_id);
+        }
         let failed = info.is_none_or(|i| i.end_reason != EndReason::EXITED || i.exit_code != 0);
         self.managed[index].exit_code = info.map_or(20, |i| i.exit_code);
         self.gone(index, failed);

@@ -8,6 +8,7 @@ mod system;
 mod traces;
 
 use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 pub use console::Console;
@@ -16,6 +17,7 @@ use viper_proto::fs::Files;
 use viper_proto::names;
 use viper_rt::abi::Slot;
 use viper_rt::handle::{Channel, OwnedHandle, Quota, System as SystemHandle};
+use viper_rt::spawn::Program;
 use viper_rt::{Error, program};
 use viper_shell::error as shell;
 
@@ -34,6 +36,8 @@ pub struct Viper {
     open: BTreeMap<u64, OpenFile>,
     next_file: u64,
     children: BTreeMap<u64, Child>,
+    /// Programs started last, by inode, size and time of the last change.
+    programs: Vec<((u64, u64, u64), Rc<Program>)>,
     pipes: BTreeMap<u64, pipes::Pipe>,
     next_pipe: u64,
 }
@@ -101,6 +105,7 @@ impl Viper {
             open: BTreeMap::new(),
             next_file: 1,
             children: BTreeMap::new(),
+            programs: Vec::new(),
             pipes: BTreeMap::new(),
             next_pipe: 1,
         })

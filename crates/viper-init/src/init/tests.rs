@@ -18,11 +18,11 @@ use viper_rt::{Error, Object, client, clock, host, program, sys};
 type Main = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Programs are functions; the console is a text.
-#[derive(Clone)]
 struct Fake {
     programs: HashMap<&'static str, Main>,
     console: Arc<Mutex<String>>,
     is_off: Arc<Mutex<bool>>,
+    system: Option<System>,
 }
 
 impl World for Fake {
@@ -51,7 +51,7 @@ impl World for Fake {
     }
 
     fn system(&self) -> Option<&System> {
-        None
+        self.system.as_ref()
     }
 
     fn wall_clock_ns(&self) -> Option<u64> {
@@ -148,18 +148,20 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
         ("secretd", Arc::new(serve)),
         ("sh", Arc::new(shell)),
     ];
-    let world = Fake {
+    let mut world = Fake {
         programs: programs.into(),
         console: Arc::default(),
         is_off: Arc::default(),
+        system: None,
     };
-    let seen = world.clone();
+    let (console, is_off) = (world.console.clone(), world.is_off.clone());
     let words = words.to_string();
     let init = host::spawn_process("init", Vec::new(), &["init"], move || {
         let archive = Archive::open(make(&[
             ("manifest", MANIFEST.as_bytes()),
             ("exec", b"echo hello\n"),
         ]));
+        world.system = Some(host::system(Arc::default()));
         let server = Server::supervised_by(None).unwrap();
         let options = Options::parse([words.as_str()].into_iter());
         let mut init = Init::new(world, options, archive.ok(), server.sources());
@@ -175,8 +177,8 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
     let limit = clock::after(clock::SECOND / 4);
     let _ = init.wait(Signals::ENDED, limit);
     let _ = init.kill(0);
-    let console = seen.console.lock().unwrap().clone();
-    let is_off = *seen.is_off.lock().unwrap();
+    let console = console.lock().unwrap().clone();
+    let is_off = *is_off.lock().unwrap();
     (console, is_off)
 }
 
@@ -357,4 +359,40 @@ fn rights_are_only_what_the_manifest_says() {
         rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT
     );
     assert!(!super::system_rights(shell).contains(Rights::MANAGE));
+}
+
+/// Says when the thread that has it ends.
+struct Guard(Arc<Mutex<u32>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn what_the_shell_started_ends_with_it() {
+    let ended = Arc::new(Mutex::new(0));
+    let counter = ended.clone();
+    boot("", move |_| {
+        let (one, two) = (Guard(counter.clone()), Guard(counter.clone()));
+        let child = move || {
+            let grandchild = move || {
+                let _guard = two;
+                clock::sleep(1000 * clock::SECOND);
+                0
+            };
+            let _guard = one;
+            host::spawn_process("grandchild", Vec::new(), &[], grandchild).unwrap();
+            clock::sleep(1000 * clock::SECOND);
+            0
+        };
+        host::spawn_process("child", Vec::new(), &[], child).unwrap();
+        clock::sleep(20 * clock::MILLISECOND);
+    });
+    let limit = soon();
+    while *ended.lock().unwrap() < 2 && clock::now() < limit {
+        clock::sleep(clock::MILLISECOND);
+    }
+    assert_eq!(*ended.lock().unwrap(), 2);
 }

@@ -69,7 +69,9 @@ impl Pipe {
 
     pub(super) fn write(&self, bytes: &[u8]) -> Result<usize, Error> {
         let writer = self.writer.as_ref().ok_or(Error::BadHandle)?;
-        writer.write(&bytes[..bytes.len().min(CHUNK_MAX)]).map(|n| n as usize)
+        writer
+            .write(&bytes[..bytes.len().min(CHUNK_MAX)])
+            .map(|n| n as usize)
     }
 }
 
@@ -108,11 +110,15 @@ impl Middle {
             }
         }
         if self.writers == 0 {
-            self.reads.drain(..).for_each(|(_, p)| p.answer(Ok(Bytes::clip(&[]))));
+            self.reads
+                .drain(..)
+                .for_each(|(_, p)| p.answer(Ok(Bytes::clip(&[]))));
         }
         if self.readers == 0 {
             self.bytes.clear();
-            self.writes.drain(..).for_each(|(_, p)| p.answer(Err(Error::PeerClosed)));
+            self.writes
+                .drain(..)
+                .for_each(|(_, p)| p.answer(Err(Error::PeerClosed)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Viper, said};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use viper_proto::fs::flags;
@@ -19,6 +20,8 @@ use viper_shell::system::{CapInfo, ExitStatus, Input, Output, Pid, ProcessInfo, 
 /// Memory of a program, at most, in bytes: what the shell's own quota leaves.
 const PROGRAM_BYTES: u64 = 1 << 30;
 const PRIORITY: u8 = 3;
+/// Programs that are kept in memory.
+const PROGRAMS_MAX: usize = 8;
 
 /// A program that the shell started.
 #[derive(Debug)]
@@ -71,16 +74,23 @@ impl Viper {
         Ok(Pid(id))
     }
 
-    fn load(&mut self, path: &str) -> core::result::Result<Program, Error> {
+    /// The program of an executable. Those that were started last are kept in memory, and taken
+    /// from there as long as the file is the same.
+    fn load(&mut self, path: &str) -> core::result::Result<Rc<Program>, Error> {
         if self.recovery {
             let (len, memory) = self
                 .boot
                 .member(&self.names, super::boot::member_of(path))?;
-            return Program::from_memory(memory, 0, *len);
+            return Program::from_memory(memory, 0, *len).map(Rc::new);
         }
         let (names, files) = (&self.names, &mut self.files);
-        let (file, attributes) = files.open(names, path, flags::READ, 0)?;
-        let program = Program::load(attributes.size_bytes, |offset, to| {
+        let now = files.stat_path(names, path, true)?;
+        let identity = (now.inode, now.size_bytes, now.changed_ns);
+        if let Some((_, program)) = self.programs.iter().find(|(of, _)| *of == identity) {
+            return Ok(program.clone());
+        }
+        let (file, _) = files.open(names, path, flags::READ, 0)?;
+        let program = Program::load(now.size_bytes, |offset, to| {
             let mut done = 0;
             while done < to.len() {
                 match files.read(names, file, offset + done as u64, &mut to[done..])? {
@@ -91,7 +101,10 @@ impl Viper {
             Ok(())
         });
         let _ = files.close(file);
-        program
+        let program = Rc::new(program?);
+        self.programs.truncate(PROGRAMS_MAX - 1);
+        self.programs.insert(0, (identity, program.clone()));
+        Ok(program)
     }
 
     fn streams(

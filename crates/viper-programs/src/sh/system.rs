@@ -13,8 +13,8 @@ use viper_rt::{Error, Object, clock};
 use viper_shell::error::{Error as Said, Result};
 use viper_shell::system::{
     Assign, AssignTarget, CapInfo, ConsoleMode, DirEntry, FileId, FileKind, MemoryInfo, Mode,
-    OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo, TraceRecord,
-    VolumeInfo, Waited,
+    OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo,
+    TraceRecord, VolumeInfo, Waited,
 };
 
 /// Services that are shown as assigns.
@@ -335,7 +335,10 @@ impl System for Viper {
     }
 
     fn pipe_close(&mut self, pipe: PipeId) -> Result<()> {
-        self.pipes.remove(&pipe.0).map(drop).ok_or(Said::InvalidArgument)
+        self.pipes
+            .remove(&pipe.0)
+            .map(drop)
+            .ok_or(Said::InvalidArgument)
     }
 
     fn servers(&mut self) -> Result<Vec<ServerInfo>> {
