@@ -34,6 +34,7 @@ impl Own {
         let mut files = Files::new();
         let first = program::arguments().next().unwrap_or_default();
         let image = load(&names, &mut files, first)
+            .or_else(|_| load(&names, &mut files, &format!("/c/{first}")))
             .or_else(|_| load(&names, &mut files, &format!("/c/{name}")))?;
         Ok(Own { names, files, quota, image })
     }

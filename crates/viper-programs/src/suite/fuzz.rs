@@ -8,7 +8,7 @@ use crate::machine::{NUMBER_MAX, system_call};
 use crate::own::end_of;
 use alloc::vec::Vec;
 use alloc::{format, string::ToString};
-use viper_rt::abi::{EndReason, Handle, PAGE_SIZE, Rights, Slot, number};
+use viper_rt::abi::{EndReason, Handle, PAGE_SIZE, Rights, SYSCALLS, Slot, number};
 use viper_rt::handle::{Channel, Event, Memory};
 use viper_rt::{Mapping, Object, clock, program};
 
@@ -104,8 +104,25 @@ pub(super) fn role(calls: u64, seed: u64) -> i64 {
         if code > 0 || code < 0 && viper_rt::Error::from_code(code).is_none() {
             return 3;
         }
+        keep(&mut random, &mut handles, call, &r, &out, own);
     }
     0
+}
+
+/// Remembers a handle that a call made, in place of another one.
+fn keep(random: &mut Random, handles: &mut [u64], call: u16, r: &[u64; 9], out: &[u64; 9], own: u64) {
+    let made = SYSCALLS
+        .iter()
+        .any(|info| info.number == call && matches!(info.results.first(), Some((_, "Handle"))));
+    // A number in another table is none here, and a second name of the process would get past
+    // `spared`.
+    let foreign = call == number::handle_give || r[0] & 0xff_ffff == own & 0xff_ffff;
+    if out[0] == 0 && made && !foreign {
+        let at = random.below(handles.len().max(1) as u64) as usize;
+        if let Some(place) = handles.get_mut(at) {
+            *place = out[1];
+        }
+    }
 }
 
 /// Deadlines become near ones: nothing waits for ever.
