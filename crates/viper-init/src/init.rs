@@ -97,8 +97,13 @@ impl<W: World> Init<W> {
 
     /// Starts what can be started. To be called once, before the loop.
     pub fn boot(&mut self) {
-        let mode = if self.options.recovery { "RECOVERY" } else { "MICROKERNEL" };
-        self.world.write(format_args!("ViperOS {} {mode}\n", self.image));
+        let mode = if self.options.recovery {
+            "RECOVERY"
+        } else {
+            "MICROKERNEL"
+        };
+        self.world
+            .write(format_args!("ViperOS {} {mode}\n", self.image));
         self.advance();
     }
 
@@ -133,8 +138,11 @@ impl<W: World> Init<W> {
         };
         self.image = manifest.image;
         let recovery = self.options.recovery;
-        let mut processes: Vec<Process> =
-            manifest.processes.into_iter().filter(|p| p.role != Role::Init).collect();
+        let mut processes: Vec<Process> = manifest
+            .processes
+            .into_iter()
+            .filter(|p| p.role != Role::Init)
+            .collect();
         if recovery {
             processes.retain(|p| p.role == Role::Shell);
             if processes.is_empty() {
@@ -164,8 +172,9 @@ impl<W: World> Init<W> {
                 State::Pending => self.needs_settled(m, now),
                 _ => m.supervision.is_due(now),
             };
-            let ready: Vec<usize> =
-                (0..self.managed.len()).filter(|&i| startable(&self.managed[i])).collect();
+            let ready: Vec<usize> = (0..self.managed.len())
+                .filter(|&i| startable(&self.managed[i]))
+                .collect();
             if ready.is_empty() {
                 break;
             }
@@ -220,15 +229,21 @@ impl<W: World> Init<W> {
             grants.handles.push((Slot::TRACE, ring.raw(), all));
         }
         for (n, device) in (0..).zip(&devices) {
-            grants.handles.push((Slot(Slot::DEVICE.0 + n), device.raw(), all));
+            grants
+                .handles
+                .push((Slot(Slot::DEVICE.0 + n), device.raw(), all));
         }
         if let Some(system) = self.world.system() {
-            grants.handles.push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
+            grants
+                .handles
+                .push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
         }
         grants.arguments = self.arguments(&entry);
         let process = self.world.start(&entry, &grants)?;
-        self.sources.watch(&process, process_key(index), Signals::ENDED)?;
-        self.sources.watch(&ours, channel_key(index), Signals::PEER_CLOSED)?;
+        self.sources
+            .watch(&process, process_key(index), Signals::ENDED)?;
+        self.sources
+            .watch(&ours, channel_key(index), Signals::PEER_CLOSED)?;
         let managed = &mut self.managed[index];
         managed.process_id = process.info().map_or(0, |info| info.id);
         managed.process = Some(process);
@@ -320,7 +335,8 @@ impl<W: World> Init<W> {
         if managed.entry.role == Role::Shell && self.options.exec {
             managed.supervision.switched_off();
             let code = managed.exit_code & 0xff;
-            self.world.write(format_args!("\x02VIPER-EXEC-END {code}\x03\n"));
+            self.world
+                .write(format_args!("\x02VIPER-EXEC-END {code}\x03\n"));
             self.finished = true;
             self.world.power_off();
         }
@@ -356,7 +372,7 @@ impl<W: World> Service for Init<W> {
         if index >= self.managed.len() {
             return;
         }
-        if key % 2 == 0 && signals.contains(Signals::ENDED) {
+        if key.is_multiple_of(2) && signals.contains(Signals::ENDED) {
             self.ended(index);
             self.advance();
         } else if signals.contains(Signals::PEER_CLOSED)

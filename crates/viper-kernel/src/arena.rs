@@ -145,6 +145,11 @@ impl<T> Arena<T> {
         (0..(self.chunks.len() * CHUNK) as u32).filter(|&i| self.get(i).is_some())
     }
 
+    /// All indices are below this.
+    pub fn bound(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     fn grow(&mut self) -> Result<(), Error> {
         let base = u32::try_from(self.chunks.len() * CHUNK).map_err(|_| Error::LimitReached)?;
         let mut chunk = Vec::new();

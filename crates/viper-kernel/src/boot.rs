@@ -140,7 +140,7 @@ impl<P: Platform> Kernel<P> {
 
     fn startup_block(&mut self, process: u32, quota: u32, found: &Found<'_>) -> Result<u32, Error> {
         let table = self.processes[process].table;
-        let mut give = |k: &mut Self, object: ObjectRef, rights: Rights| {
+        let give = |k: &mut Self, object: ObjectRef, rights: Rights| {
             k.add_ref(object);
             k.caps
                 .insert_root(table, object, crate::kernel::cap_rights(rights))

@@ -3,7 +3,7 @@
 
 use viper_abi::{
     EndReason, Error, FOREVER, Handle, HandleInfo, Kind, MemoryFlags, MsgInfo, PAGE_SIZE,
-    PROCESS_NAME_MAX, PowerAction, ProcessInfo, Protection, Rights, Signals, SystemInfo, Word,
+    PROCESS_NAME_MAX, PowerAction, ProcessInfo, Protection, Rights, Signals, SystemInfo,
 };
 use viper_sched::{CoreMask, Priority, ThreadId};
 use viper_vm::{MemType, PageRange, Perms, PhysAddr, Target, VirtAddr};
@@ -12,7 +12,7 @@ use crate::arena::NIL;
 use crate::deadline::Owner;
 use crate::dispatch::Syscalls;
 use crate::kernel::{
-    Handled, Kernel, LINES, OBJECT_BYTES, Stop, cap_error, cap_handle, cap_rights, vm_error,
+    Handled, Kernel, LINES, OBJECT_BYTES, Stop, cap_error, cap_handle, cap_rights,
 };
 use crate::memory::{Access, user_range};
 use crate::object::{
@@ -36,6 +36,7 @@ const CHANNEL_RIGHTS: Rights = Rights(
 );
 
 impl<P: Platform> Kernel<P> {
+    #[inline]
     fn any_object(&self, thread: u32, handle: Handle, rights: Rights) -> Result<ObjectRef, Error> {
         let entry = self
             .caps
@@ -78,12 +79,13 @@ impl<P: Platform> Kernel<P> {
         let p = &self.processes[index];
         let quota = &self.quotas[p.quota];
         let mut priority = 0;
-        let mut ipcs = p.ipcs;
+        let (mut ipcs, mut cpu_ns) = (p.ipcs, p.cpu_ns);
         for thread in self.threads.indices() {
             let t = &self.threads[thread];
             if t.process == index {
                 priority = priority.max(t.priority);
                 ipcs += t.ipcs;
+                cpu_ns += t.cpu_ns;
             }
         }
         ProcessInfo {
@@ -91,7 +93,7 @@ impl<P: Platform> Kernel<P> {
             parent: p.parent,
             used_bytes: quota.used,
             limit_bytes: quota.limit,
-            cpu_ns: p.cpu_ns,
+            cpu_ns,
             ipcs,
             fault_address: p.end.address,
             fault_pc: p.end.pc,
@@ -108,14 +110,6 @@ impl<P: Platform> Kernel<P> {
 
     fn process_info_bytes(&self, index: u32) -> [u8; size_of::<ProcessInfo>()] {
         encode::process(&self.process_facts(index))
-    }
-
-    fn charge_device(&mut self, device: &mut Device, bytes: u64) -> Result<(), Error> {
-        device.dma_bytes = device
-            .dma_bytes
-            .checked_sub(bytes)
-            .ok_or(Error::LimitReached)?;
-        Ok(())
     }
 
     fn register(&self, thread: u32, device: Handle, offset: u64) -> Result<PhysAddr, Error> {
@@ -433,7 +427,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn event_signal(&mut self, thread: u32, event: Handle, bits: u32) -> Handled<()> {
         let index = self.object(thread, event, Kind::EVENT, Rights::SIGNAL)?;
-        self.notify(ObjectRef::new(Kind::EVENT, index), Signals(u64::from(bits)));
+        self.signal_event(index, Signals(u64::from(bits)));
         Ok(())
     }
 
@@ -661,7 +655,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
     }
 
     fn memory_sync_code(&mut self, thread: u32, address: u64, len_bytes: u64) -> Handled<()> {
-        let range = user_range(address & !(PAGE_SIZE as u64 - 1), len_bytes.max(1))?;
+        let before = address % PAGE_SIZE as u64;
+        let len_bytes = len_bytes.max(1).checked_add(before);
+        let range = user_range(address - before, len_bytes.ok_or(Error::InvalidArgument)?)?;
         if range.len_bytes() > 16 << 20 {
             return Err(Error::InvalidArgument.into());
         }
@@ -792,6 +788,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
             tls,
             options,
         };
+        // A thread that nobody can name would end at once, and its process with it.
+        let table = self.table_of(thread);
+        self.caps.reserve(table, 1)?;
         let made = self.new_thread(process, &start, max)?;
         let object = ObjectRef::new(Kind::THREAD, made);
         let rights =
@@ -1172,6 +1171,10 @@ impl<P: Platform> Syscalls for Kernel<P> {
     fn system_info(&mut self, thread: u32, system: Handle, info: u64) -> Handled<()> {
         self.object(thread, system, Kind::SYSTEM, Rights::READ)?;
         let c = self.counters;
+        // The short way counts in the threads only: what they have and `c.ipcs` lacks went there.
+        let ipcs = c.ended_ipcs
+            + self.threads.indices().map(|t| self.threads[t].ipcs).sum::<u64>()
+            + self.processes.indices().map(|p| self.processes[p].ipcs).sum::<u64>();
         let facts = SystemInfo {
             ram_bytes: c.ram_bytes,
             free_bytes: self.platform_free_bytes(),
@@ -1185,8 +1188,8 @@ impl<P: Platform> Syscalls for Kernel<P> {
             channels: self.channels.len(),
             memories: self.memories.len(),
             idle_ns: c.idle_ns,
-            ipcs: c.ipcs,
-            ipcs_direct: c.ipcs_direct,
+            ipcs,
+            ipcs_direct: c.ipcs_direct + (ipcs - c.ipcs),
             switches: c.switches,
             page_faults: c.page_faults,
         };

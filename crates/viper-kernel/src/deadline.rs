@@ -49,6 +49,16 @@ impl Deadlines {
         self.owners -= 1;
     }
 
+    /// How many deadlines are set.
+    pub const fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether none is set.
+    pub const fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// The next deadline.
     #[inline]
     pub fn next(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The ways into the kernel and the one way out.
 
 use viper_abi::{EndReason, Error, FaultKind, Kind, Signals};
-use viper_sched::ThreadId;
+use viper_sched::{CoreId, ThreadId};
 use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
@@ -78,7 +78,12 @@ impl<P: Platform> Kernel<P> {
         self.this_core = core;
         self.settle();
         self.collect_dying();
-        let Some(line) = line else { return };
+        let Some(line) = line else {
+            // Another core may have changed what this one's timer is for.
+            self.cores[core].timer_at = u64::MAX;
+            self.is_timer_stale = true;
+            return;
+        };
         self.platform.set_interrupt(line, false);
         let owner = self.line_owner.get(line as usize).copied().unwrap_or(NIL);
         if owner != NIL {
@@ -98,7 +103,7 @@ impl<P: Platform> Kernel<P> {
         let this = self.core_id();
         let now = self.platform.now_ns();
         if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
-            self.reschedule();
+            self.reschedule(false);
         }
     }
 
@@ -166,15 +171,14 @@ impl<P: Platform> Kernel<P> {
             self.bury();
         }
         let core = self.core_id();
-        let previous = self.cores[self.this_core].current;
+        let previous = self.cores[core.index()].current;
         // Whoever ran and is blocked now gives the core up.
-        if let Some(ThreadId(running)) = self.sched.running(core)
-            && matches!(self.threads[running].state, State::Blocked(_))
-        {
-            self.sched.block(core);
-        }
-        if self.sched.needs_reschedule(core) {
-            self.reschedule();
+        let gives_up = match self.sched.running(core) {
+            Some(ThreadId(running)) => matches!(self.threads[running].state, State::Blocked(_)),
+            None => false,
+        };
+        if gives_up || self.sched.needs_reschedule(core) {
+            self.reschedule(gives_up);
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         if next != previous {
@@ -189,17 +193,21 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    fn reschedule(&mut self) {
-        self.is_timer_stale = true;
+    fn reschedule(&mut self, gives_up: bool) {
         let core = self.core_id();
         let now = self.platform.now_ns();
         let before = self.sched.running(core);
-        let decision = self.sched.reschedule(core, now);
+        let decision = if gives_up {
+            self.sched.block_and_reschedule(core, now)
+        } else {
+            self.sched.reschedule(core, now)
+        };
         if let Some(other) = decision.interrupt {
             self.nudge(other);
         }
         if decision.thread != before {
             if let Some(ThreadId(old)) = before
+                && !gives_up
                 && matches!(self.threads[old].state, State::Running(_))
             {
                 self.threads[old].state = State::Ready;
@@ -208,24 +216,26 @@ impl<P: Platform> Kernel<P> {
                 self.threads[new].state = State::Running(self.this_core as u8);
             }
         }
+        let is_alone = self.sched.core_count() == 1;
+        if !is_alone || self.sched.queued(core) > 0 {
+            let set = self.cores[core.index()].timer_at;
+            self.is_timer_stale |=
+                !is_alone || self.sched.slice_end_ns(core).is_some_and(|end| end < set);
+        }
     }
 
     /// Another thread runs on this core from now on.
     #[inline]
     fn switch(&mut self, previous: u32, next: u32) {
-        let now = self.platform.now_ns();
-        let core = &mut self.cores[self.this_core];
-        let spent = now - core.since;
-        core.since = now;
-        core.current = next;
+        let spent = self.time_spent();
+        self.cores[self.this_core].current = next;
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
-            let process = t.process;
+            t.cpu_ns += spent;
             if t.special.has(Special::VECTORS) {
                 t.special.set(Special::VECTORS, false);
                 self.platform.fp_save(&mut t.fp);
             }
-            self.processes[process].cpu_ns += spent;
         } else {
             self.counters.idle_ns += spent;
         }
@@ -233,11 +243,16 @@ impl<P: Platform> Kernel<P> {
             self.cores[self.this_core].fp_enabled = false;
             self.platform.fp_enable(false);
         }
-        if next != NIL {
-            self.threads[next].context.core = self.this_core as u32;
-        } else {
-            self.platform.leave_address_space();
+        if let Some(t) = self.threads.get_mut(next) {
+            t.context.core = self.this_core as u32;
         }
+    }
+
+    /// How long this core has done what it did last. From now on, it does something else.
+    pub fn time_spent(&mut self) -> u64 {
+        let now = self.platform.now_ns();
+        let core = &mut self.cores[self.this_core];
+        now - core::mem::replace(&mut core.since, now)
     }
 
     fn program_timer(&mut self) {
@@ -249,10 +264,31 @@ impl<P: Platform> Kernel<P> {
         {
             at = at.min(end);
         }
+        // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;
-        if *set != at {
+        if at < *set {
             *set = at;
             self.platform.set_timer(at);
+        }
+        if self.sched.core_count() > 1 {
+            self.share_turns();
+        }
+    }
+
+    /// Cores where somebody now waits for the end of a turn must set their timers, too.
+    fn share_turns(&mut self) {
+        for index in (0..self.sched.core_count()).filter(|&c| c != self.this_core) {
+            let Some(core) = CoreId::new(index) else {
+                continue;
+            };
+            if self.sched.queued(core) > 0
+                && let Some(end) = self.sched.slice_end_ns(core)
+                && end < self.cores[index].timer_at
+            {
+                // It will set its timer when it comes by; asking it once is enough.
+                self.cores[index].timer_at = end;
+                self.platform.interrupt_core(index);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 //! does not fit takes the way in `ipc`, with the same result: tests run both on the same input.
 
 use viper_abi::{FOREVER, Kind, MESSAGE_MAX, MESSAGE_REGISTER_BYTES, MsgInfo, MsgKind, Rights};
+use viper_sched::Priority;
 use viper_vm::Frame;
 
 use crate::arena::NIL;
@@ -103,6 +104,7 @@ impl<P: Platform> Kernel<P> {
             caps,
             channels,
             sets,
+            sched,
             ..
         } = self;
         let Way {
@@ -144,7 +146,7 @@ impl<P: Platform> Kernel<P> {
         let fits = to.call_number == number
             && to.state == State::Blocked(Wait::Reply)
             && to.deadline_at == NIL
-            && from.priority >= to.priority
+            && Priority::new(to.priority).is_some_and(|p| !sched.is_waiting_above(p))
             && Special::neither(from.special, to.special);
         if !fits || !queue.put_only(thread) {
             return None;

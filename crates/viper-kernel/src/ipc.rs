@@ -481,7 +481,7 @@ impl<P: Platform> Kernel<P> {
         if let Some(call) = self.threads[thread].caller {
             match self.answer(thread, call, info) {
                 Ok(caller) => {
-                    self.threads[thread].caller = None;
+                    self.forget_caller(thread);
                     let received = self.receive_or_wait(thread, wait);
                     if matches!(self.threads[thread].state, State::Blocked(_)) {
                         self.hand_over(caller);
@@ -491,7 +491,11 @@ impl<P: Platform> Kernel<P> {
                     return received;
                 }
                 // The caller gave up: nobody to tell.
-                Err(Error::NotFound) => self.threads[thread].caller = None,
+                Err(Error::NotFound) => self.forget_caller(thread),
+                Err(e @ Error::LimitReached) => {
+                    self.forget_caller(thread);
+                    return Err(e.into());
+                }
                 Err(e) => return Err(e.into()),
             }
         }
@@ -523,7 +527,7 @@ impl<P: Platform> Kernel<P> {
         let answered = self.answer(thread, call, info);
         if matches!(answered, Ok(_) | Err(Error::NotFound | Error::LimitReached)) {
             if reply.is_none() {
-                self.threads[thread].caller = None;
+                self.forget_caller(thread);
             } else {
                 // The call is over, so that dropping the right tells nobody.
                 let _ = self.caps.close(table, crate::kernel::cap_handle(reply));
@@ -556,7 +560,6 @@ impl<P: Platform> Kernel<P> {
         }
         self.unwait(caller);
         self.threads[caller].call_number = 0;
-        self.undonate(thread);
         Ok(caller)
     }
 
@@ -572,8 +575,7 @@ impl<P: Platform> Kernel<P> {
             extra: number,
         };
         let handle = self.install(thread, object, Rights::NONE)?;
-        self.threads[thread].caller = None;
-        self.undonate(thread);
+        self.forget_caller(thread);
         Ok((handle,))
     }
 
@@ -606,17 +608,7 @@ impl<P: Platform> Kernel<P> {
             self.wake_with(sender, Err(Error::PeerClosed));
         }
         self.forget_notifier(object);
-        while self.end(end).queued > 0 {
-            let at = self.end(end).messages.0;
-            if let Some(message) = self.messages.remove(at) {
-                self.drop_parked(message.parked);
-                self.end(end).messages.0 = message.next;
-            }
-            self.end(end).queued -= 1;
-            let quota = self.channels[end / 2].quota;
-            self.refund(quota, MESSAGE_BYTES);
-        }
-        self.end(end).messages = (NIL, NIL);
+        self.drop_queue(end);
         self.end(end).is_buried = true;
         let peer = end ^ 1;
         if self.is_closed(peer) {
@@ -632,6 +624,18 @@ impl<P: Platform> Kernel<P> {
             self.wake_with(receiver, Err(Error::PeerClosed));
         }
         self.notify(ObjectRef::new(Kind::CHANNEL, peer), Signals::PEER_CLOSED);
+    }
+
+    /// Drops the messages that are queued at an end.
+    pub fn drop_queue(&mut self, end: u32) {
+        let quota = self.channels[end / 2].quota;
+        let (mut at, _) = core::mem::replace(&mut self.end(end).messages, (NIL, NIL));
+        self.end(end).queued = 0;
+        while let Some(message) = self.messages.remove(at) {
+            self.drop_parked(message.parked);
+            self.refund(quota, MESSAGE_BYTES);
+            at = message.next;
+        }
     }
 
     /// Ends the capabilities of a message that will not be delivered.

@@ -5,19 +5,19 @@
 //! stack: a thread that waits is a record of what it waits for (`thread::Wait`).
 
 use alloc::vec::Vec;
-use viper_abi::{EndReason, Error, FaultKind, Kind, Rights, Signals};
+use viper_abi::{EndReason, Error, Kind, Rights, Signals};
 use viper_cap::{CapError, CapSpace, Handle, TableId};
 use viper_sched::{CoreId, Scheduler, ThreadId};
-use viper_vm::{VirtAddr, VmError};
+use viper_vm::VmError;
 
 use crate::arena::{Arena, NIL};
 use crate::deadline::{Deadlines, Owner};
 use crate::object::{
-    Channel, ChannelEnd, Device, End, Event, Interrupt, Member, Memory, Message, Notifier,
-    ObjectRef, PollSet, Process, Quota, Timer,
+    Channel, Device, Event, Interrupt, Member, Memory, Message, ObjectRef, PollSet, Process,
+    Quota, Timer,
 };
 use crate::platform::Platform;
-use crate::thread::{Context, Queue, Special, State, Thread, Wait};
+use crate::thread::{Queue, Special, State, Thread, Wait};
 
 /// Most cores.
 pub const CORES_MAX: usize = 8;
@@ -51,9 +51,11 @@ impl Core {
 /// Counters for `system_info`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
-    /// Messages.
+    /// Messages that took the long way.
     pub ipcs: u64,
-    /// Messages that went straight across.
+    /// Messages of processes that are gone.
+    pub ended_ipcs: u64,
+    /// Messages that took the long way, but straight across.
     pub ipcs_direct: u64,
     /// Context switches.
     pub switches: u64,
@@ -406,6 +408,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Ends the objects that nothing names any more.
+    #[inline(never)]
     pub fn bury(&mut self) {
         while let Some(object) = self.dead.pop() {
             let i = object.index;
@@ -453,7 +456,8 @@ impl<P: Platform> Kernel<P> {
                         self.end_process(i, EndReason::KILLED, 0);
                     }
                     self.forget_notifier(object);
-                    let quota = self.processes[i].quota;
+                    let Process { quota, ipcs, .. } = self.processes[i];
+                    self.counters.ended_ipcs += ipcs;
                     self.processes.remove(i);
                     self.drop_ref(ObjectRef::new(Kind::QUOTA, quota));
                 }
@@ -646,10 +650,21 @@ impl<P: Platform> Kernel<P> {
     /// Puts a thread that waits no longer into a run queue.
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
-        self.is_timer_stale = true;
-        self.has_news = true;
+        self.enqueue(thread);
+    }
+
+    /// Puts a thread that is ready into a run queue.
+    #[inline]
+    pub fn enqueue(&mut self, thread: u32) {
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
+        }
+        let core = &self.cores[self.this_core];
+        let is_alone = self.sched.core_count() == 1;
+        let turn_ends = self.sched.slice_end_ns(self.core_id());
+        if !is_alone || turn_ends.is_none_or(|end| end < core.timer_at) {
+            self.is_timer_stale = true;
+            self.has_news = true;
         }
     }
 
@@ -686,23 +701,15 @@ impl<P: Platform> Kernel<P> {
 
     fn settle_cores(&mut self) {
         let cores = core::mem::take(&mut self.unsettled);
-        for index in (0..CORES_MAX).filter(|c| cores & 1 << c != 0) {
-            let current = self.cores[index].current;
-            let Some(core) = CoreId::new(index) else {
-                continue;
-            };
-            if self.sched.running(core) == Some(ThreadId(current)) {
-                continue;
-            }
-            if !self.sched.hand_over(core, ThreadId(current)) {
-                // Somebody better waits for the core: the current thread gets in line, in front of
-                // nobody, and the core will be asked to decide.
-                self.sched.block(core);
-                self.threads[current].state = State::Ready;
-                let _ = self.sched.wake(ThreadId(current));
-                if index != self.this_core {
-                    self.platform.interrupt_core(index);
-                }
+        let changed = || (0..CORES_MAX).filter(move |c| cores & 1 << c != 0);
+        // A thread may have gone from one of these cores to another: all leave before any arrives.
+        for core in changed().filter_map(CoreId::new) {
+            self.sched.release(core);
+        }
+        for core in changed().filter_map(CoreId::new) {
+            let current = self.cores[core.index()].current;
+            if let Some(core) = self.sched.adopt(core, ThreadId(current)) {
+                self.nudge(core);
             }
         }
     }
@@ -726,6 +733,13 @@ impl<P: Platform> Kernel<P> {
                 self.nudge(core);
             }
         }
+    }
+
+    /// A thread owes its caller nothing any more.
+    #[inline]
+    pub fn forget_caller(&mut self, thread: u32) {
+        self.threads[thread].caller = None;
+        self.undonate(thread);
     }
 
     /// The work is done.

@@ -2,8 +2,8 @@
 
 use viper_abi::{Error, FaultKind, Kind, PAGE_SIZE, Protection, Rights};
 use viper_vm::{
-    Frame, FrameRefs, FrameSource, GapRequest, MemType, PageList, PageRange, Perms, PhysAddr,
-    Target, Tlb, VirtAddr,
+    Frame, FrameRefs, FrameSource, GapRequest, Invalidate, Leaf, MemType, PageList, PageRange,
+    PageTable, Perms, PhysAddr, Target, VirtAddr, VmError,
 };
 
 use crate::arena::NIL;
@@ -23,19 +23,16 @@ pub const MEMORY_PAGES_MAX: u64 = 1 << 20;
 pub const CONTIGUOUS_PAGES_MAX: u64 = 4096;
 
 /// Translation cache maintenance for one address space.
-pub struct AsidTlb<'a, P> {
-    /// The machine.
-    pub platform: &'a mut P,
-    /// The address space.
-    pub asid: u16,
-}
+struct Asid(u16);
 
-impl<P: Platform> Tlb for AsidTlb<'_, P> {
-    fn invalidate(&mut self, va: VirtAddr) {
-        self.platform.invalidate_page(self.asid, va);
+impl<P: Platform> Invalidate<P> for Asid {
+    #[inline]
+    fn invalidate_in(&mut self, platform: &mut P, va: VirtAddr) {
+        platform.invalidate_page(self.0, va);
     }
-    fn invalidate_now(&mut self, va: VirtAddr) {
-        self.platform.invalidate_page(self.asid, va);
+    #[inline]
+    fn invalidate_now_in(&mut self, platform: &mut P, va: VirtAddr) {
+        platform.invalidate_page(self.0, va);
     }
 }
 
@@ -228,13 +225,13 @@ impl<P: Platform> Kernel<P> {
                 if region.value.protection & write == 0 {
                     continue;
                 }
-                let mut tlb = AsidTlb {
-                    platform: &mut self.platform,
-                    asid: process.asid,
-                };
-                // Only page descriptors are changed, so nothing is allocated or split.
-                let range = region.range;
-                protect_present(table, &mut tlb, range, Perms::Read);
+                protect_present(
+                    table,
+                    &mut self.platform,
+                    process.asid,
+                    region.range,
+                    Perms::Read,
+                );
             }
             if at == u32::MAX {
                 break;
@@ -295,7 +292,7 @@ impl<P: Platform> Kernel<P> {
                 self.platform.copy_frame(own, shared);
                 list.set(page, own).map_err(vm_error)?;
                 let _ = self.frames.release(shared);
-                if self.memories[memory].maps > 1 {
+                if self.memories[memory].maps > 0 {
                     self.unmap_page_everywhere(memory, page);
                 }
                 Ok(own)
@@ -332,11 +329,8 @@ impl<P: Platform> Kernel<P> {
                 };
                 if inside < region.range.len_bytes() {
                     let va = VirtAddr(region.range.start().0 + inside);
-                    let mut tlb = AsidTlb {
-                        platform: &mut self.platform,
-                        asid: process.asid,
-                    };
-                    unmap_present(table, &mut tlb, va);
+                    // It may not be mapped there.
+                    let _ = table.unmap(&mut self.platform, &mut Asid(process.asid), va);
                 }
             }
         }
@@ -467,11 +461,7 @@ impl<P: Platform> Kernel<P> {
             return Err(vm_error(e));
         }
         if let Some(table) = &mut target.pages {
-            let mut tlb = AsidTlb {
-                platform,
-                asid: target.asid,
-            };
-            unmap_range_present(table, &mut tlb, range);
+            unmap_present(table, platform, target.asid, range);
         }
         Ok(())
     }
@@ -530,26 +520,11 @@ impl<P: Platform> Kernel<P> {
         let Some(table) = &mut target.pages else {
             return Err(Error::Ended);
         };
-        let mut tlb = AsidTlb {
-            platform: &mut self.platform,
-            asid: target.asid,
-        };
         if wanted == Perms::ReadWrite {
             // Frames may be shared copy-on-write: the next access sorts it out.
-            unmap_range_present(table, &mut tlb, range);
+            unmap_present(table, &mut self.platform, target.asid, range);
         } else {
-            if wanted == Perms::ReadExecute {
-                let mut va = range.start();
-                while va < range.end() {
-                    if let Some(pa) = table.translate(tlb.platform, va)
-                        && let Some(frame) = pa.frame()
-                    {
-                        tlb.platform.sync_code(frame);
-                    }
-                    va = VirtAddr(va.0 + PAGE);
-                }
-            }
-            protect_present(table, &mut tlb, range, wanted);
+            protect_present(table, &mut self.platform, target.asid, range, wanted);
         }
         Ok(())
     }
@@ -614,26 +589,39 @@ impl<P: Platform> Kernel<P> {
         let owner = &mut self.processes[process];
         let (asid, quota) = (owner.asid, owner.quota);
         let table = owner.pages.as_mut().ok_or(Error::Ended)?;
-        let mapped = match table.map(&mut self.platform, &mut self.frames, va, target) {
-            Err(viper_vm::VmError::AlreadyMapped) => {
-                let mut tlb = AsidTlb {
-                    platform: &mut self.platform,
-                    asid,
-                };
-                replace_present(table, &mut tlb, va, target)
+        let mut asid = Asid(asid);
+        match table.map(&mut self.platform, &mut self.frames, va, target) {
+            Ok(_) => {}
+            Err(VmError::AlreadyMapped) => {
+                table
+                    .replace(&mut self.platform, &mut asid, va, target)
+                    .map_err(vm_error)?;
             }
-            other => other.map(|_| ()),
-        };
-        let tables = (free_before - self.frames.free_frames()) as u64 * PAGE;
-        if tables > 0 {
-            self.processes[process].overhead_bytes += tables;
-            if let Err(e) = self.charge(quota, tables) {
-                // The table stays, uncharged: it goes with the process, which is at its limit.
-                self.processes[process].overhead_bytes -= tables;
-                return Err(e);
-            }
+            Err(e) => return Err(vm_error(e)),
         }
-        mapped.map_err(vm_error)
+        let tables = (free_before - self.frames.free_frames()) as u64 * PAGE;
+        if tables == 0 {
+            return Ok(());
+        }
+        if let Err(e) = self.charge(quota, tables) {
+            self.unmap_with_tables(process, va);
+            return Err(e);
+        }
+        self.processes[process].overhead_bytes += tables;
+        Ok(())
+    }
+
+    /// Takes back a page that was just mapped, with the tables that were made for it alone.
+    #[cold]
+    fn unmap_with_tables(&mut self, process: u32, va: VirtAddr) {
+        let owner = &mut self.processes[process];
+        if let Some(table) = &mut owner.pages
+            && let Ok(page) = PageRange::new(va, PAGE)
+        {
+            let (platform, frames) = (&mut self.platform, &mut self.frames);
+            // Nothing is split, so that nothing is needed and nothing can fail.
+            let _ = table.unmap_range(platform, frames, &mut Asid(owner.asid), page, |_| {});
+        }
     }
 
     // ----- User memory -----------------------------------------------------------------------
@@ -718,19 +706,19 @@ impl<P: Platform> Kernel<P> {
         while done < len_bytes {
             let at = offset + done;
             let part = (512 - at % 512).min(len_bytes - done) as usize;
+            let piece = &mut buffer[..part];
+            // The caller may have this very memory mapped, so that either side's copy-on-write
+            // moves the other side's frame: the frame is looked up last, the user side each time.
+            if write {
+                self.read_user(thread, address + done, piece)?;
+            }
             let frame = self.frame_for(memory, (at / PAGE) as u32, write)?;
             let pa = PhysAddr(frame.addr().0 + at % PAGE);
-            let piece = &mut buffer[..part];
             if write {
-                self.platform
-                    .copy_in(piece, address + done)
-                    .map_err(|()| Error::BadAddress)?;
                 self.platform.write_bytes(pa, piece);
             } else {
                 self.platform.read_bytes(pa, piece);
-                self.platform
-                    .copy_out(address + done, piece)
-                    .map_err(|()| Error::BadAddress)?;
+                self.write_user(thread, address + done, piece)?;
             }
             done += part as u64;
         }
@@ -761,91 +749,54 @@ impl<P: Platform> Kernel<P> {
     }
 }
 
-fn replace_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    va: VirtAddr,
-    target: Target,
-) -> Result<(), viper_vm::VmError> {
-    // The table and the translation caches are both behind the platform: break before make.
-    unmap_present(table, tlb, va);
-    let mut none = NoFrames;
-    table.map(tlb.platform, &mut none, va, target).map(|_| ())
-}
-
-fn unmap_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    va: VirtAddr,
-) {
-    let mut later = Later(None);
-    if table.unmap(tlb.platform, &mut later, va).is_ok() {
-        tlb.platform.invalidate_page(tlb.asid, va);
-    }
-}
-
-fn unmap_range_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    range: PageRange,
-) {
-    each_present(table, tlb, range, |table, tlb, va| {
-        unmap_present(table, tlb, va)
-    });
-}
-
-fn protect_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    range: PageRange,
-    perms: Perms,
-) {
-    each_present(table, tlb, range, |table, tlb, va| {
-        let mut later = Later(None);
-        if table.protect(tlb.platform, &mut later, va, perms).is_ok() {
-            tlb.platform.invalidate_page(tlb.asid, va);
-        }
-    });
-}
-
-/// Visits the mapped pages of a range, one after another, as they may change on the way.
+/// Visits the mapped pages of a range. A visit may change the page's own mapping.
 fn each_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
+    table: &mut PageTable,
+    platform: &mut P,
     range: PageRange,
-    mut visit: impl FnMut(&mut viper_vm::PageTable, &mut AsidTlb<'_, P>, VirtAddr),
+    mut visit: impl FnMut(&mut PageTable, &mut P, Leaf),
 ) {
     let mut from = range.start();
     while let Ok(rest) = PageRange::between(from, range.end()) {
         let mut found = None;
-        let _ = table.walk(tlb.platform, rest, |leaf| {
-            found = Some(leaf.va);
+        let _ = table.walk(platform, rest, |leaf| {
+            found = Some(leaf);
             core::ops::ControlFlow::Break(())
         });
-        let Some(va) = found else { return };
-        visit(table, tlb, va);
-        from = VirtAddr(va.0 + PAGE);
+        let Some(leaf) = found else { return };
+        visit(table, platform, leaf);
+        from = VirtAddr(leaf.va.0 + PAGE);
     }
 }
 
-/// Notes that an invalidation is due; it is done right after, when the platform is free again.
-struct Later(Option<VirtAddr>);
-
-impl Tlb for Later {
-    fn invalidate(&mut self, va: VirtAddr) {
-        self.0 = Some(va);
-    }
-    fn invalidate_now(&mut self, va: VirtAddr) {
-        self.0 = Some(va);
-    }
+/// Unmaps the mapped pages of a range; the tables stay.
+fn unmap_present<P: Platform>(
+    table: &mut PageTable,
+    platform: &mut P,
+    asid: u16,
+    range: PageRange,
+) {
+    each_present(table, platform, range, |table, platform, leaf| {
+        // It was found mapped just now.
+        let _ = table.unmap(platform, &mut Asid(asid), leaf.va);
+    });
 }
 
-/// No frame is needed where all tables exist.
-struct NoFrames;
-
-impl FrameSource for NoFrames {
-    fn alloc_frame(&mut self) -> Option<Frame> {
-        None
-    }
-    fn free_frame(&mut self, _: Frame) {}
+/// Changes what may be done with the mapped pages of a range.
+fn protect_present<P: Platform>(
+    table: &mut PageTable,
+    platform: &mut P,
+    asid: u16,
+    range: PageRange,
+    perms: Perms,
+) {
+    each_present(table, platform, range, |table, platform, leaf| {
+        if perms.can_execute()
+            && let Some(frame) = leaf.target.pa.frame()
+        {
+            platform.sync_code(frame);
+        }
+        // It was found mapped just now, and device memory is not protected by anybody.
+        let _ = table.protect(platform, &mut Asid(asid), leaf.va, perms);
+    });
 }

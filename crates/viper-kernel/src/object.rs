@@ -77,9 +77,9 @@ pub struct Process {
     pub parent: u64,
     /// How it ended.
     pub end: End,
-    /// Processor time, in nanoseconds.
+    /// Processor time of threads that have ended, in nanoseconds.
     pub cpu_ns: u64,
-    /// Messages sent.
+    /// Messages that threads sent which have ended.
     pub ipcs: u64,
     /// Its name.
     pub name: [u8; 32],

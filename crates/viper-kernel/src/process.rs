@@ -7,7 +7,7 @@ use viper_abi::{
 use viper_cap::Limits;
 use viper_sched::{CoreMask, Priority, ThreadId};
 use viper_vm::{
-    FrameRefs, FrameSource, MemType, PageRange, PageTable, Perms, RegionMap, Space, Target,
+    FrameSource, MemType, PageRange, PageTable, Perms, RegionMap, Space, Target,
     VirtAddr,
 };
 
@@ -243,6 +243,7 @@ impl<P: Platform> Kernel<P> {
             deadline_at: NIL,
             id: self.fresh_id(),
             ipcs: 0,
+            cpu_ns: 0,
             refs: 1,
             notifier: Notifier::NEW,
             fp: FpState::ZERO,
@@ -338,22 +339,24 @@ impl<P: Platform> Kernel<P> {
             process,
             ipc_slot,
             ipc_frame,
-            ipcs,
             ..
         } = self.threads[thread];
         if let Some((caller, number)) = self.threads[thread].caller.take() {
             self.abandon_call(caller, number);
         }
-        for core in &mut self.cores {
-            if core.current == thread {
-                core.current = NIL;
-            }
+        if self.cores[self.this_core].current == thread {
+            // It ran here until now, on translations that may be gone soon.
+            self.threads[thread].cpu_ns += self.time_spent();
+            self.cores[self.this_core].current = NIL;
+            self.platform.leave_address_space();
         }
         let owner = &mut self.processes[process];
         let slot = usize::from(ipc_slot);
         owner.ipc_slots[slot / 64] &= !(1 << (slot % 64));
         owner.thread_count -= 1;
-        owner.ipcs += ipcs;
+        let used = &mut self.threads[thread];
+        owner.ipcs += core::mem::take(&mut used.ipcs);
+        owner.cpu_ns += core::mem::take(&mut used.cpu_ns);
         let mut list = owner.threads;
         list.remove::<Siblings>(&mut self.threads, thread);
         self.processes[process].threads = list;
@@ -440,7 +443,6 @@ impl<P: Platform> Kernel<P> {
         let (table, asid, quota) = (owner.table, owner.asid, owner.quota);
         let whole = owner.regions.bounds();
         // Translations first, so that no frame is given away while it can still be reached.
-        self.platform.leave_address_space();
         if let Some(pages) = self.processes[process].pages.take() {
             self.platform.invalidate_asid(asid);
             let mut ruin = pages.destroy();
@@ -464,6 +466,7 @@ impl<P: Platform> Kernel<P> {
                 break;
             }
         }
+        self.collect_cycles();
         let overhead = self.processes[process].overhead_bytes;
         self.processes[process].overhead_bytes = 0;
         self.refund(quota, overhead);

@@ -152,6 +152,8 @@ pub struct Thread {
     pub id: u64,
     /// Messages it sent that its process has not been told of.
     pub ipcs: u64,
+    /// Processor time that its process has not been told of, in nanoseconds.
+    pub cpu_ns: u64,
     /// Capabilities and kernel references to it.
     pub refs: u32,
     /// Its signals.

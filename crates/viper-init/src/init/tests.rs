@@ -31,7 +31,11 @@ impl World for Fake {
         process: &manifest::Process,
         grants: &Grants<'_>,
     ) -> Result<Process, Error> {
-        let main = self.programs.get(process.name.as_str()).ok_or(Error::NotFound)?.clone();
+        let main = self
+            .programs
+            .get(process.name.as_str())
+            .ok_or(Error::NotFound)?
+            .clone();
         let mut handles = Vec::new();
         for &(slot, handle, rights) in &grants.handles {
             let (copy,) = sys::handle_duplicate(handle, rights)?;
@@ -163,7 +167,9 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
         server.run(&mut init).map_or(1, |()| 0)
     })
     .unwrap();
-    let passed = result.recv_timeout(std::time::Duration::from_secs(20)).expect("the shell runs");
+    let passed = result
+        .recv_timeout(std::time::Duration::from_secs(20))
+        .expect("the shell runs");
     assert!(passed, "see the shell's panic above");
     // Let init see the end of the shell.
     let limit = clock::after(clock::SECOND / 4);
@@ -194,17 +200,35 @@ fn a_server_that_dies_comes_back_and_its_clients_connect_again() {
         let (_, second) = echo(&two, 6).unwrap();
         assert_ne!(first, second);
         let status = names.server_status(b"echod").unwrap();
-        assert_eq!((status.state, status.starts, status.exit_code), (state::READY, 2, 13));
+        assert_eq!(
+            (status.state, status.starts, status.exit_code),
+            (state::READY, 2, 13)
+        );
     });
-    assert!(console.starts_with("ViperOS 9.9 MICROKERNEL\n"), "{console}");
-    assert_eq!(console.lines().filter(|l| l.contains("echod ended with code 13")).count(), 1);
+    assert!(
+        console.starts_with("ViperOS 9.9 MICROKERNEL\n"),
+        "{console}"
+    );
+    assert_eq!(
+        console
+            .lines()
+            .filter(|l| l.contains("echod ended with code 13"))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn names_may_be_reached_only_by_those_the_manifest_names() {
     boot("", |names| {
-        assert_eq!(names.connect(b"SECRETD:", soon()).err(), Some(Error::NoRight));
-        assert_eq!(names.connect(b"NOBODY:", soon()).err(), Some(Error::NotFound));
+        assert_eq!(
+            names.connect(b"SECRETD:", soon()).err(),
+            Some(Error::NoRight)
+        );
+        assert_eq!(
+            names.connect(b"NOBODY:", soon()).err(),
+            Some(Error::NotFound)
+        );
         let child = names::Client::new(names.duplicate(rights::ASSIGN).unwrap());
         assert_eq!(child.server_kill(b"echod"), Err(Error::NoRight));
         assert_eq!(child.boot_at(0).err(), Some(Error::NoRight));
@@ -225,23 +249,35 @@ fn commands_stop_restart_and_kill_servers() {
         let (_, second) = echo(&names.connect(b"ECHOD:", soon()).unwrap(), 1).unwrap();
         assert_ne!(first, second);
         names.server_stop(b"echod").unwrap();
-        assert_eq!(names.connect(b"ECHOD:", soon()).err(), Some(Error::NoService));
+        assert_eq!(
+            names.connect(b"ECHOD:", soon()).err(),
+            Some(Error::NoService)
+        );
         names.server_restart(b"echod").unwrap();
         assert!(names.connect(b"ECHOD:", soon()).is_ok());
         names.server_kill(b"oned").unwrap();
         while names.server_status(b"oned").unwrap().state != state::FAILED {
             clock::sleep(clock::MILLISECOND);
         }
-        assert_eq!(names.connect(b"ONED:", soon()).err(), Some(Error::NoService));
+        assert_eq!(
+            names.connect(b"ONED:", soon()).err(),
+            Some(Error::NoService)
+        );
     });
-    assert!(!console.contains("echod ended"), "what was asked for is no news: {console}");
+    assert!(
+        !console.contains("echod ended"),
+        "what was asked for is no news: {console}"
+    );
     assert!(console.contains("oned was killed\n"), "{console}");
 }
 
 #[test]
 fn servers_can_be_switched_off_and_the_shell_starts_all_the_same() {
     boot("viper.servers=-echod", |names| {
-        assert_eq!(names.connect(b"ECHOD:", soon()).err(), Some(Error::NoService));
+        assert_eq!(
+            names.connect(b"ECHOD:", soon()).err(),
+            Some(Error::NoService)
+        );
         assert_eq!(names.server_status(b"echod").unwrap().state, state::OFF);
         assert!(names.connect(b"ONED:", soon()).is_ok());
     });
@@ -269,7 +305,10 @@ fn an_exec_boot_frames_the_shell_and_turns_the_machine_off() {
         assert_eq!(arguments, ["sh", "--boot-script", "exec"]);
     });
     assert!(console.contains("\x02VIPER-EXEC-BEGIN\x03\n"));
-    assert!(console.ends_with("\x02VIPER-EXEC-END 3\x03\n"), "{console:?}");
+    assert!(
+        console.ends_with("\x02VIPER-EXEC-END 3\x03\n"),
+        "{console:?}"
+    );
     assert!(is_off);
 }
 
@@ -313,6 +352,9 @@ fn rights_are_only_what_the_manifest_says() {
     let manifest = manifest::Manifest::parse(MANIFEST).unwrap();
     let shell = manifest.processes.last().unwrap();
     let rights = super::name_rights(shell);
-    assert_eq!(rights, rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT);
+    assert_eq!(
+        rights,
+        rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT
+    );
     assert!(!super::system_rights(shell).contains(Rights::MANAGE));
 }
