@@ -225,7 +225,7 @@ fn revoke_wakes() -> Verdict {
     })
     .map_err(failed("thread"))?;
     clock::sleep(5 * clock::MILLISECOND);
-    event.revoke().map_err(failed("revoke"))?;
+    want("revoke", event.revoke(), Ok(1))?;
     waiter.join(FOREVER).map_err(failed("join"))?;
     let got = *result.lock();
     want("waiter", got, Some(Err(Error::BadHandle)))
