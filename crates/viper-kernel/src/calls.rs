@@ -48,6 +48,15 @@ impl<P: Platform> Kernel<P> {
         Ok(entry.object)
     }
 
+    /// The object behind a handle, if it has signals and the handle may wait for them.
+    fn waitable(&mut self, thread: u32, handle: Handle) -> Result<ObjectRef, Error> {
+        let found = self.any_object(thread, handle, Rights::WAIT);
+        found.map_err(|error| match self.any_object(thread, handle, Rights::NONE) {
+            Ok(object) if self.notifier(object).is_none() => Error::WrongKind,
+            _ => error,
+        })
+    }
+
     fn has_rights(&self, thread: u32, handle: Handle, rights: Rights) -> bool {
         self.any_object(thread, handle, rights).is_ok()
     }
@@ -438,7 +447,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
         mask: Signals,
         deadline: u64,
     ) -> Handled<(Signals,)> {
-        let object = self.any_object(thread, object, Rights::WAIT)?;
+        let object = self.waitable(thread, object)?;
         self.wait_for(thread, object, mask, deadline)
     }
 
@@ -464,7 +473,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
         mask: Signals,
     ) -> Handled<()> {
         let set = self.object(thread, set, Kind::POLL_SET, Rights::MANAGE)?;
-        let named = self.any_object(thread, object, Rights::WAIT)?;
+        let named = self.waitable(thread, object)?;
         if named.kind == Kind::CHANNEL && !self.has_rights(thread, object, Rights::RECEIVE) {
             return Err(Error::NoRight.into());
         }

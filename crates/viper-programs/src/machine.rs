@@ -1,5 +1,8 @@
 //! What no safe code can say: counters, system calls by number, and faults on purpose.
-#![allow(unsafe_code, reason = "the programs that test and measure the kernel need the machine")]
+#![allow(
+    unsafe_code,
+    reason = "the programs that test and measure the kernel need the machine"
+)]
 
 /// Instructions this core retired; stands still unless the machine counts instructions.
 #[inline(always)]

@@ -28,14 +28,24 @@ impl Own {
     /// # Errors
     /// [`Error::NoService`] without names, [`Error::NotFound`] without the executable.
     pub fn new(name: &str) -> Result<Own, Error> {
-        let channel: Channel = program::take(Slot::NAMES).ok_or(Error::NoService)?.into_object();
+        let channel: Channel = program::take(Slot::NAMES)
+            .ok_or(Error::NoService)?
+            .into_object();
         let names = names::Client::new(channel);
-        let quota = program::take(Slot::QUOTA).ok_or(Error::NoRight)?.into_object();
+        let quota = program::take(Slot::QUOTA)
+            .ok_or(Error::NoRight)?
+            .into_object();
         let mut files = Files::new();
         let first = program::arguments().next().unwrap_or_default();
         let image = load(&names, &mut files, first)
+            .or_else(|_| load(&names, &mut files, &format!("/c/{first}")))
             .or_else(|_| load(&names, &mut files, &format!("/c/{name}")))?;
-        Ok(Own { names, files, quota, image })
+        Ok(Own {
+            names,
+            files,
+            quota,
+            image,
+        })
     }
 
     /// Starts a child with this quota in bytes; `words` are its arguments behind the name.

@@ -42,14 +42,21 @@ pub fn run() -> i64 {
             return FAILED;
         }
     };
-    let number = |at, default| words().nth(at).and_then(|w| w.parse().ok()).unwrap_or(default);
+    let number = |at, default| {
+        words()
+            .nth(at)
+            .and_then(|w| w.parse().ok())
+            .unwrap_or(default)
+    };
     let first = words().next();
     let mut report = match first {
         Some("fuzz" | "storage") => Report::new(None),
         filter => Report::new(filter),
     };
     match first {
-        Some("fuzz") => report.run("fuzz", || fuzz::run(&mut context, number(1, 50_000), number(2, 1))),
+        Some("fuzz") => report.run("fuzz", || {
+            fuzz::run(&mut context, number(1, 50_000), number(2, 1))
+        }),
         Some("storage") => report.run("storage", || storage::run(&mut context, number(1, 200))),
         _ => all(&mut context, &mut report),
     }

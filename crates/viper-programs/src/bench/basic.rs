@@ -12,9 +12,15 @@ type Row = (&'static str, fn(&Sampler, &Own) -> Result<Figure, Error>);
 
 /// The rows, in order.
 pub(super) const ROWS: &[Row] = &[
-    ("null-syscall", |s, _| s.take(1, "null-syscall", 301, || sys::null().map(|()| ()))),
-    ("call-reply", |s, own| round_trip(s, own, 2, "call-reply", 48)),
-    ("message-256", |s, own| round_trip(s, own, 3, "message-256", 256)),
+    ("null-syscall", |s, _| {
+        s.take(1, "null-syscall", 301, || sys::null().map(|()| ()))
+    }),
+    ("call-reply", |s, own| {
+        round_trip(s, own, 2, "call-reply", 48)
+    }),
+    ("message-256", |s, own| {
+        round_trip(s, own, 3, "message-256", 256)
+    }),
     ("message-handle", |s, _| message_handle(s)),
     ("notify-round-trip", |s, _| notify(s)),
     ("signal-no-waiter", |s, _| signal(s)),
@@ -96,9 +102,8 @@ fn duplicate_close(sampler: &Sampler) -> Result<Figure, Error> {
 
 fn revoke(sampler: &Sampler) -> Result<Figure, Error> {
     let event = Event::new()?;
-    let prepare = || {
-        (0..64).try_for_each(|_| sys::handle_duplicate(event.raw(), Rights::SIGNAL).map(|_| ()))
-    };
+    let prepare =
+        || (0..64).try_for_each(|_| sys::handle_duplicate(event.raw(), Rights::SIGNAL).map(|_| ()));
     sampler.take_with(8, "revoke-64", 31, prepare, |()| match event.revoke()? {
         64 => Ok(()),
         _ => Err(Error::Internal),
@@ -118,7 +123,9 @@ fn page_fault(sampler: &Sampler) -> Result<Figure, Error> {
 }
 
 fn threads(sampler: &Sampler) -> Result<Figure, Error> {
-    sampler.take(10, "thread-create-join", 51, || thread::spawn(|| {})?.join(FOREVER))
+    sampler.take(10, "thread-create-join", 51, || {
+        thread::spawn(|| {})?.join(FOREVER)
+    })
 }
 
 fn shared_memory(sampler: &Sampler) -> Result<Figure, Error> {

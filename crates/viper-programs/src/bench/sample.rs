@@ -22,7 +22,11 @@ pub struct Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BENCH {} {} {} instructions ", self.row, self.name, self.value)?;
+        write!(
+            f,
+            "BENCH {} {} {} instructions ",
+            self.row, self.name, self.value
+        )?;
         match self.ipcs {
             Some(ipcs) => write!(f, "{ipcs}"),
             None => f.write_str("-"),
@@ -51,7 +55,9 @@ impl Sampler {
             let start = instructions();
             *place = instructions().wrapping_sub(start);
         }
-        Sampler { overhead: median(&mut empty) }
+        Sampler {
+            overhead: median(&mut empty),
+        }
     }
 
     /// Measures `work` in each of `rounds` rounds.
@@ -96,7 +102,12 @@ impl Sampler {
             values.push(spent.saturating_sub(self.overhead));
         }
         let value = median(&mut values);
-        Ok(Figure { row, name, value, ipcs: (ipcs > 0).then_some(ipcs) })
+        Ok(Figure {
+            row,
+            name,
+            value,
+            ipcs: (ipcs > 0).then_some(ipcs),
+        })
     }
 }
 
@@ -125,7 +136,12 @@ mod tests {
 
     #[test]
     fn lines_have_the_promised_form() {
-        let mut figure = Figure { row: 2, name: "call-reply", value: 430, ipcs: Some(1) };
+        let mut figure = Figure {
+            row: 2,
+            name: "call-reply",
+            value: 430,
+            ipcs: Some(1),
+        };
         assert_eq!(figure.to_string(), "BENCH 2 call-reply 430 instructions 1");
         figure.ipcs = None;
         assert_eq!(figure.to_string(), "BENCH 2 call-reply 430 instructions -");

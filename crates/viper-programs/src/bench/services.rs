@@ -9,13 +9,20 @@ use viper_rt::handle::Memory;
 use viper_rt::spawn::Start;
 use viper_rt::{Error, Object, clock};
 
-type Row = (&'static str, fn(&Sampler, &mut Own) -> Result<Figure, Error>);
+type Row = (
+    &'static str,
+    fn(&Sampler, &mut Own) -> Result<Figure, Error>,
+);
 
 /// The rows, in order.
 pub(super) const ROWS: &[Row] = &[
     ("spawn-exit-wait", spawn),
-    ("block-read-4k", |s, own| block_read(s, own, 13, "block-read-4k", 8)),
-    ("block-read-1m", |s, own| block_read(s, own, 14, "block-read-1m", 2048)),
+    ("block-read-4k", |s, own| {
+        block_read(s, own, 13, "block-read-4k", 8)
+    }),
+    ("block-read-1m", |s, own| {
+        block_read(s, own, 14, "block-read-1m", 2048)
+    }),
     ("cached-read-4k", cached_read),
     ("open-close", open_close),
     ("stat", stat),
@@ -53,7 +60,11 @@ fn block_read(
     let client = block::Client::new(channel);
     let memory = Memory::contiguous(BLOCK_BYTES)?;
     let session = client.session(memory.try_clone()?)?;
-    let vectors = [Vector { sector: 0, count: sectors, offset: 0 }];
+    let vectors = [Vector {
+        sector: 0,
+        count: sectors,
+        offset: 0,
+    }];
     let figure = sampler.take(row, name, 31, || client.read(session, &vectors));
     client.session_close(session)?;
     figure
@@ -83,7 +94,9 @@ fn open_close(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
 
 fn stat(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
     let Own { names, files, .. } = own;
-    sampler.take(16, "stat", 101, || files.stat_path(names, FILE, true).map(|_| ()))
+    sampler.take(16, "stat", 101, || {
+        files.stat_path(names, FILE, true).map(|_| ())
+    })
 }
 
 fn create(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {

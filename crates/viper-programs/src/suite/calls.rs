@@ -4,9 +4,7 @@
 use super::report::{Report, Verdict, failed, want};
 use crate::machine::system_call;
 use alloc::format;
-use viper_rt::abi::{
-    FOREVER, Handle, Rights, SYSCALLS, Slot, SyscallInfo, number,
-};
+use viper_rt::abi::{FOREVER, Handle, Rights, SYSCALLS, Slot, SyscallInfo, number};
 use viper_rt::handle::{Channel, Event, Memory, OwnedHandle, PollSet, Timer};
 use viper_rt::{Error, Mapping, Object, program, sys};
 
@@ -100,7 +98,9 @@ fn raw(number: u16, arguments: &[u64]) -> Result<u64, Error> {
 /// All tests of this file.
 pub(super) fn tests(report: &mut Report<'_>) {
     for call in SYSCALLS {
-        let Some(&(argument, "Handle")) = call.arguments.first() else { continue };
+        let Some(&(argument, "Handle")) = call.arguments.first() else {
+            continue;
+        };
         for &(error, _) in call.errors {
             if matches!(error, Error::BadHandle | Error::WrongKind | Error::NoRight) {
                 let name = format!("error/{}/{}", call.name, error.name());
@@ -110,7 +110,11 @@ pub(super) fn tests(report: &mut Report<'_>) {
     }
     report.run("error/unknown-number", || {
         for number in (0..128).filter(|n| SYSCALLS.iter().all(|call| call.number != *n)) {
-            want(&format!("{number}"), raw(number, &[]), Err(Error::NotSupported))?;
+            want(
+                &format!("{number}"),
+                raw(number, &[]),
+                Err(Error::NotSupported),
+            )?;
         }
         Ok(())
     });
@@ -156,7 +160,9 @@ fn handle_error(call: &SyscallInfo, argument: &str, error: Error) -> Verdict {
 
 /// The errors that other arguments cause.
 fn arguments(report: &mut Report<'_>, o: &Objects) {
-    use Error::{AlreadyExists, BadAddress, InvalidArgument, NoRight, NotFound, TimedOut, WouldBlock};
+    use Error::{
+        AlreadyExists, BadAddress, InvalidArgument, NoRight, NotFound, TimedOut, WouldBlock,
+    };
     let buffer = o.mapping.as_ptr() as u64;
     let h = |handle: Handle| u64::from(handle.0);
     let memory = h(o.memory.raw());
@@ -164,61 +170,326 @@ fn arguments(report: &mut Report<'_>, o: &Objects) {
     let quota = program::peek(Slot::QUOTA).map_or(0, h);
     let process = program::peek(Slot::PROCESS).map_or(0, h);
     let table: &[(&str, u16, &[u64], Error)] = &[
-        ("channel_create/depth-0", number::channel_create, &[0], InvalidArgument),
-        ("channel_create/depth-65", number::channel_create, &[65], InvalidArgument),
-        ("duplicate/more-rights", number::handle_duplicate, &[memory, 1 << 8], NoRight),
-        ("query/kernel", number::handle_query, &[event, KERNEL], BadAddress),
-        ("query/unmapped", number::handle_query, &[event, NEVER_MAPPED], BadAddress),
+        (
+            "channel_create/depth-0",
+            number::channel_create,
+            &[0],
+            InvalidArgument,
+        ),
+        (
+            "channel_create/depth-65",
+            number::channel_create,
+            &[65],
+            InvalidArgument,
+        ),
+        (
+            "duplicate/more-rights",
+            number::handle_duplicate,
+            &[memory, 1 << 8],
+            NoRight,
+        ),
+        (
+            "query/kernel",
+            number::handle_query,
+            &[event, KERNEL],
+            BadAddress,
+        ),
+        (
+            "query/unmapped",
+            number::handle_query,
+            &[event, NEVER_MAPPED],
+            BadAddress,
+        ),
         ("query/null", number::handle_query, &[event, 0], BadAddress),
-        ("list/kernel", number::handle_list, &[process, 0, KERNEL, 1], BadAddress),
-        ("info/kernel", number::process_info, &[0, KERNEL], BadAddress),
-        ("info/last-byte", number::process_info, &[0, buffer + 8191], BadAddress),
-        ("wait/no-mask", number::object_wait, &[event, 0, 0], InvalidArgument),
-        ("wait/would-block", number::object_wait, &[event, 1, 0], WouldBlock),
-        ("wait/timed-out", number::object_wait, &[event, 1, 1], TimedOut),
-        ("poll_remove/absent", number::poll_remove, &[h(o.set.raw()), event], NotFound),
-        ("timer/period", number::timer_set, &[h(o.timer.raw()), 1, 5], InvalidArgument),
-        ("memory_create/empty", number::memory_create, &[0, 0], InvalidArgument),
-        ("memory_create/too-large", number::memory_create, &[(1 << 32) + 1, 0], InvalidArgument),
-        ("memory_create/huge", number::memory_create, &[u64::MAX, 0], InvalidArgument),
-        ("memory_create/flag", number::memory_create, &[4096, 0x80], InvalidArgument),
-        ("memory_create/contiguous", number::memory_create, &[17 << 20, 1], InvalidArgument),
-        ("map/empty", number::memory_map, &[0, memory, 0, 0, 1, 0], InvalidArgument),
-        ("map/unaligned", number::memory_map, &[0, memory, 1, 4096, 1, 0], InvalidArgument),
-        ("map/outside", number::memory_map, &[0, memory, 8192, 4096, 1, 0], InvalidArgument),
-        ("map/wraps", number::memory_map, &[0, memory, u64::MAX - 4095, 8192, 1, 0], InvalidArgument),
-        ("map/w-x", number::memory_map, &[0, memory, 0, 4096, 7, 0], InvalidArgument),
-        ("map/taken", number::memory_map, &[0, memory, 0, 4096, 0x101, buffer], AlreadyExists),
-        ("map/kernel", number::memory_map, &[0, memory, 0, 4096, 0x101, KERNEL], InvalidArgument),
-        ("map/wrong-kind", number::memory_map, &[0, event, 0, 4096, 1, 0], Error::WrongKind),
-        ("unmap/empty", number::memory_unmap, &[0, buffer, 0], InvalidArgument),
-        ("unmap/unaligned", number::memory_unmap, &[0, buffer + 1, 4096], InvalidArgument),
-        ("unmap/kernel", number::memory_unmap, &[0, KERNEL, 4096], InvalidArgument),
-        ("protect/w-x", number::memory_protect, &[0, buffer, 4096, 7], InvalidArgument),
-        ("protect/unmapped", number::memory_protect, &[0, NEVER_MAPPED, 4096, 1], InvalidArgument),
-        ("read/outside", number::memory_read, &[memory, 8190, buffer, 8], InvalidArgument),
-        ("read/wraps", number::memory_read, &[memory, u64::MAX, buffer, 8], InvalidArgument),
-        ("read/too-long", number::memory_read, &[memory, 0, buffer, (1 << 20) + 1], InvalidArgument),
-        ("read/kernel", number::memory_read, &[memory, 0, KERNEL, 8], BadAddress),
-        ("read/edge", number::memory_read, &[memory, 0, buffer + 8188, 8], BadAddress),
-        ("write/kernel", number::memory_write, &[memory, 0, KERNEL, 8], BadAddress),
-        ("write/unmapped", number::memory_write, &[memory, 0, NEVER_MAPPED, 8], BadAddress),
-        ("sync_code/unmapped", number::memory_sync_code, &[NEVER_MAPPED, 4096], BadAddress),
-        ("sync_code/too-long", number::memory_sync_code, &[buffer, 17 << 20], InvalidArgument),
-        ("process_create/name", number::process_create, &[quota, buffer, 33], InvalidArgument),
-        ("process_create/kernel", number::process_create, &[quota, KERNEL, 4], BadAddress),
-        ("thread/priority", number::thread_create, &[0, 0x20_0000, 0x20_0000, 0, 0, 9], InvalidArgument),
-        ("thread/stack", number::thread_create, &[0, 0x20_0000, 0x20_0008, 0, 0, 0], InvalidArgument),
-        ("thread/core", number::thread_create, &[0, 0x20_0000, 0x20_0000, 0, 0, 0x8000], InvalidArgument),
-        ("thread_set/priority", number::thread_set, &[0, 9], InvalidArgument),
+        (
+            "list/kernel",
+            number::handle_list,
+            &[process, 0, KERNEL, 1],
+            BadAddress,
+        ),
+        (
+            "info/kernel",
+            number::process_info,
+            &[0, KERNEL],
+            BadAddress,
+        ),
+        (
+            "info/last-byte",
+            number::process_info,
+            &[0, buffer + 8191],
+            BadAddress,
+        ),
+        (
+            "wait/no-mask",
+            number::object_wait,
+            &[event, 0, 0],
+            InvalidArgument,
+        ),
+        (
+            "wait/would-block",
+            number::object_wait,
+            &[event, 1, 0],
+            WouldBlock,
+        ),
+        (
+            "wait/timed-out",
+            number::object_wait,
+            &[event, 1, 1],
+            TimedOut,
+        ),
+        (
+            "poll_remove/absent",
+            number::poll_remove,
+            &[h(o.set.raw()), event],
+            NotFound,
+        ),
+        (
+            "timer/period",
+            number::timer_set,
+            &[h(o.timer.raw()), 1, 5],
+            InvalidArgument,
+        ),
+        (
+            "memory_create/empty",
+            number::memory_create,
+            &[0, 0],
+            InvalidArgument,
+        ),
+        (
+            "memory_create/too-large",
+            number::memory_create,
+            &[(1 << 32) + 1, 0],
+            InvalidArgument,
+        ),
+        (
+            "memory_create/huge",
+            number::memory_create,
+            &[u64::MAX, 0],
+            InvalidArgument,
+        ),
+        (
+            "memory_create/flag",
+            number::memory_create,
+            &[4096, 0x80],
+            InvalidArgument,
+        ),
+        (
+            "memory_create/contiguous",
+            number::memory_create,
+            &[17 << 20, 1],
+            InvalidArgument,
+        ),
+        (
+            "map/empty",
+            number::memory_map,
+            &[0, memory, 0, 0, 1, 0],
+            InvalidArgument,
+        ),
+        (
+            "map/unaligned",
+            number::memory_map,
+            &[0, memory, 1, 4096, 1, 0],
+            InvalidArgument,
+        ),
+        (
+            "map/outside",
+            number::memory_map,
+            &[0, memory, 8192, 4096, 1, 0],
+            InvalidArgument,
+        ),
+        (
+            "map/wraps",
+            number::memory_map,
+            &[0, memory, u64::MAX - 4095, 8192, 1, 0],
+            InvalidArgument,
+        ),
+        (
+            "map/w-x",
+            number::memory_map,
+            &[0, memory, 0, 4096, 7, 0],
+            InvalidArgument,
+        ),
+        (
+            "map/taken",
+            number::memory_map,
+            &[0, memory, 0, 4096, 0x101, buffer],
+            AlreadyExists,
+        ),
+        (
+            "map/kernel",
+            number::memory_map,
+            &[0, memory, 0, 4096, 0x101, KERNEL],
+            InvalidArgument,
+        ),
+        (
+            "map/wrong-kind",
+            number::memory_map,
+            &[0, event, 0, 4096, 1, 0],
+            Error::WrongKind,
+        ),
+        (
+            "unmap/empty",
+            number::memory_unmap,
+            &[0, buffer, 0],
+            InvalidArgument,
+        ),
+        (
+            "unmap/unaligned",
+            number::memory_unmap,
+            &[0, buffer + 1, 4096],
+            InvalidArgument,
+        ),
+        (
+            "unmap/kernel",
+            number::memory_unmap,
+            &[0, KERNEL, 4096],
+            InvalidArgument,
+        ),
+        (
+            "protect/w-x",
+            number::memory_protect,
+            &[0, buffer, 4096, 7],
+            InvalidArgument,
+        ),
+        (
+            "protect/unmapped",
+            number::memory_protect,
+            &[0, NEVER_MAPPED, 4096, 1],
+            InvalidArgument,
+        ),
+        (
+            "read/outside",
+            number::memory_read,
+            &[memory, 8190, buffer, 8],
+            InvalidArgument,
+        ),
+        (
+            "read/wraps",
+            number::memory_read,
+            &[memory, u64::MAX, buffer, 8],
+            InvalidArgument,
+        ),
+        (
+            "read/too-long",
+            number::memory_read,
+            &[memory, 0, buffer, (1 << 20) + 1],
+            InvalidArgument,
+        ),
+        (
+            "read/kernel",
+            number::memory_read,
+            &[memory, 0, KERNEL, 8],
+            BadAddress,
+        ),
+        (
+            "read/edge",
+            number::memory_read,
+            &[memory, 0, buffer + 8188, 8],
+            BadAddress,
+        ),
+        (
+            "write/kernel",
+            number::memory_write,
+            &[memory, 0, KERNEL, 8],
+            BadAddress,
+        ),
+        (
+            "write/unmapped",
+            number::memory_write,
+            &[memory, 0, NEVER_MAPPED, 8],
+            BadAddress,
+        ),
+        (
+            "sync_code/unmapped",
+            number::memory_sync_code,
+            &[NEVER_MAPPED, 4096],
+            BadAddress,
+        ),
+        (
+            "sync_code/too-long",
+            number::memory_sync_code,
+            &[buffer, 17 << 20],
+            InvalidArgument,
+        ),
+        (
+            "process_create/name",
+            number::process_create,
+            &[quota, buffer, 33],
+            InvalidArgument,
+        ),
+        (
+            "process_create/kernel",
+            number::process_create,
+            &[quota, KERNEL, 4],
+            BadAddress,
+        ),
+        (
+            "thread/priority",
+            number::thread_create,
+            &[0, 0x20_0000, 0x20_0000, 0, 0, 9],
+            InvalidArgument,
+        ),
+        (
+            "thread/stack",
+            number::thread_create,
+            &[0, 0x20_0000, 0x20_0008, 0, 0, 0],
+            InvalidArgument,
+        ),
+        (
+            "thread/core",
+            number::thread_create,
+            &[0, 0x20_0000, 0x20_0000, 0, 0, 0x8000],
+            InvalidArgument,
+        ),
+        (
+            "thread_set/priority",
+            number::thread_set,
+            &[0, 9],
+            InvalidArgument,
+        ),
         ("thread_set/above", number::thread_set, &[0, 7], NoRight),
-        ("futex/unaligned", number::futex_wait, &[buffer + 1, 0, 0], BadAddress),
-        ("futex/unmapped", number::futex_wait, &[NEVER_MAPPED, 0, 0], BadAddress),
-        ("futex/kernel", number::futex_wait, &[KERNEL, 0, 0], BadAddress),
-        ("futex/changed", number::futex_wait, &[buffer + 4096, 1, FOREVER], WouldBlock),
-        ("futex/timed-out", number::futex_wait, &[buffer + 4096, 0, 1], TimedOut),
-        ("futex_wake/unaligned", number::futex_wake, &[buffer + 2, 1], BadAddress),
-        ("futex_wake/unmapped", number::futex_wake, &[NEVER_MAPPED, 1], BadAddress),
+        (
+            "futex/unaligned",
+            number::futex_wait,
+            &[buffer + 1, 0, 0],
+            BadAddress,
+        ),
+        (
+            "futex/unmapped",
+            number::futex_wait,
+            &[NEVER_MAPPED, 0, 0],
+            BadAddress,
+        ),
+        (
+            "futex/kernel",
+            number::futex_wait,
+            &[KERNEL, 0, 0],
+            BadAddress,
+        ),
+        (
+            "futex/changed",
+            number::futex_wait,
+            &[buffer + 4096, 1, FOREVER],
+            WouldBlock,
+        ),
+        (
+            "futex/timed-out",
+            number::futex_wait,
+            &[buffer + 4096, 0, 1],
+            TimedOut,
+        ),
+        (
+            "futex_wake/unaligned",
+            number::futex_wake,
+            &[buffer + 2, 1],
+            BadAddress,
+        ),
+        (
+            "futex_wake/unmapped",
+            number::futex_wake,
+            &[NEVER_MAPPED, 1],
+            BadAddress,
+        ),
         ("reply/no-call", number::reply, &[0], NotFound),
         ("reply_detach/no-call", number::reply_detach, &[], NotFound),
     ];

@@ -31,9 +31,10 @@ pub(super) fn role(mut words: impl Iterator<Item = &'static str>) -> i64 {
 
 /// Tells that the event works, waits to be told, and tells the error of its next use.
 fn hold() -> i64 {
-    let (Some(channel), Some(event)) =
-        (program::take(Slot::CHANNEL), program::take(Slot(Slot::CHANNEL.0 + 1)))
-    else {
+    let (Some(channel), Some(event)) = (
+        program::take(Slot::CHANNEL),
+        program::take(Slot(Slot::CHANNEL.0 + 1)),
+    ) else {
         return 1;
     };
     let (channel, event): (Channel, Event) = (channel.into_object(), event.into_object());
@@ -58,27 +59,46 @@ pub(super) fn tests(context: &Context, report: &mut Report<'_>) {
 }
 
 fn exit_code(context: &Context) -> Verdict {
-    let (child, _q) =
-        context.own.child(CHILD_BYTES, &["exit", "42"], &[]).map_err(failed("start"))?;
+    let (child, _q) = context
+        .own
+        .child(CHILD_BYTES, &["exit", "42"], &[])
+        .map_err(failed("start"))?;
     let info = end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
-    want("end", (info.end_reason.name(), info.exit_code), (EndReason::EXITED.name(), 42))
+    want(
+        "end",
+        (info.end_reason.name(), info.exit_code),
+        (EndReason::EXITED.name(), 42),
+    )
 }
 
 fn kill(context: &Context) -> Verdict {
-    let (child, _q) = context.own.child(CHILD_BYTES, &["sleep"], &[]).map_err(failed("start"))?;
-    want("runs", child.wait(Signals::ENDED, 0), Err(Error::WouldBlock))?;
+    let (child, _q) = context
+        .own
+        .child(CHILD_BYTES, &["sleep"], &[])
+        .map_err(failed("start"))?;
+    want(
+        "runs",
+        child.wait(Signals::ENDED, 0),
+        Err(Error::WouldBlock),
+    )?;
     want("kill", child.kill(7), Ok(()))?;
     let info = end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
     want("end", info.end_reason.name(), EndReason::KILLED.name())
 }
 
 fn ended(context: &Context) -> Verdict {
-    let (child, _q) =
-        context.own.child(CHILD_BYTES, &["exit", "0"], &[]).map_err(failed("start"))?;
+    let (child, _q) = context
+        .own
+        .child(CHILD_BYTES, &["exit", "0"], &[])
+        .map_err(failed("start"))?;
     end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
     let event = Event::new().map_err(failed("event"))?;
     want("kill", child.kill(1), Err(Error::Ended))?;
-    want("give", child.give(event.raw(), Rights::SIGNAL).map(|_| ()), Err(Error::Ended))
+    want(
+        "give",
+        child.give(event.raw(), Rights::SIGNAL).map(|_| ()),
+        Err(Error::Ended),
+    )
 }
 
 fn revoke(context: &Context) -> Verdict {
@@ -88,13 +108,20 @@ fn revoke(context: &Context) -> Verdict {
         (Slot::CHANNEL, theirs.raw(), Rights::ALL),
         (Slot(Slot::CHANNEL.0 + 1), event.raw(), Rights::SIGNAL),
     ];
-    let (child, _q) =
-        context.own.child(CHILD_BYTES, &["hold"], &handles).map_err(failed("start"))?;
+    let (child, _q) = context
+        .own
+        .child(CHILD_BYTES, &["hold"], &handles)
+        .map_err(failed("start"))?;
     drop(theirs);
     let got = sys::receive(ours.raw(), clock::after(20 * clock::SECOND));
     want("works there", (got.check(), got.words[0]), (Ok(()), 1))?;
     want("revoked", event.revoke(), Ok(1))?;
-    let _ = sys::reply(viper_rt::abi::Handle::NONE, MsgInfo::new(0, 0, 0), [0; 6], 0);
+    let _ = sys::reply(
+        viper_rt::abi::Handle::NONE,
+        MsgInfo::new(0, 0, 0),
+        [0; 6],
+        0,
+    );
     let info = end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
     want("the child's BadHandle", info.exit_code, 0)
 }

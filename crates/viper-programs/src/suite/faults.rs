@@ -14,17 +14,53 @@ const KERNEL: u64 = 0xffff_0000_4008_0000;
 /// The faults: name, what the child does, what the kernel calls it.
 const FAULTS: &[(&str, fn(), FaultKind)] = &[
     // SAFETY: all of them: the process is made for ending here.
-    ("null-read", || _ = unsafe { machine::load(0) }, FaultKind::READ),
-    ("null-write", || unsafe { machine::store(0) }, FaultKind::WRITE),
-    ("kernel-read", || _ = unsafe { machine::load(KERNEL) }, FaultKind::READ),
-    ("kernel-write", || unsafe { machine::store(KERNEL) }, FaultKind::WRITE),
-    ("kernel-jump", || unsafe { machine::jump(KERNEL) }, FaultKind::EXECUTE),
-    ("text-write", || unsafe { machine::store(text()) }, FaultKind::WRITE),
-    ("data-jump", || unsafe { machine::jump(data()) }, FaultKind::EXECUTE),
-    ("odd-jump", || unsafe { machine::jump(text() + 2) }, FaultKind::ALIGNMENT),
+    (
+        "null-read",
+        || _ = unsafe { machine::load(0) },
+        FaultKind::READ,
+    ),
+    (
+        "null-write",
+        || unsafe { machine::store(0) },
+        FaultKind::WRITE,
+    ),
+    (
+        "kernel-read",
+        || _ = unsafe { machine::load(KERNEL) },
+        FaultKind::READ,
+    ),
+    (
+        "kernel-write",
+        || unsafe { machine::store(KERNEL) },
+        FaultKind::WRITE,
+    ),
+    (
+        "kernel-jump",
+        || unsafe { machine::jump(KERNEL) },
+        FaultKind::EXECUTE,
+    ),
+    (
+        "text-write",
+        || unsafe { machine::store(text()) },
+        FaultKind::WRITE,
+    ),
+    (
+        "data-jump",
+        || unsafe { machine::jump(data()) },
+        FaultKind::EXECUTE,
+    ),
+    (
+        "odd-jump",
+        || unsafe { machine::jump(text() + 2) },
+        FaultKind::ALIGNMENT,
+    ),
     ("illegal", machine::illegal, FaultKind::ILLEGAL),
     ("breakpoint", machine::breakpoint, FaultKind::BREAKPOINT),
-    ("stack-overflow", || _ = machine::overflow(0), FaultKind::WRITE),
+    (
+        "stack-overflow",
+        || _ = machine::overflow(0),
+        FaultKind::WRITE,
+    ),
 ];
 
 static DATA: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0xd65f_03c0);
@@ -49,13 +85,17 @@ pub(super) fn role(name: &str) -> i64 {
 /// All tests of this file.
 pub(super) fn tests(context: &Context, report: &mut Report<'_>) {
     for (name, _, kind) in FAULTS {
-        report.run(&alloc::format!("fault/{name}"), || one(context, name, *kind));
+        report.run(&alloc::format!("fault/{name}"), || {
+            one(context, name, *kind)
+        });
     }
 }
 
 fn one(context: &Context, name: &str, kind: FaultKind) -> Verdict {
-    let (child, _quota) =
-        context.own.child(CHILD_BYTES, &["fault", name], &[]).map_err(failed("start"))?;
+    let (child, _quota) = context
+        .own
+        .child(CHILD_BYTES, &["fault", name], &[])
+        .map_err(failed("start"))?;
     let info = end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
     want("end", info.end_reason.name(), EndReason::FAULT.name())?;
     want("fault", info.fault_kind.name(), kind.name())

@@ -8,7 +8,7 @@ use crate::machine::{NUMBER_MAX, system_call};
 use crate::own::end_of;
 use alloc::vec::Vec;
 use alloc::{format, string::ToString};
-use viper_rt::abi::{EndReason, Handle, PAGE_SIZE, Rights, Slot, number};
+use viper_rt::abi::{EndReason, Handle, PAGE_SIZE, Rights, SYSCALLS, Slot, number};
 use viper_rt::handle::{Channel, Event, Memory};
 use viper_rt::{Mapping, Object, clock, program};
 
@@ -54,10 +54,18 @@ fn register(random: &mut Random, handles: &[u64], page: u64) -> u64 {
         7 => random.below(1 << 39) & !0xfff,
         8 => random.below(300),
         // A stale or forged one: right index, another generation.
-        9 => handles.get(random.below(handles.len().max(1) as u64) as usize).copied().unwrap_or(1)
-            ^ 1 << (24 + random.below(8)),
+        9 => {
+            handles
+                .get(random.below(handles.len().max(1) as u64) as usize)
+                .copied()
+                .unwrap_or(1)
+                ^ 1 << (24 + random.below(8))
+        }
         10 => random.below(64),
-        _ => handles.get(random.below(handles.len().max(1) as u64) as usize).copied().unwrap_or(0),
+        _ => handles
+            .get(random.below(handles.len().max(1) as u64) as usize)
+            .copied()
+            .unwrap_or(0),
     }
 }
 
@@ -67,7 +75,11 @@ fn spared(call: u16, r: &[u64; 9], own: u64) -> bool {
     match call {
         number::process_exit | number::thread_exit => true,
         // A thread at an arbitrary place writes to arbitrary memory of the process.
-        number::process_kill | number::memory_map | number::memory_unmap | number::memory_protect | number::thread_create => process,
+        number::process_kill
+        | number::memory_map
+        | number::memory_unmap
+        | number::memory_protect
+        | number::thread_create => process,
         number::handle_close | number::handle_revoke => process,
         _ => false,
     }
@@ -77,14 +89,25 @@ fn spared(call: u16, r: &[u64; 9], own: u64) -> bool {
 /// chance, so the child keeps nothing that matters in memory it does not check.
 pub(super) fn role(calls: u64, seed: u64) -> i64 {
     let mut random = Random::new(seed);
-    let Ok(memory) = Memory::new(2 * PAGE_SIZE as u64) else { return 1 };
-    let Ok(mapping) = Mapping::new(&memory, 0, PAGE_SIZE) else { return 1 };
+    let Ok(memory) = Memory::new(2 * PAGE_SIZE as u64) else {
+        return 1;
+    };
+    let Ok(mapping) = Mapping::new(&memory, 0, PAGE_SIZE) else {
+        return 1;
+    };
     let page = mapping.leak() as u64;
     let own = program::peek(Slot::PROCESS).map_or(0, |h| u64::from(h.0));
-    let slots = program::startup().into_iter().flat_map(|s| s.handles().collect::<Vec<_>>());
+    let slots = program::startup()
+        .into_iter()
+        .flat_map(|s| s.handles().collect::<Vec<_>>());
     let mut handles: Vec<u64> = slots.map(|(_, h)| u64::from(h.0)).collect();
     if let (Ok(event), Ok((a, b))) = (Event::new(), Channel::pair(2)) {
-        let made = [memory.into_owned(), event.into_owned(), a.into_owned(), b.into_owned()];
+        let made = [
+            memory.into_owned(),
+            event.into_owned(),
+            a.into_owned(),
+            b.into_owned(),
+        ];
         handles.extend(made.map(|h| u64::from(h.into_raw().0)));
     }
     for _ in 0..calls {
@@ -104,8 +127,32 @@ pub(super) fn role(calls: u64, seed: u64) -> i64 {
         if code > 0 || code < 0 && viper_rt::Error::from_code(code).is_none() {
             return 3;
         }
+        keep(&mut random, &mut handles, call, &r, &out, own);
     }
     0
+}
+
+/// Remembers a handle that a call made, in place of another one.
+fn keep(
+    random: &mut Random,
+    handles: &mut [u64],
+    call: u16,
+    r: &[u64; 9],
+    out: &[u64; 9],
+    own: u64,
+) {
+    let made = SYSCALLS
+        .iter()
+        .any(|info| info.number == call && matches!(info.results.first(), Some((_, "Handle"))));
+    // A number in another table is none here, and a second name of the process would get past
+    // `spared`.
+    let foreign = call == number::handle_give || r[0] & 0xff_ffff == own & 0xff_ffff;
+    if out[0] == 0 && made && !foreign {
+        let at = random.below(handles.len().max(1) as u64) as usize;
+        if let Some(place) = handles.get_mut(at) {
+            *place = out[1];
+        }
+    }
 }
 
 /// Deadlines become near ones: nothing waits for ever.
@@ -154,7 +201,9 @@ fn group(context: &Context, calls: u64, seed: u64) -> Verdict {
     let mut children = Vec::new();
     for index in 0..CHILDREN {
         let (calls, seed) = (calls.to_string(), (seed * CHILDREN + index).to_string());
-        let child = context.own.child(CHILD_BYTES, &["fuzz", &calls, &seed], &handles);
+        let child = context
+            .own
+            .child(CHILD_BYTES, &["fuzz", &calls, &seed], &handles);
         children.push(child.map_err(failed("start"))?);
     }
     let deadline = clock::after(TIMEOUT_NS);
@@ -178,7 +227,11 @@ mod tests {
 
     #[test]
     fn numbers_repeat_with_the_seed_and_differ_without() {
-        let take = |seed| (0..4).map(|_| ()).scan(Random::new(seed), |r, ()| Some(r.next()));
+        let take = |seed| {
+            (0..4)
+                .map(|_| ())
+                .scan(Random::new(seed), |r, ()| Some(r.next()))
+        };
         assert!(take(1).eq(take(1)));
         assert!(!take(1).eq(take(2)));
     }
@@ -186,9 +239,15 @@ mod tests {
     #[test]
     fn registers_are_of_all_sorts() {
         let mut random = Random::new(5);
-        let words: Vec<u64> = (0..1000).map(|_| register(&mut random, &[0x0100_0007], 4096)).collect();
+        let words: Vec<u64> = (0..1000)
+            .map(|_| register(&mut random, &[0x0100_0007], 4096))
+            .collect();
         assert!(words.contains(&0) && words.contains(&u64::MAX) && words.contains(&0x0100_0007));
-        assert!(words.iter().any(|w| *w >= 0xffff_0000_4000_0000 && *w != u64::MAX));
+        assert!(
+            words
+                .iter()
+                .any(|w| *w >= 0xffff_0000_4000_0000 && *w != u64::MAX)
+        );
         let _ = register(&mut random, &[], 4096);
     }
 

@@ -57,7 +57,11 @@ fn copy_on_write() -> Verdict {
     mapping.write(0, &[2]).map_err(failed("write"))?;
     theirs.write(4096, &[3]).map_err(failed("write"))?;
     want("copy", byte(&theirs, 0), Ok(1))?;
-    want("original", (byte(&mapping, 0), byte(&mapping, 4096)), (Ok(2), Ok(0)))
+    want(
+        "original",
+        (byte(&mapping, 0), byte(&mapping, 4096)),
+        (Ok(2), Ok(0)),
+    )
 }
 
 fn committed() -> Verdict {
@@ -69,10 +73,20 @@ fn committed() -> Verdict {
 
 fn rights() -> Verdict {
     let (memory, _mapping) = two_pages()?;
-    let less = memory.duplicate(Rights::MAP | Rights::READ).map_err(failed("duplicate"))?;
-    want("writable", Mapping::whole(&less).map(drop), Err(Error::NoRight))?;
+    let less = memory
+        .duplicate(Rights::MAP | Rights::READ)
+        .map_err(failed("duplicate"))?;
+    want(
+        "writable",
+        Mapping::whole(&less).map(drop),
+        Err(Error::NoRight),
+    )?;
     want("write", less.write(0, &[1]), Err(Error::NoRight))?;
-    want("readable", Mapping::read_only(&less, 0, 4096).map(drop), Ok(()))
+    want(
+        "readable",
+        Mapping::read_only(&less, 0, 4096).map(drop),
+        Ok(()),
+    )
 }
 
 fn fixed() -> Verdict {
@@ -87,7 +101,11 @@ fn fixed() -> Verdict {
     want("free", map(), Ok((at,)))?;
     want("taken", map(), Err(Error::AlreadyExists))?;
     // SAFETY: unmaps what was mapped above.
-    want("unmap", unsafe { sys::memory_unmap(Handle::NONE, at, 4096) }.map(|()| ()), Ok(()))
+    want(
+        "unmap",
+        unsafe { sys::memory_unmap(Handle::NONE, at, 4096) }.map(|()| ()),
+        Ok(()),
+    )
 }
 
 fn protect() -> Verdict {
@@ -103,7 +121,11 @@ fn protect() -> Verdict {
     want("kernel's write", memory.read(0, &mut [0]), Ok(()))?;
     // SAFETY: the kernel refuses to write there, which is the test.
     let written = unsafe { sys::memory_read(memory.raw(), 4096, at, 8) };
-    want("by the kernel", written.map(|()| ()), Err(Error::BadAddress))?;
+    want(
+        "by the kernel",
+        written.map(|()| ()),
+        Err(Error::BadAddress),
+    )?;
     want("back", set(Protection::READ | Protection::WRITE), Ok(()))?;
     want("writable", mapping.write(0, &[8]), Ok(()))
 }

@@ -46,9 +46,17 @@ fn order() -> Verdict {
     }
     for label in 0..4 {
         let got = sys::receive(b.raw(), 0);
-        want("receive", (got.check(), got.info.label(), got.words), (Ok(()), label, WORDS))?;
+        want(
+            "receive",
+            (got.check(), got.info.label(), got.words),
+            (Ok(()), label, WORDS),
+        )?;
     }
-    want("empty", sys::receive(b.raw(), 0).check(), Err(Error::WouldBlock))
+    want(
+        "empty",
+        sys::receive(b.raw(), 0).check(),
+        Err(Error::WouldBlock),
+    )
 }
 
 fn long() -> Verdict {
@@ -57,7 +65,9 @@ fn long() -> Verdict {
     let mut message = Writer::new();
     message.bytes(&text).map_err(failed("bytes"))?;
     let (info, words) = message.finish(3);
-    sys::send(a.raw(), info, words, 0).check().map_err(failed("send"))?;
+    sys::send(a.raw(), info, words, 0)
+        .check()
+        .map_err(failed("send"))?;
     let got = sys::receive(b.raw(), 0);
     got.check().map_err(failed("receive"))?;
     let back = Reader::new(&got).bytes().map_err(failed("read"))?;
@@ -77,7 +87,11 @@ fn handle_moves() -> Verdict {
     let copy = event.try_clone().map_err(failed("clone"))?;
     let number = copy.raw();
     want("send", with_handle(&a, copy), Ok(()))?;
-    want("the sender's", sys::event_signal(number, 1).map(|()| ()), Err(Error::BadHandle))?;
+    want(
+        "the sender's",
+        sys::event_signal(number, 1).map(|()| ()),
+        Err(Error::BadHandle),
+    )?;
     let got = sys::receive(b.raw(), 0);
     let there: Event = Reader::new(&got).handle().map_err(failed("handle"))?;
     want("signal", there.signal(4), Ok(()))?;
@@ -87,7 +101,9 @@ fn handle_moves() -> Verdict {
 fn no_transfer() -> Verdict {
     let (a, _b) = pair()?;
     let event = Event::new().map_err(failed("event"))?;
-    let bound = event.duplicate(Rights::SIGNAL).map_err(failed("duplicate"))?;
+    let bound = event
+        .duplicate(Rights::SIGNAL)
+        .map_err(failed("duplicate"))?;
     let number = bound.raw();
     want("send", with_handle(&a, bound), Err(Error::NoRight))?;
     want("kept", sys::event_signal(number, 1).map(|()| ()), Ok(()))?;
@@ -96,7 +112,11 @@ fn no_transfer() -> Verdict {
 
 fn too_large() -> Verdict {
     let (a, _b) = pair()?;
-    want("257 bytes", send(&a, 1, 257, 0), Err(Error::MessageTooLarge))?;
+    want(
+        "257 bytes",
+        send(&a, 1, 257, 0),
+        Err(Error::MessageTooLarge),
+    )?;
     want("5 handles", send(&a, 1, 0, 5), Err(Error::MessageTooLarge))
 }
 
@@ -106,7 +126,11 @@ fn peer_closed() -> Verdict {
     drop(a);
     let got = sys::receive(b.raw(), 0);
     want("queued first", (got.check(), got.info.label()), (Ok(()), 5))?;
-    want("then", sys::receive(b.raw(), FOREVER).check(), Err(Error::PeerClosed))?;
+    want(
+        "then",
+        sys::receive(b.raw(), FOREVER).check(),
+        Err(Error::PeerClosed),
+    )?;
     want("send", send(&b, 1, 0, 0), Err(Error::PeerClosed))
 }
 
@@ -133,7 +157,9 @@ fn call_deadline() -> Verdict {
 }
 
 /// Calls from a thread; `answer` has the reply as a handle. The caller's status and first word.
-fn detach_and(answer: impl FnOnce(Reply) -> Verdict) -> Result<(Result<(), Error>, u64), alloc::string::String> {
+fn detach_and(
+    answer: impl FnOnce(Reply) -> Verdict,
+) -> Result<(Result<(), Error>, u64), alloc::string::String> {
     let (a, b) = pair()?;
     let (status, first) = (alloc::sync::Arc::new(viper_rt::sync::Mutex::new(None)), 0);
     let there = status.clone();
@@ -173,22 +199,35 @@ fn poll() -> Verdict {
     let (a, b) = pair()?;
     let set = PollSet::new().map_err(failed("set"))?;
     let event = Event::new().map_err(failed("event"))?;
-    set.add(&b, 11, Signals::PEER_CLOSED).map_err(failed("add"))?;
+    set.add(&b, 11, Signals::PEER_CLOSED)
+        .map_err(failed("add"))?;
     set.add(&event, 22, Signals(1)).map_err(failed("add"))?;
     send(&a, 3, 8, 0).map_err(failed("send"))?;
     let got = sys::receive(set.raw(), FOREVER);
-    want("message", (got.check(), got.key, got.info.label()), (Ok(()), 11, 3))?;
+    want(
+        "message",
+        (got.check(), got.key, got.info.label()),
+        (Ok(()), 11, 3),
+    )?;
     want("member", sys::receive(b.raw(), 0).check(), Err(Error::Busy))?;
     event.signal(3).map_err(failed("signal"))?;
     let got = sys::receive(set.raw(), FOREVER);
-    want("signal", (got.key, got.words[0], got.info.kind()), (22, 1, Some(MsgKind::Signals)))?;
+    want(
+        "signal",
+        (got.key, got.words[0], got.info.kind()),
+        (22, 1, Some(MsgKind::Signals)),
+    )?;
     drop(a);
     let got = sys::receive(set.raw(), FOREVER);
     let closed = Signals(got.words[0]).contains(Signals::PEER_CLOSED);
     want("closed", (got.key, closed), (11, true))?;
     drop(event);
     drop(b);
-    want("nothing", sys::receive(set.raw(), 0).check(), Err(Error::WouldBlock))
+    want(
+        "nothing",
+        sys::receive(set.raw(), 0).check(),
+        Err(Error::WouldBlock),
+    )
 }
 
 fn one_set() -> Verdict {
@@ -196,8 +235,16 @@ fn one_set() -> Verdict {
     let other = PollSet::new().map_err(failed("set"))?;
     let event = Event::new().map_err(failed("event"))?;
     want("first", set.add(&event, 1, Signals(1)), Ok(()))?;
-    want("twice", set.add(&event, 1, Signals(1)), Err(Error::AlreadyExists))?;
-    want("other", other.add(&event, 1, Signals(1)), Err(Error::AlreadyExists))?;
+    want(
+        "twice",
+        set.add(&event, 1, Signals(1)),
+        Err(Error::AlreadyExists),
+    )?;
+    want(
+        "other",
+        other.add(&event, 1, Signals(1)),
+        Err(Error::AlreadyExists),
+    )?;
     want("wait", event.wait(Signals(1), 0), Err(Error::Busy))?;
     want("remove", set.remove(&event), Ok(()))?;
     want("again", other.add(&event, 1, Signals(1)), Ok(()))
@@ -225,7 +272,7 @@ fn revoke_wakes() -> Verdict {
     })
     .map_err(failed("thread"))?;
     clock::sleep(5 * clock::MILLISECOND);
-    event.revoke().map_err(failed("revoke"))?;
+    want("revoke", event.revoke(), Ok(1))?;
     waiter.join(FOREVER).map_err(failed("join"))?;
     let got = *result.lock();
     want("waiter", got, Some(Err(Error::BadHandle)))

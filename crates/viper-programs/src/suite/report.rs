@@ -20,7 +20,11 @@ impl<'a> Report<'a> {
     /// Of all tests, or those with this in their name.
     #[must_use]
     pub fn new(filter: Option<&'a str>) -> Report<'a> {
-        Report { filter, passed: 0, failed: 0 }
+        Report {
+            filter,
+            passed: 0,
+            failed: 0,
+        }
     }
 
     /// Runs a test unless it is filtered out.
@@ -44,7 +48,11 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn finish(self) -> i64 {
         println!("# {} passed, {} failed", self.passed, self.failed);
-        if self.failed == 0 && self.passed > 0 { 0 } else { super::FAILED }
+        if self.failed == 0 && self.passed > 0 {
+            0
+        } else {
+            super::FAILED
+        }
     }
 }
 

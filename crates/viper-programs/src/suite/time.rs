@@ -16,7 +16,13 @@ pub(super) fn tests(report: &mut Report<'_>) {
         ("time/timer-stop", stop),
         ("time/wait-deadline", deadline),
         ("futex/wake", futex),
-        ("futex/nobody", || want("woken", sys::futex_wake(&raw const WORD as u64, 1), Ok((0,)))),
+        ("futex/nobody", || {
+            want(
+                "woken",
+                sys::futex_wake(&raw const WORD as u64, 1),
+                Ok((0,)),
+            )
+        }),
     ];
     for (name, test) in tests {
         report.run(name, test);
@@ -28,35 +34,63 @@ static WORD: AtomicU32 = AtomicU32::new(0);
 fn sleep() -> Verdict {
     let start = clock::now();
     clock::sleep(3 * clock::MILLISECOND);
-    want("long enough", clock::now() >= start + 3 * clock::MILLISECOND, true)
+    want(
+        "long enough",
+        clock::now() >= start + 3 * clock::MILLISECOND,
+        true,
+    )
 }
 
 fn timer() -> Verdict {
     let timer = Timer::new().map_err(failed("timer"))?;
     let at = clock::after(2 * clock::MILLISECOND);
     timer.start(at, 0).map_err(failed("start"))?;
-    want("early", timer.wait(Signals::EXPIRED, 0), Err(Error::WouldBlock))?;
-    want("wait", timer.wait(Signals::EXPIRED, FOREVER), Ok(Signals::EXPIRED))?;
+    want(
+        "early",
+        timer.wait(Signals::EXPIRED, 0),
+        Err(Error::WouldBlock),
+    )?;
+    want(
+        "wait",
+        timer.wait(Signals::EXPIRED, FOREVER),
+        Ok(Signals::EXPIRED),
+    )?;
     want("not early", clock::now() >= at, true)?;
-    want("once", timer.wait(Signals::EXPIRED, 0), Err(Error::WouldBlock))
+    want(
+        "once",
+        timer.wait(Signals::EXPIRED, 0),
+        Err(Error::WouldBlock),
+    )
 }
 
 fn period() -> Verdict {
     let timer = Timer::new().map_err(failed("timer"))?;
     let start = clock::now();
-    timer.start(start + clock::MILLISECOND, clock::MILLISECOND).map_err(failed("start"))?;
+    timer
+        .start(start + clock::MILLISECOND, clock::MILLISECOND)
+        .map_err(failed("start"))?;
     for _ in 0..5 {
-        want("tick", timer.wait(Signals::EXPIRED, FOREVER), Ok(Signals::EXPIRED))?;
+        want(
+            "tick",
+            timer.wait(Signals::EXPIRED, FOREVER),
+            Ok(Signals::EXPIRED),
+        )?;
     }
     want("moved", clock::now() > start, true)
 }
 
 fn stop() -> Verdict {
     let timer = Timer::new().map_err(failed("timer"))?;
-    timer.start(clock::after(2 * clock::MILLISECOND), 0).map_err(failed("start"))?;
+    timer
+        .start(clock::after(2 * clock::MILLISECOND), 0)
+        .map_err(failed("start"))?;
     timer.stop().map_err(failed("stop"))?;
     let late = clock::after(5 * clock::MILLISECOND);
-    want("stopped", timer.wait(Signals::EXPIRED, late), Err(Error::TimedOut))
+    want(
+        "stopped",
+        timer.wait(Signals::EXPIRED, late),
+        Err(Error::TimedOut),
+    )
 }
 
 fn deadline() -> Verdict {
@@ -80,5 +114,7 @@ fn futex() -> Verdict {
     clock::sleep(2 * clock::MILLISECOND);
     word.store(1, Ordering::Release);
     let _ = sys::futex_wake(Arc::as_ptr(&word) as u64, u32::MAX);
-    waiter.join(clock::after(5 * clock::SECOND)).map_err(failed("join"))
+    waiter
+        .join(clock::after(5 * clock::SECOND))
+        .map_err(failed("join"))
 }
