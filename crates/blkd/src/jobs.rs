@@ -122,7 +122,12 @@ impl Jobs {
 
     /// The tokens of all jobs.
     pub(crate) fn tokens(&self) -> Vec<u64> {
-        let live = self.places.iter().enumerate().filter(|(_, place)| place.job.is_some());
-        live.map(|(index, place)| u64::from(place.generation) << 32 | index as u64).collect()
+        let live = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.job.is_some());
+        live.map(|(index, place)| u64::from(place.generation) << 32 | index as u64)
+            .collect()
     }
 }

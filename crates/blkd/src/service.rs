@@ -444,7 +444,10 @@ impl<D: Disk> Serve for Blkd<D> {
     }
 
     fn flush(&mut self, _: &mut Client, call: Deferrable<()>) -> Outcome<()> {
-        match self.hardware().map(|hardware| hardware.disk.info().has_flush) {
+        match self
+            .hardware()
+            .map(|hardware| hardware.disk.info().has_flush)
+        {
             Ok(true) => {}
             // Without a cache a completed write is durable.
             Ok(false) => return Outcome::Now(Ok(())),

@@ -159,13 +159,7 @@ impl<P: Platform> Kernel<P> {
 
     /// What is left to do once the message's words have crossed.
     #[inline(always)]
-    fn after_crossing(
-        &mut self,
-        core: u8,
-        from: u32,
-        to: u32,
-        len_bytes: usize,
-    ) {
+    fn after_crossing(&mut self, core: u8, from: u32, to: u32, len_bytes: usize) {
         self.cores[usize::from(core) % CORES_MAX].current = to;
         self.unsettled |= 1 << (core & 7);
         if len_bytes > MESSAGE_REGISTER_BYTES {
