@@ -100,12 +100,19 @@ impl<P: Platform> Kernel<P> {
         let this = self.core_id();
         let now = self.platform.now_ns();
         if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
-            self.reschedule(false);
+            self.reschedule();
         }
     }
 
     /// Whether the thread that ran here was ended by another core; what it had goes back now.
+    #[inline]
     fn collect_dying(&mut self) -> bool {
+        self.dying != 0 && self.collect_own_dying()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn collect_own_dying(&mut self) -> bool {
         let this = 1 << (self.this_core & 7);
         if self.dying & this == 0 {
             return false;
@@ -177,8 +184,10 @@ impl<P: Platform> Kernel<P> {
         if self.arrival != NIL {
             self.arrive(gives_up);
         }
-        if gives_up || self.sched.needs_reschedule(core) {
-            self.reschedule(gives_up);
+        if gives_up {
+            self.pass_on();
+        } else if self.sched.needs_reschedule(core) {
+            self.reschedule();
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         self.cores[core.index()].current = next;
@@ -212,35 +221,49 @@ impl<P: Platform> Kernel<P> {
         if let Some(ThreadId(displaced)) = before {
             self.threads[displaced].state = State::Ready;
         }
-        self.is_timer_stale = true;
+        self.note_turn();
     }
 
-    fn reschedule(&mut self, gives_up: bool) {
+    /// The thread that ran has blocked: somebody else's turn.
+    #[inline]
+    fn pass_on(&mut self) {
+        let now = self.platform.now_ns();
+        let decision = self.sched.block_and_reschedule(self.core_id(), now);
+        if let Some(other) = decision.interrupt {
+            self.nudge(other);
+        }
+        self.note_turn();
+    }
+
+    /// A turn has begun: the timer may have to end it.
+    #[inline]
+    fn note_turn(&mut self) {
+        let core = self.core_id();
+        if self.sched.core_count() > 1 {
+            self.is_timer_stale = true;
+        } else if self.sched.queued(core) > 0 {
+            let set = self.cores[core.index()].timer_at;
+            let end = self.sched.slice_end_ns(core);
+            self.is_timer_stale |= end.is_some_and(|end| end < set);
+        }
+    }
+
+    fn reschedule(&mut self) {
         let core = self.core_id();
         let now = self.platform.now_ns();
         let before = self.sched.running(core);
-        let decision = if gives_up {
-            self.sched.block_and_reschedule(core, now)
-        } else {
-            self.sched.reschedule(core, now)
-        };
+        let decision = self.sched.reschedule(core, now);
         if let Some(other) = decision.interrupt {
             self.nudge(other);
         }
         if decision.thread != before {
             if let Some(ThreadId(old)) = before
-                && !gives_up
                 && matches!(self.threads[old].state, State::Running(_))
             {
                 self.threads[old].state = State::Ready;
             }
         }
-        let is_alone = self.sched.core_count() == 1;
-        if !is_alone || self.sched.queued(core) > 0 {
-            let set = self.cores[core.index()].timer_at;
-            self.is_timer_stale |=
-                !is_alone || self.sched.slice_end_ns(core).is_some_and(|end| end < set);
-        }
+        self.note_turn();
     }
 
     /// Another thread, or none, runs on this core from now on.

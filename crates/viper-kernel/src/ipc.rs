@@ -115,7 +115,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Copies what does not travel in registers of a message that is longer than these.
-    #[inline]
+    #[inline(always)]
     pub fn copy_rest(&mut self, from: Frame, to: Frame, len_bytes: usize) {
         let words = (len_bytes - MESSAGE_REGISTER_BYTES).div_ceil(8);
         self.platform

@@ -628,7 +628,7 @@ impl<P: Platform> Kernel<P> {
     // ----- Waiting and running ---------------------------------------------------------------
 
     /// Makes the running thread wait. `deadline` is absolute; the caller has dealt with zero.
-    #[inline]
+    #[inline(always)]
     pub fn block(&mut self, thread: u32, wait: Wait, deadline: u64) {
         self.has_news = true;
         self.gives_up = true;
@@ -719,6 +719,8 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn settle_cores(&mut self) {
         let cores = core::mem::take(&mut self.unsettled);
         let changed = || (0..CORES_MAX).filter(move |c| cores & 1 << c != 0);

@@ -77,6 +77,10 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn signal_event(&mut self, event: u32, bits: Signals) {
         let notifier = &mut self.events[event].notifier;
+        if notifier.waiters.is_empty() && notifier.member == NIL {
+            notifier.signals = notifier.signals | bits;
+            return;
+        }
         if notifier.waiters.is_single()
             && notifier.member == NIL
             && let Some(waiter) = notifier.waiters.first()
@@ -119,6 +123,7 @@ impl<P: Platform> Kernel<P> {
     ///
     /// # Errors
     /// As `object_wait` documents.
+    #[inline]
     pub fn wait_for(
         &mut self,
         thread: u32,
@@ -129,18 +134,21 @@ impl<P: Platform> Kernel<P> {
         if mask == Signals::NONE {
             return Err(Error::InvalidArgument.into());
         }
-        let is_channel = object.kind == Kind::CHANNEL;
         let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
         if notifier.member != NIL {
             return Err(Error::Busy.into());
         }
-        if !is_channel
-            && deadline != 0
-            && !notifier.signals.intersects(mask)
-            && notifier.waiters.put_only(thread)
-        {
-            self.block(thread, Wait::Signals(object, mask), deadline);
-            return Err(Stop::Written);
+        if object.kind == Kind::EVENT {
+            // The usual case, without looking everything up again; all of an event's bits are taken.
+            let taken = notifier.signals.intersection(mask);
+            if taken != Signals::NONE {
+                notifier.signals = notifier.signals.without(taken);
+                return Ok((taken,));
+            }
+            if deadline != 0 && notifier.waiters.put_only(thread) {
+                self.block(thread, Wait::Signals(object, mask), deadline);
+                return Err(Stop::Written);
+            }
         }
         let taken = self.take_signals(object, mask);
         if taken != Signals::NONE {

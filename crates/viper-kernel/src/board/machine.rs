@@ -133,7 +133,7 @@ impl Platform for Machine {
         if left == 0 { Ok(()) } else { Err(()) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy_words(&mut self, to: Frame, from: Frame, at_bytes: usize, words: usize) {
         let (to, from) = (direct(to.addr().0), direct(from.addr().0));
         let (mut to, mut from) = (to + at_bytes as u64, from + at_bytes as u64);

@@ -22,10 +22,9 @@ pub static KERNEL: KernelCell<Option<Kernel<Machine>>> = KernelCell::new(None);
 #[inline]
 fn with_kernel(work: impl FnOnce(&mut Kernel<Machine>) -> *mut Context) -> *mut Context {
     LOCK.acquire();
-    // SAFETY: we hold the lock; the kernel is not entered again before `release`.
-    let kernel = unsafe { KERNEL.get() }
-        .as_mut()
-        .expect("traps come after boot");
+    // SAFETY: we hold the lock; the kernel is not entered again before `release`. There is a
+    // kernel: user code and `enter` come after `IS_READY`.
+    let kernel = unsafe { KERNEL.get().as_mut().unwrap_unchecked() };
     let next = work(kernel);
     // SAFETY: taken above; the reference is not used any more. `next` is the context of a thread
     // that runs on this core from now on, so that no other core touches it, or the idle context.
@@ -155,7 +154,7 @@ extern "C" fn trap_kernel_fault(esr: u64, pc: u64, far: u64, frame: u64) -> ! {
 /// Leaves the boot code of a core for good: whatever the scheduler has, or idling.
 pub fn enter(core: usize) -> ! {
     unsafe extern "C" {
-        fn enter_context(context: *mut Context) -> !;
+        fn enter_context(context: *mut core::ffi::c_void) -> !;
     }
     let next = with_kernel(|kernel| {
         kernel.this_core = core;
@@ -163,7 +162,7 @@ pub fn enter(core: usize) -> ! {
         kernel.leave()
     });
     // SAFETY: `next` is a context to resume on this core; nothing on this stack is needed again.
-    unsafe { enter_context(next) }
+    unsafe { enter_context(next.cast()) }
 }
 
 /// Whether the boot core has made the kernel.

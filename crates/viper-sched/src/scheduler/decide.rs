@@ -59,6 +59,7 @@ impl Scheduler {
     }
 
     /// [`block`](Self::block) and [`reschedule`](Self::reschedule) in one. O(1) on one core.
+    #[inline]
     pub fn block_and_reschedule(&mut self, core: CoreId, now_ns: u64) -> Switch {
         if self.core_count > 1 {
             self.block(core);
@@ -95,10 +96,10 @@ impl Scheduler {
     /// runs there, which is queued for the rest of its turn: [`wake`](Self::wake) and
     /// [`reschedule`](Self::reschedule) in one. O(1).
     ///
-    /// Refuses, and changes nothing, on machines with more cores, where they need to be asked, or
-    /// if the core is to reschedule for another reason.
+    /// Refuses, and changes nothing, if the core is to reschedule for another reason. Everything
+    /// else was asked by [`would_preempt`](Self::would_preempt).
     pub fn preempt(&mut self, core: CoreId, id: ThreadId, now_ns: u64) -> bool {
-        if !self.would_preempt(core, id) {
+        if self.cores[core.index()].is_pending {
             return false;
         }
         let left_ns = self.cores[core.index()].slice_end_ns.saturating_sub(now_ns);
@@ -171,6 +172,7 @@ impl Scheduler {
 
     /// Whether a thread of this priority should not wait for `core`: it idles, or runs a lower
     /// one. O(1).
+    #[inline]
     pub fn should_preempt(&self, core: CoreId, priority: Priority) -> bool {
         self.running_rank(core) < rank(Some(priority))
     }
@@ -363,6 +365,7 @@ impl Scheduler {
             .max(rank(self.cores[core.index()].queue.top()))
     }
 
+    #[inline]
     fn running_rank(&self, core: CoreId) -> u8 {
         rank(
             self.cores[core.index()]
@@ -373,6 +376,7 @@ impl Scheduler {
 }
 
 /// 0 for nothing, so that everything is more important than that.
+#[inline]
 fn rank(priority: Option<Priority>) -> u8 {
     priority.map_or(0, |priority| priority.level() + 1)
 }
