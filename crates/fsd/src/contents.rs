@@ -85,7 +85,9 @@ impl Contents {
         while done < len {
             let part = &mut self.buffer[..(len - done).min(CHUNK)];
             from.read(offset + done, part)?;
-            let at = position.checked_add(done as u64).ok_or(Error::FileTooLarge)?;
+            let at = position
+                .checked_add(done as u64)
+                .ok_or(Error::FileTooLarge)?;
             let (fs, now) = volume.to_change()?;
             let result = fs.write(inode, at, part, now);
             match volume.settle(result) {
@@ -149,8 +151,7 @@ impl Contents {
 }
 
 fn hand_out(memory: &Memory) -> Result<Memory, Error> {
-    let given =
-        Rights::READ | Rights::EXECUTE | Rights::MAP | Rights::DUPLICATE | Rights::TRANSFER;
+    let given = Rights::READ | Rights::EXECUTE | Rights::MAP | Rights::DUPLICATE | Rights::TRANSFER;
     memory.duplicate(given)
 }
 

@@ -65,7 +65,14 @@ impl<W: World> Fsd<W> {
         }
         let len = len.min(TRANSFER_MAX);
         let (shared, offset) = client.range(offset, len)?;
-        self.contents.read(&mut self.volume, file.inode, position, shared, offset, len as usize)
+        self.contents.read(
+            &mut self.volume,
+            file.inode,
+            position,
+            shared,
+            offset,
+            len as usize,
+        )
     }
 
     fn try_write(
@@ -84,8 +91,9 @@ impl<W: World> Fsd<W> {
             _ => self.attr(file.inode)?.size,
         };
         let (inode, len) = (file.inode, len as usize);
-        let count =
-            self.contents.write(&mut self.volume, inode, position, shared, offset, len)?;
+        let count = self
+            .contents
+            .write(&mut self.volume, inode, position, shared, offset, len)?;
         Ok((count, self.attr(inode)?.size))
     }
 
@@ -140,11 +148,7 @@ impl<W: World> Fsd<W> {
         }
     }
 
-    fn try_file_memory(
-        &mut self,
-        client: &FileClient,
-        file: u32,
-    ) -> Result<(u64, Memory), Error> {
+    fn try_file_memory(&mut self, client: &FileClient, file: u32) -> Result<(u64, Memory), Error> {
         let file = client.file_with(file, flags::READ)?;
         if file.is_directory {
             return Err(Error::IsDirectory);
@@ -300,7 +304,9 @@ impl<W: World> Serve for Fsd<W> {
         let (target, path) = (client.text(&target)?, client.path(&path)?);
         let (parent, name) = self.parent(&path, Error::AlreadyExists)?;
         let (fs, now) = self.volume.to_change()?;
-        let result = fs.symlink(parent, name, &target, Owner::default(), now).map(|_| ());
+        let result = fs
+            .symlink(parent, name, &target, Owner::default(), now)
+            .map(|_| ());
         self.volume.settle(result)
     }
 
@@ -355,12 +361,7 @@ impl<W: World> Serve for Fsd<W> {
         self.volume.settle(result)
     }
 
-    fn sync_file(
-        &mut self,
-        client: &mut FileClient,
-        _: Deferrable<()>,
-        file: u32,
-    ) -> Outcome<()> {
+    fn sync_file(&mut self, client: &mut FileClient, _: Deferrable<()>, file: u32) -> Outcome<()> {
         // One commit makes everything durable.
         Outcome::Now(client.file(file).and_then(|_| self.volume.sync()))
     }
@@ -385,7 +386,8 @@ impl<W: World> Serve for Fsd<W> {
         }
         let (ours, theirs) = Channel::pair(STREAM_DEPTH)?;
         self.pin(file.inode)?;
-        self.sources.adopt(ours, Client::Stream(StreamClient { file, position }));
+        self.sources
+            .adopt(ours, Client::Stream(StreamClient { file, position }));
         Ok(theirs)
     }
 

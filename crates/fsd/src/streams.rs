@@ -42,7 +42,10 @@ impl<W: World> Fsd<W> {
         }
         let mut buffer = [0; CHUNK_MAX];
         let part = &mut buffer[..(max as usize).min(CHUNK_MAX)];
-        let result = self.volume.fs()?.read(client.file.inode, client.position, part);
+        let result = self
+            .volume
+            .fs()?
+            .read(client.file.inode, client.position, part);
         let count = self.volume.settle(result)?;
         client.position += count as u64;
         Bytes::new(&part[..count])
