@@ -48,7 +48,7 @@ pub(crate) struct Job {
     pub(crate) cursor: Cursor,
     /// Requests of it that the device has.
     pub(crate) in_flight: u32,
-    /// Bytes that were asked for and not yet moved.
+    /// The first thing that went wrong.
     pub(crate) status: Result<(), Error>,
     /// Whether everything of it was given to the device.
     pub(crate) is_submitted: bool,
@@ -118,6 +118,12 @@ impl Jobs {
         place.generation = place.generation.wrapping_add(1);
         self.free.push(index);
         Some(job)
+    }
+
+    /// Whether the device has writes.
+    pub(crate) fn are_writing(&self) -> bool {
+        let mut jobs = self.places.iter().filter_map(|place| place.job.as_ref());
+        jobs.any(|job| job.kind == RequestKind::Write && job.in_flight > 0)
     }
 
     /// The tokens of all jobs.

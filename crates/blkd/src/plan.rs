@@ -200,14 +200,14 @@ mod tests {
         /// Whatever passes the check is cut into exactly its bytes, within the device's limits.
         #[test]
         fn cutting_loses_nothing(
-            list in prop::collection::vec((0u64..1100, 0u64..40, 0u64..40), 0..VECTORS_MAX),
+            list in prop::collection::vec((0u64..965, 1u64..40, 0u64..40), 1..VECTORS_MAX),
             segments_max in 0u16..20,
             segment_len_max in 512u32..9000,
         ) {
             let info = BlockInfo { segments_max, segment_len_max, ..info() };
             let vectors: Vec<Vector> =
                 list.iter().map(|&(s, c, o)| vector(s, c, o * 256)).collect();
-            let memory = 20_000;
+            let memory = 30_000;
             prop_assume!(check(&vectors, &info, memory).is_ok());
             let mut wanted = Vec::new();
             for v in &vectors {

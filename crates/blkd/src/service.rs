@@ -64,7 +64,9 @@ pub struct Blkd<D> {
     heard_ns: u64,
     /// The device could not be started; when that was tried last.
     broken_ns: Option<u64>,
-    /// How long the device may be silent now.
+    /// How long the device may be silent,
+    patience_ns: u64,
+    /// and how long now.
     silence_max_ns: u64,
     /// This problem has been reported.
     is_reported: bool,
@@ -85,9 +87,18 @@ impl<D: Disk> Blkd<D> {
             waiting: VecDeque::new(),
             heard_ns: 0,
             broken_ns: None,
+            patience_ns: SILENCE_MAX_NS,
             silence_max_ns: SILENCE_MAX_NS,
             is_reported: false,
         })
+    }
+
+    /// Changes how long the device may be silent from [`SILENCE_MAX_NS`].
+    #[must_use]
+    pub const fn with_patience(mut self, patience_ns: u64) -> Self {
+        self.patience_ns = patience_ns;
+        self.silence_max_ns = patience_ns;
+        self
     }
 
     /// The hardware, working as far as is known.
@@ -183,6 +194,14 @@ impl<D: Disk> Blkd<D> {
         let mut outcome = Ok(());
         let mut finished = Vec::new();
         while let Some(&token) = self.waiting.front() {
+            let is_flush = self
+                .jobs
+                .find(token)
+                .is_some_and(|j| j.kind == RequestKind::Flush);
+            if is_flush && self.jobs.are_writing() {
+                // It covers completed writes only: these complete first, and what comes waits.
+                break;
+            }
             if let Some(job) = self.jobs.find(token) {
                 outcome = submit(&mut hardware.disk, token, job);
                 if outcome.is_err() {
@@ -228,7 +247,7 @@ impl<D: Disk> Blkd<D> {
         match completion.status {
             Status::Ok => {
                 self.is_reported = false;
-                self.silence_max_ns = SILENCE_MAX_NS;
+                self.silence_max_ns = self.patience_ns;
             }
             Status::Unsupported => job.status = Err(Error::NotSupported),
             _ => job.status = Err(Error::Io),
@@ -258,7 +277,7 @@ impl<D: Disk> Blkd<D> {
             return self.fail_all(error == DriverError::ResetTimeout);
         }
         self.broken_ns = None;
-        self.silence_max_ns = SILENCE_MAX_NS * PATIENCE;
+        self.silence_max_ns = self.patience_ns.saturating_mul(PATIENCE);
         if let Some(hardware) = &self.hardware {
             let _ = hardware.interrupt.acknowledge();
         }
