@@ -19,6 +19,9 @@ pub use fuzz::Random;
 pub use report::{Report, Verdict, want};
 use viper_rt::{println, program};
 
+/// A test: its name, and what it does.
+type Test = (&'static str, fn() -> report::Verdict);
+
 /// Return code when a test failed.
 const FAILED: i64 = 10;
 

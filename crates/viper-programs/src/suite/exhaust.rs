@@ -14,7 +14,9 @@ const CHILD_BYTES: u64 = 4 << 20;
 const ROUNDS: usize = 1 << 20;
 
 /// What a child can take: name and how.
-const WAYS: &[(&str, fn() -> Result<(), Error>)] = &[
+type Way = (&'static str, fn() -> Result<(), Error>);
+
+const WAYS: &[Way] = &[
     ("handles", || {
         take(|| sys::handle_duplicate(own_event()?, Rights::SIGNAL).map(|_| ()))
     }),

@@ -11,49 +11,31 @@ use viper_rt::clock;
 const CHILD_BYTES: u64 = 8 << 20;
 const KERNEL: u64 = 0xffff_0000_4008_0000;
 
+fn load(at: u64) -> u64 {
+    // SAFETY: the process is made for ending here.
+    unsafe { machine::load(at) }
+}
+
+fn store(at: u64) {
+    // SAFETY: the process is made for ending here.
+    unsafe { machine::store(at) }
+}
+
+fn jump(to: u64) {
+    // SAFETY: the process is made for ending here.
+    unsafe { machine::jump(to) }
+}
+
 /// The faults: name, what the child does, what the kernel calls it.
 const FAULTS: &[(&str, fn(), FaultKind)] = &[
-    // SAFETY: all of them: the process is made for ending here.
-    (
-        "null-read",
-        || _ = unsafe { machine::load(0) },
-        FaultKind::READ,
-    ),
-    (
-        "null-write",
-        || unsafe { machine::store(0) },
-        FaultKind::WRITE,
-    ),
-    (
-        "kernel-read",
-        || _ = unsafe { machine::load(KERNEL) },
-        FaultKind::READ,
-    ),
-    (
-        "kernel-write",
-        || unsafe { machine::store(KERNEL) },
-        FaultKind::WRITE,
-    ),
-    (
-        "kernel-jump",
-        || unsafe { machine::jump(KERNEL) },
-        FaultKind::EXECUTE,
-    ),
-    (
-        "text-write",
-        || unsafe { machine::store(text()) },
-        FaultKind::WRITE,
-    ),
-    (
-        "data-jump",
-        || unsafe { machine::jump(data()) },
-        FaultKind::EXECUTE,
-    ),
-    (
-        "odd-jump",
-        || unsafe { machine::jump(text() + 2) },
-        FaultKind::ALIGNMENT,
-    ),
+    ("null-read", || _ = load(0), FaultKind::READ),
+    ("null-write", || store(0), FaultKind::WRITE),
+    ("kernel-read", || _ = load(KERNEL), FaultKind::READ),
+    ("kernel-write", || store(KERNEL), FaultKind::WRITE),
+    ("kernel-jump", || jump(KERNEL), FaultKind::EXECUTE),
+    ("text-write", || store(text()), FaultKind::WRITE),
+    ("data-jump", || jump(data()), FaultKind::EXECUTE),
+    ("odd-jump", || jump(text() + 2), FaultKind::ALIGNMENT),
     ("illegal", machine::illegal, FaultKind::ILLEGAL),
     ("breakpoint", machine::breakpoint, FaultKind::BREAKPOINT),
     (

@@ -28,7 +28,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -37,7 +37,7 @@ impl Random {
 
     /// A number below `limit`, which is above 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        self.number() % limit
     }
 }
 
@@ -46,7 +46,7 @@ fn register(random: &mut Random, handles: &[u64], page: u64) -> u64 {
     match random.below(16) {
         0 => 0,
         1 => u64::MAX,
-        2 => random.next(),
+        2 => random.number(),
         3 => 1 << random.below(64),
         4 => 0xffff_0000_4000_0000 + random.below(1 << 28),
         5 => page + random.below(64),
@@ -230,7 +230,7 @@ mod tests {
         let take = |seed| {
             (0..4)
                 .map(|_| ())
-                .scan(Random::new(seed), |r, ()| Some(r.next()))
+                .scan(Random::new(seed), |r, ()| Some(r.number()))
         };
         assert!(take(1).eq(take(1)));
         assert!(!take(1).eq(take(2)));

@@ -8,7 +8,7 @@ use viper_rt::{Error, Mapping, Object, sys};
 
 /// All tests of this file.
 pub(super) fn tests(report: &mut Report<'_>) {
-    let tests: &[(&str, fn() -> Verdict)] = &[
+    let tests: &[super::Test] = &[
         ("memory/zero", zero),
         ("memory/shared", shared),
         ("memory/copy-on-write", copy_on_write),
@@ -103,7 +103,7 @@ fn fixed() -> Verdict {
     // SAFETY: unmaps what was mapped above.
     want(
         "unmap",
-        unsafe { sys::memory_unmap(Handle::NONE, at, 4096) }.map(|()| ()),
+        unsafe { sys::memory_unmap(Handle::NONE, at, 4096) },
         Ok(()),
     )
 }
@@ -114,18 +114,14 @@ fn protect() -> Verdict {
     let at = mapping.as_ptr() as u64;
     let set = |how| unsafe {
         // SAFETY: nobody refers to the pages.
-        sys::memory_protect(Handle::NONE, at, 4096, how).map(|()| ())
+        sys::memory_protect(Handle::NONE, at, 4096, how)
     };
     want("read-only", set(Protection::READ), Ok(()))?;
     want("still there", byte(&mapping, 0), Ok(9))?;
     want("kernel's write", memory.read(0, &mut [0]), Ok(()))?;
     // SAFETY: the kernel refuses to write there, which is the test.
     let written = unsafe { sys::memory_read(memory.raw(), 4096, at, 8) };
-    want(
-        "by the kernel",
-        written.map(|()| ()),
-        Err(Error::BadAddress),
-    )?;
+    want("by the kernel", written, Err(Error::BadAddress))?;
     want("back", set(Protection::READ | Protection::WRITE), Ok(()))?;
     want("writable", mapping.write(0, &[8]), Ok(()))
 }

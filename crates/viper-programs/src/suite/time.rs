@@ -9,7 +9,7 @@ use viper_rt::{Error, Object, clock, sys, thread};
 
 /// All tests of this file.
 pub(super) fn tests(report: &mut Report<'_>) {
-    let tests: &[(&str, fn() -> Verdict)] = &[
+    let tests: &[super::Test] = &[
         ("time/sleep", sleep),
         ("time/timer", timer),
         ("time/timer-period", period),
