@@ -1,8 +1,8 @@
-//! An SSH server on the host: commands by `sh -c`, port forwarding.
+//! An SSH server on the host: commands by `sh -c`, port forwarding, SFTP below a directory.
 //!
 //! ```text
 //! ssh_server --port 2222 --host-key FILE [--user NAME --password TEXT] [--authorized-keys FILE]
-//!            [--questions] [--rekey-bytes N] [--rekey-seconds N] [--once]
+//!            [--questions] [--rekey-bytes N] [--rekey-seconds N] [--root DIR] [--once]
 //! ```
 //!
 //! It runs what its users ask for with the rights of whoever started it: for tests only.
@@ -11,13 +11,16 @@ mod support;
 
 use std::collections::HashMap;
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+use support::host_fs::HostFs;
 use support::{Arguments, Link, Message, Next};
 use viper_ssh::key::AuthorizedKeys;
+use viper_ssh::sftp::SftpServer;
 use viper_ssh::{
     AuthAnswer, AuthAttempt, AuthMethod, ChannelId, ChannelKind, Event, PrivateKey, Prompt,
     Prompts, Request, Server, ServerConfig, ServerRole, Stream,
@@ -28,6 +31,7 @@ struct Settings {
     user: String,
     password: Option<String>,
     keys: AuthorizedKeys,
+    root: PathBuf,
 }
 
 fn main() {
@@ -51,6 +55,7 @@ fn main() {
         user: arguments.get("user").unwrap_or("viper").into(),
         password: arguments.get("password").map(String::from),
         keys: AuthorizedKeys::parse(&keys.unwrap_or_default()),
+        root: arguments.get("root").unwrap_or("/").into(),
     });
     let port = arguments.number("port").unwrap_or(2222);
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
@@ -75,6 +80,7 @@ struct Connection<'a> {
     exits: HashMap<ChannelId, std::process::ExitStatus>,
     children: HashMap<ChannelId, u32>,
     shells: HashMap<ChannelId, Shell>,
+    sftp: HashMap<ChannelId, SftpServer<HostFs>>,
 }
 
 /// A terminal session in miniature, enough to see that one works.
@@ -95,6 +101,7 @@ impl<'a> Connection<'a> {
             exits: HashMap::new(),
             children: HashMap::new(),
             shells: HashMap::new(),
+            sftp: HashMap::new(),
         };
         let result = connection.serve();
         eprintln!(
@@ -118,6 +125,7 @@ impl<'a> Connection<'a> {
                 Next::End => return Ok(()),
             }
             self.finish_programs()?;
+            self.serve_files()?;
         }
     }
 
@@ -165,14 +173,21 @@ impl<'a> Connection<'a> {
                 }
             }
             Event::Readable(channel) => self.type_into_shell(channel),
+            Event::Eof(channel) if self.sftp.contains_key(&channel) => {
+                self.serve_files()?;
+                self.sftp.remove(&channel);
+                self.link
+                    .session
+                    .request(channel, &Request::ExitStatus(0), false)?;
+                session_close(&mut self.link, channel)
+            }
             Event::Eof(channel) => {
                 self.link.eof_received(channel);
                 Ok(())
             }
             Event::Closed(channel) => {
-                self.link.forget(channel);
-                let _ = session_close(&mut self.link, channel);
-                Ok(())
+                self.sftp.remove(&channel);
+                session_close(&mut self.link, channel)
             }
             Event::ForwardRequested { address, port } => {
                 let port = self.listen(address, port);
@@ -246,6 +261,11 @@ impl<'a> Connection<'a> {
                 self.link.session.write(channel, b"$ ").is_ok()
             }
             Request::Shell => self.exec(channel, "exec sh").is_ok(),
+            Request::Subsystem(name) if name == "sftp" => {
+                let fs = HostFs::new(self.settings.root.clone());
+                self.sftp.insert(channel, SftpServer::new(fs));
+                true
+            }
             Request::Signal(name) => {
                 let Some(id) = self.children.get(&channel) else {
                     return false;
@@ -347,6 +367,38 @@ impl<'a> Connection<'a> {
                 _ => "\r\n?\r\n$ ".into(),
             };
             self.link.session.write(channel, answer.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Moves bytes between channels and their SFTP servers as far as both take them.
+    fn serve_files(&mut self) -> Result<(), viper_ssh::Error> {
+        let mut broken = Vec::new();
+        for (channel, sftp) in &mut self.sftp {
+            let session = &mut self.link.session;
+            loop {
+                let sent = session.write(*channel, sftp.poll_output()).unwrap_or(0);
+                sftp.output_sent(sent);
+                if !sftp.poll_output().is_empty() {
+                    break;
+                }
+                let mut bytes = vec![0; 64 * 1024];
+                let len = session.read(*channel, &mut bytes).unwrap_or(0);
+                let mut rest = &bytes[..len];
+                while let (false, Ok(taken)) = (rest.is_empty(), sftp.handle_input(rest)) {
+                    rest = &rest[taken..];
+                }
+                if !rest.is_empty() {
+                    broken.push(*channel);
+                }
+                if len == 0 {
+                    break;
+                }
+            }
+        }
+        for channel in broken {
+            self.sftp.remove(&channel);
+            session_close(&mut self.link, channel)?;
         }
         Ok(())
     }

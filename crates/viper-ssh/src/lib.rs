@@ -20,6 +20,7 @@ mod random;
 mod request;
 mod server;
 mod session;
+pub mod sftp;
 mod transport;
 mod version;
 mod wire;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each example uses its part")]
 
+pub mod host_fs;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -220,7 +222,10 @@ impl<R: Role> Link<R> {
                 self.unread = bytes;
                 self.feed()?;
             }
-            Message::Sent => self.sending = false,
+            Message::Sent => {
+                self.sending = false;
+                return Ok(Some(Message::Sent));
+            }
             Message::Local(channel, stream, bytes) => {
                 let Some(local) = self.locals.get_mut(&channel) else {
                     return Ok(None);
@@ -401,6 +406,23 @@ impl<R: Role> Link<R> {
     pub fn is_written(&self, channel: ChannelId) -> bool {
         self.locals.get(&channel).is_none_or(|local| !local.writing)
             && self.session.readable_len(channel, Stream::Data) == 0
+    }
+
+    /// Writes locally all that came, and waits for it to be done.
+    pub fn drain(&mut self, channel: ChannelId) {
+        while !self.is_written(channel) {
+            self.pump_in(channel);
+            match self.receiver.recv_timeout(Duration::from_secs(10)) {
+                Ok(Message::Took(..)) => {
+                    if let Some(local) = self.locals.get_mut(&channel) {
+                        local.writing = false;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        self.pump_in(channel);
     }
 
     pub fn forget(&mut self, channel: ChannelId) {
