@@ -80,13 +80,38 @@ struct Connection<'a> {
     exits: HashMap<ChannelId, std::process::ExitStatus>,
     children: HashMap<ChannelId, u32>,
     shells: HashMap<ChannelId, Shell>,
-    sftp: HashMap<ChannelId, SftpServer<HostFs>>,
+    sftp: HashMap<ChannelId, Files>,
 }
 
 /// A terminal session in miniature, enough to see that one works.
 struct Shell {
     line: Vec<u8>,
     terminal: String,
+}
+
+/// An SFTP server, and the requests it has still to take.
+struct Files {
+    sftp: SftpServer<HostFs>,
+    unread: Vec<u8>,
+}
+
+impl Files {
+    fn pump(&mut self, session: &mut Server, channel: ChannelId) -> Result<(), viper_ssh::Error> {
+        loop {
+            let sent = session.write(channel, self.sftp.poll_output())?;
+            self.sftp.output_sent(sent);
+            if self.unread.is_empty() {
+                let mut bytes = vec![0; 64 * 1024];
+                let len = session.read(channel, &mut bytes)?;
+                self.unread.extend_from_slice(&bytes[..len]);
+            }
+            let taken = self.sftp.handle_input(&self.unread)?;
+            self.unread.drain(..taken);
+            if sent == 0 && taken == 0 {
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl<'a> Connection<'a> {
@@ -263,7 +288,13 @@ impl<'a> Connection<'a> {
             Request::Shell => self.exec(channel, "exec sh").is_ok(),
             Request::Subsystem(name) if name == "sftp" => {
                 let fs = HostFs::new(self.settings.root.clone());
-                self.sftp.insert(channel, SftpServer::new(fs));
+                self.sftp.insert(
+                    channel,
+                    Files {
+                        sftp: SftpServer::new(fs),
+                        unread: Vec::new(),
+                    },
+                );
                 true
             }
             Request::Signal(name) => {
@@ -374,26 +405,9 @@ impl<'a> Connection<'a> {
     /// Moves bytes between channels and their SFTP servers as far as both take them.
     fn serve_files(&mut self) -> Result<(), viper_ssh::Error> {
         let mut broken = Vec::new();
-        for (channel, sftp) in &mut self.sftp {
-            let session = &mut self.link.session;
-            loop {
-                let sent = session.write(*channel, sftp.poll_output()).unwrap_or(0);
-                sftp.output_sent(sent);
-                if !sftp.poll_output().is_empty() {
-                    break;
-                }
-                let mut bytes = vec![0; 64 * 1024];
-                let len = session.read(*channel, &mut bytes).unwrap_or(0);
-                let mut rest = &bytes[..len];
-                while let (false, Ok(taken)) = (rest.is_empty(), sftp.handle_input(rest)) {
-                    rest = &rest[taken..];
-                }
-                if !rest.is_empty() {
-                    broken.push(*channel);
-                }
-                if len == 0 {
-                    break;
-                }
+        for (channel, files) in &mut self.sftp {
+            if files.pump(&mut self.link.session, *channel).is_err() {
+                broken.push(*channel);
             }
         }
         for channel in broken {
