@@ -79,7 +79,7 @@ PY
 start_server() { # start_server OPTION...: our server, its port in $port
     port=$(free_port)
     "$examples/ssh_server" --port "$port" --host-key "$work/host_ed25519" \
-        --host-key "$work/host_ecdsa" --authorized-keys "$work/authorized_keys" \
+        --authorized-keys "$work/authorized_keys" \
         --user viper --password secret --root "$work" "$@" >"$work/server.log" 2>&1 &
     server=$!
     started="$started $server"
@@ -108,7 +108,7 @@ start_sshd() { # start_sshd OPTION...: OpenSSH's server, its port in $port
         echo "AcceptEnv GREETING"
         echo "GatewayPorts clientspecified"
         echo "Subsystem sftp internal-sftp"
-        echo "LogLevel DEBUG1"
+        echo "LogLevel INFO"
         for line in "$@"; do echo "$line"; done
     } >"$work/sshd_config"
     "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &

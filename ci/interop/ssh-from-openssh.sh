@@ -6,7 +6,7 @@ need ssh openssh-client
 need python3 python3
 build
 keys
-start_server
+start_server --host-key "$work/host_ecdsa"
 size_mib=${SIZE_MIB:-64}
 
 # ssh without anything from this machine's configuration.

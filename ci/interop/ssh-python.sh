@@ -8,20 +8,25 @@ build
 keys
 here="$repo/ci/interop"
 
-start_server --questions
+start_server --host-key "$work/host_ecdsa"
 check "asyncssh client" "$python" "$here/ssh_asyncssh.py" client "$port" "$work"
 check "paramiko client" "$python" "$here/ssh_paramiko.py" "$port" "$work"
+stop_server
+
+start_server --host-key "$work/host_ecdsa" --rekey-bytes 262144
+check "asyncssh client, new keys often" "$python" "$here/ssh_asyncssh.py" client "$port" "$work"
+check "paramiko client, new keys often" "$python" "$here/ssh_paramiko.py" "$port" "$work"
+stop_server
+
+# With an Ed25519 host key only: ssh-audit calls the NIST curves a failure.
+start_server
 audit() {
-    "$(dirname "$python")/ssh-audit" -n -p "$port" 127.0.0.1 >"$work/audit" 2>&1 || true
+    "$(dirname "$python")/ssh-audit" -n --skip-rate-test -p "$port" 127.0.0.1 \
+        >"$work/audit" 2>&1 || true
     cat "$work/audit"
     grep -q 'kex-strict-s-v00@openssh.com' "$work/audit" && ! grep -q '\[fail\]' "$work/audit"
 }
 check "ssh-audit finds no failure, and strict key exchange" audit
-stop_server
-
-start_server --rekey-bytes 262144
-check "asyncssh client, new keys often" "$python" "$here/ssh_asyncssh.py" client "$port" "$work"
-check "paramiko client, new keys often" "$python" "$here/ssh_paramiko.py" "$port" "$work"
 stop_server
 
 port=$(free_port)
