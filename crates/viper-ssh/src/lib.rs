@@ -12,6 +12,8 @@ mod config;
 mod connection;
 mod error;
 mod event;
+#[cfg(test)]
+mod hostile;
 mod kex;
 pub mod key;
 mod message;

@@ -92,7 +92,7 @@ impl Attributes {
         Ok(attributes)
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let flags = [
             (self.size.is_some(), HAS_SIZE),
             (self.owner.is_some(), HAS_OWNER),
@@ -158,7 +158,7 @@ impl Entry {
         })
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.put_string(&self.name);
         out.put_string(self.long_name());
         self.attributes.write(out);
@@ -205,7 +205,7 @@ fn date(seconds: u32) -> (u32, &'static str, u32) {
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenFlags(pub(super) u32);
+pub struct OpenFlags(pub(crate) u32);
 
 impl OpenFlags {
     /// For reading.
