@@ -207,3 +207,146 @@ impl Opener {
             .ok_or(Error::BadPacketLength)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::{Cipher, Mac, Protection};
+    use chacha20::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let hex = hex.trim_matches('-');
+        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digit).collect()
+    }
+
+    struct Vector {
+        protection: Protection,
+        keys: [Vec<u8>; 3],
+        sequence: u32,
+        plain: Vec<u8>,
+        sealed: Vec<u8>,
+    }
+
+    impl Vector {
+        fn cipher(&self) -> PacketCipher {
+            let [key, iv, mac] = &self.keys;
+            PacketCipher::new(self.protection, iv, key, mac).unwrap()
+        }
+    }
+
+    fn vectors() -> Vec<Vector> {
+        let file = include_str!("../testdata/packets.txt");
+        let lines = file.lines().filter(|line| !line.starts_with('#'));
+        let read = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            Vector {
+                protection: Protection {
+                    cipher: Cipher::from_name(words[0]).unwrap(),
+                    mac: Mac::from_name(words[1]),
+                },
+                keys: [bytes(words[2]), bytes(words[3]), bytes(words[4])],
+                sequence: words[5].parse().unwrap(),
+                plain: bytes(words[6]),
+                sealed: bytes(words[7]),
+            }
+        };
+        lines.map(read).collect()
+    }
+
+    /// Two packets for each pair of algorithms, which share their key stream or nonces.
+    #[test]
+    fn packets_of_another_program() {
+        let vectors = vectors();
+        assert_eq!(vectors.len(), 30);
+        for pair in vectors.chunks(2) {
+            let (mut sealer, mut opener) = (pair[0].cipher(), pair[0].cipher());
+            for vector in pair {
+                let mut packet = vector.plain.clone();
+                packet.resize(packet.len() + sealer.tag_len(), 0);
+                sealer.seal(vector.sequence, &mut packet).unwrap();
+                assert_eq!(packet, vector.sealed);
+                let header = opener.header_len();
+                let length = opener.open_length(vector.sequence, &mut packet[..header]).unwrap();
+                assert_eq!(length as usize, vector.plain.len() - LENGTH_LEN);
+                opener.open(vector.sequence, &mut packet).unwrap();
+                assert_eq!(packet[LENGTH_LEN..][..length as usize], vector.plain[LENGTH_LEN..]);
+            }
+        }
+    }
+
+    #[test]
+    fn any_changed_bit_is_noticed() {
+        for vector in vectors().iter().step_by(2) {
+            for at in 0..vector.sealed.len() {
+                let mut opener = Opener::new();
+                opener.rekey(vector.cipher(), false);
+                opener.sequence = vector.sequence;
+                let mut changed = vector.sealed.clone();
+                changed[at] ^= 1 << (at % 8);
+                let result = opener.open(&mut changed.as_slice());
+                // A changed length may also ask for more than is there.
+                let noticed = matches!(
+                    result,
+                    Err(Error::BadMac | Error::BadPacketLength) | Ok(None)
+                );
+                assert!(noticed, "{} at {at}: {result:?}", vector.protection.cipher.name());
+            }
+        }
+    }
+
+    #[test]
+    fn another_sequence_number_is_noticed() {
+        for vector in vectors().iter().step_by(2) {
+            // The nonce of GCM does not come from the sequence number.
+            if matches!(vector.protection.cipher, Cipher::Aes128Gcm | Cipher::Aes256Gcm) {
+                continue;
+            }
+            let mut opener = Opener::new();
+            opener.rekey(vector.cipher(), false);
+            opener.sequence = vector.sequence + 1;
+            let result = opener.open(&mut vector.sealed.as_slice());
+            assert!(matches!(result, Err(Error::BadMac | Error::BadPacketLength) | Ok(None)));
+        }
+    }
+
+    #[test]
+    fn lengths_out_of_range() {
+        let cases: [&[u8]; 6] = [
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 4, 3, 0, 0, 0],
+            &[0, 0, 0, 13, 4],
+            &[0, 0, 0x88, 0xbc],
+            &[0xff, 0xff, 0xff, 0xff],
+            // All padding, and less padding than there must be.
+            &[0, 0, 0, 12, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ];
+        for case in cases {
+            let result = Opener::new().open(&mut &*case);
+            assert_eq!(result, Err(Error::BadPacketLength), "{case:?}");
+        }
+        let short_padding = [0, 0, 0, 12, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Opener::new().open(&mut &short_padding[..]), Err(Error::BadPacketLength));
+    }
+
+    #[test]
+    fn every_length_up_to_the_limit() {
+        let mut random = Random::new(ChaCha20Rng::from_seed([1; 32]));
+        for vector in vectors().iter().step_by(6) {
+            let (mut sealer, mut opener) = (Sealer::new(), Opener::new());
+            sealer.rekey(vector.cipher(), true);
+            opener.rekey(vector.cipher(), true);
+            for len in (1..70).chain([MAX_PAYLOAD_LEN - 1, MAX_PAYLOAD_LEN]) {
+                let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                let mut out = Vec::new();
+                sealer.seal(&payload, &mut random, &mut out).unwrap();
+                assert_eq!(opener.open(&mut out.as_slice()), Ok(Some(payload)));
+            }
+        }
+        let mut out = Vec::new();
+        let long = [0; MAX_PACKET_LEN];
+        let result = Sealer::new().seal(&long, &mut random, &mut out);
+        assert_eq!((result, out.len()), (Err(Error::LimitExceeded), 0));
+    }
+}
