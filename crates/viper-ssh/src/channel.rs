@@ -134,9 +134,12 @@ impl Channel {
     pub fn read(&mut self, stream: Stream, out: &mut [u8]) -> usize {
         let buffer = self.buffer(stream);
         let len = out.len().min(buffer.len());
-        for (to, from) in out.iter_mut().zip(buffer.drain(..len)) {
-            *to = from;
-        }
+        let (front, back) = buffer.as_slices();
+        let (first, second) = out.split_at_mut(len.min(front.len()));
+        first.copy_from_slice(&front[..first.len()]);
+        let second = &mut second[..len - first.len()];
+        second.copy_from_slice(&back[..second.len()]);
+        buffer.drain(..len);
         len
     }
 

@@ -50,7 +50,6 @@ pub(crate) struct Gcm {
     nonce: [u8; 12],
 }
 
-#[expect(clippy::large_enum_variant, reason = "lives in a box of its own")]
 enum GcmKey {
     Aes128(Aes128Gcm),
     Aes256(Aes256Gcm),

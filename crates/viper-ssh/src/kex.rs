@@ -2,6 +2,7 @@
 //!
 //! Curve25519 as in RFC 8731; ML-KEM-768 with X25519 as in draft-ietf-sshm-mlkem-hybrid-kex.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use ml_kem::kem::{Decapsulate, Encapsulate, KeyExport};
@@ -29,7 +30,7 @@ pub(crate) struct SharedSecret(Zeroizing<Vec<u8>>);
 /// The client's half of an exchange, waiting for the server's.
 pub(crate) struct ClientShare {
     secret: EphemeralSecret,
-    kem: Option<ml_kem_768::DecapsulationKey>,
+    kem: Option<Box<ml_kem_768::DecapsulationKey>>,
     public: Vec<u8>,
 }
 
@@ -38,7 +39,7 @@ impl ClientShare {
         let mut public = Vec::new();
         let kem = (kex == Kex::MlKem768X25519).then(|| {
             let seed = Zeroizing::new(random.array::<64>());
-            let kem = ml_kem_768::DecapsulationKey::from_seed((*seed).into());
+            let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*seed).into()));
             public.extend_from_slice(&kem.encapsulation_key().to_bytes());
             kem
         });

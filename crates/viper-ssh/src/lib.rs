@@ -17,6 +17,7 @@ mod hostile;
 mod kex;
 pub mod key;
 mod message;
+mod output;
 mod packet;
 mod random;
 mod request;

@@ -41,3 +41,8 @@ pub(crate) const OPEN_PROHIBITED: u32 = 1;
 pub(crate) const OPEN_UNKNOWN_TYPE: u32 = 3;
 /// SSH_OPEN_RESOURCE_SHORTAGE.
 pub(crate) const OPEN_SHORTAGE: u32 = 4;
+
+/// Whether a message belongs to the authentication protocol, where passwords are sent.
+pub(crate) fn is_authentication(number: u8) -> bool {
+    (USERAUTH_REQUEST..GLOBAL_REQUEST).contains(&number)
+}

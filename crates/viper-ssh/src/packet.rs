@@ -174,7 +174,7 @@ impl Opener {
     /// The whole packet's length with tag, after the checks of RFC 4253 section 6.
     fn check_length(&self, length: u32) -> Result<usize, Error> {
         let length = usize::try_from(length).map_err(|_| Error::BadPacketLength)?;
-        if length > MAX_PACKET_LEN - LENGTH_LEN || length < 1 + MIN_PADDING {
+        if !(1 + MIN_PADDING..=MAX_PACKET_LEN - LENGTH_LEN).contains(&length) {
             return Err(Error::BadPacketLength);
         }
         let counted = if self.cipher.pads_length() {
@@ -268,10 +268,15 @@ mod tests {
                 sealer.seal(vector.sequence, &mut packet).unwrap();
                 assert_eq!(packet, vector.sealed);
                 let header = opener.header_len();
-                let length = opener.open_length(vector.sequence, &mut packet[..header]).unwrap();
+                let length = opener
+                    .open_length(vector.sequence, &mut packet[..header])
+                    .unwrap();
                 assert_eq!(length as usize, vector.plain.len() - LENGTH_LEN);
                 opener.open(vector.sequence, &mut packet).unwrap();
-                assert_eq!(packet[LENGTH_LEN..][..length as usize], vector.plain[LENGTH_LEN..]);
+                assert_eq!(
+                    packet[LENGTH_LEN..][..length as usize],
+                    vector.plain[LENGTH_LEN..]
+                );
             }
         }
     }
@@ -291,7 +296,11 @@ mod tests {
                     result,
                     Err(Error::BadMac | Error::BadPacketLength) | Ok(None)
                 );
-                assert!(noticed, "{} at {at}: {result:?}", vector.protection.cipher.name());
+                assert!(
+                    noticed,
+                    "{} at {at}: {result:?}",
+                    vector.protection.cipher.name()
+                );
             }
         }
     }
@@ -300,14 +309,20 @@ mod tests {
     fn another_sequence_number_is_noticed() {
         for vector in vectors().iter().step_by(2) {
             // The nonce of GCM does not come from the sequence number.
-            if matches!(vector.protection.cipher, Cipher::Aes128Gcm | Cipher::Aes256Gcm) {
+            if matches!(
+                vector.protection.cipher,
+                Cipher::Aes128Gcm | Cipher::Aes256Gcm
+            ) {
                 continue;
             }
             let mut opener = Opener::new();
             opener.rekey(vector.cipher(), false);
             opener.sequence = vector.sequence + 1;
             let result = opener.open(&mut vector.sealed.as_slice());
-            assert!(matches!(result, Err(Error::BadMac | Error::BadPacketLength) | Ok(None)));
+            assert!(matches!(
+                result,
+                Err(Error::BadMac | Error::BadPacketLength) | Ok(None)
+            ));
         }
     }
 
@@ -327,7 +342,10 @@ mod tests {
             assert_eq!(result, Err(Error::BadPacketLength), "{case:?}");
         }
         let short_padding = [0, 0, 0, 12, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(Opener::new().open(&mut &short_padding[..]), Err(Error::BadPacketLength));
+        assert_eq!(
+            Opener::new().open(&mut &short_padding[..]),
+            Err(Error::BadPacketLength)
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::channel::{ChannelId, Stream};
 use crate::connection::Core;
@@ -364,7 +365,11 @@ impl<R: Role> Session<R> {
                 Incoming::KeysExchanged { first: false } => {
                     self.core.events.push_back(Event::Rekeyed);
                 }
-                Incoming::Payload(payload) => self.handle_payload(&payload)?,
+                Incoming::Payload(payload) if self.core.authenticated => {
+                    self.handle_payload(&payload)?;
+                }
+                // Some hold passwords.
+                Incoming::Payload(payload) => self.handle_payload(&Zeroizing::new(payload))?,
             }
             self.core.transport.rekey_if_due(now)?;
         }

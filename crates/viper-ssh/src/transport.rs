@@ -9,9 +9,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::algorithm::{self, Algorithms, Negotiated, PeerKexInit, SignatureAlgorithm};
 use crate::cipher::PacketCipher;
 use crate::kex::{self, ClientShare, Hash, SharedSecret, Transcript};
+use crate::output::Output;
 use crate::packet::{MAX_PAYLOAD_LEN, Opener, Sealer};
 use crate::random::Random;
 use crate::version::VersionReader;
@@ -48,7 +51,7 @@ pub(crate) enum Incoming {
 pub(crate) struct Transport {
     setup: Setup,
     random: Random,
-    output: Vec<u8>,
+    output: Output,
     version_reader: Option<VersionReader>,
     peer_version: Vec<u8>,
     sealer: Sealer,
@@ -99,8 +102,9 @@ struct NewKeys {
 impl Transport {
     /// Starts at once: our identification and KEXINIT are in the output.
     pub fn new(setup: Setup, random: Random, now: Duration) -> Result<Self, Error> {
-        let mut output = setup.version.as_bytes().to_vec();
-        output.extend_from_slice(b"\r\n");
+        let mut output = Output::default();
+        output.bytes().extend_from_slice(setup.version.as_bytes());
+        output.bytes().extend_from_slice(b"\r\n");
         let mut transport = Transport {
             version_reader: Some(VersionReader::new(!setup.is_server)),
             rekey_at: now.saturating_add(setup.rekey_time),
@@ -128,11 +132,11 @@ impl Transport {
     }
 
     pub fn output(&self) -> &[u8] {
-        &self.output
+        self.output.pending()
     }
 
     pub fn output_sent(&mut self, len: usize) {
-        self.output.drain(..len.min(self.output.len()));
+        self.output.sent(len);
     }
 
     pub fn session(&self) -> Option<&Hash> {
@@ -185,6 +189,13 @@ impl Transport {
             self.held.push_back(payload);
             return Ok(());
         }
+        // Some hold passwords.
+        if payload
+            .first()
+            .is_some_and(|number| message::is_authentication(*number))
+        {
+            return self.seal(&Zeroizing::new(payload));
+        }
         self.seal(&payload)
     }
 
@@ -208,7 +219,7 @@ impl Transport {
 
     fn seal(&mut self, payload: &[u8]) -> Result<(), Error> {
         self.sealer
-            .seal(payload, &mut self.random, &mut self.output)
+            .seal(payload, &mut self.random, self.output.bytes())
     }
 
     /// The time at which [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -283,10 +294,10 @@ impl Transport {
             message::IGNORE | message::DEBUG | message::UNIMPLEMENTED => Ok(None),
             message::EXT_INFO => self.handle_ext_info(&payload).map(|()| None),
             message::KEXINIT => self.handle_kexinit(now, payload).map(|()| None),
+            message::NEWKEYS => self.handle_newkeys(&payload).map(Some),
             message::KEX_ECDH_INIT => self.handle_client_share(now, &payload).map(|()| None),
             message::KEX_ECDH_REPLY => self.handle_server_share(now, &payload),
-            message::NEWKEYS => self.handle_newkeys(now, &payload).map(Some),
-            20..=49 => self.handle_unknown_kex(number),
+            22..=29 | 32..=49 => self.handle_unknown_kex(number),
             _ if !matches!(self.stage, Stage::Init) || !self.keys_in_use => {
                 Err(Error::UnexpectedMessage(number))
             }
@@ -537,7 +548,7 @@ impl Transport {
         self.seal(&payload)
     }
 
-    fn handle_newkeys(&mut self, _now: Duration, payload: &[u8]) -> Result<Incoming, Error> {
+    fn handle_newkeys(&mut self, payload: &[u8]) -> Result<Incoming, Error> {
         let Stage::NewKeys(cipher) = core::mem::replace(&mut self.stage, Stage::Init) else {
             return Err(Error::UnexpectedMessage(message::NEWKEYS));
         };

@@ -9,7 +9,12 @@ use viper_ssh::key::{AuthorizedKeys, HostKeyCheck, KnownHosts};
 use viper_ssh::{Error, PrivateKey, PublicKey, SignatureAlgorithm};
 
 fn file(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).unwrap()
+    std::fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("testdata")
+            .join(name),
+    )
+    .unwrap()
 }
 
 fn text(name: &str) -> String {
@@ -47,7 +52,10 @@ fn private_keys_round_trip() {
     ];
     for key in keys {
         let plain = key.to_openssh("a comment", &mut rng(2));
-        assert_eq!(PrivateKey::from_openssh(&plain, None).unwrap().public(), key.public());
+        assert_eq!(
+            PrivateKey::from_openssh(&plain, None).unwrap().public(),
+            key.public()
+        );
     }
     let key = PrivateKey::generate(&mut rng(1));
     let encrypted = key.to_openssh_encrypted("", "secret", &mut rng(3)).unwrap();
@@ -71,7 +79,10 @@ fn public_keys_and_fingerprints() {
         assert!(text(&format!("{name}.pub")).starts_with(&key.to_text()));
     }
     for name in ["rsa_1024.pub", "ecdsa_384.pub"] {
-        assert_eq!(PublicKey::from_text(&text(name)).err(), Some(Error::UnsupportedKey));
+        assert_eq!(
+            PublicKey::from_text(&text(name)).err(),
+            Some(Error::UnsupportedKey)
+        );
     }
 }
 
@@ -92,7 +103,10 @@ fn points_of_small_order_are_no_keys() {
     let start = blob.len() - 32;
     blob[start..].fill(0);
     blob[start] = 1;
-    assert_eq!(PublicKey::from_blob(&blob).err(), Some(Error::UnsupportedKey));
+    assert_eq!(
+        PublicKey::from_blob(&blob).err(),
+        Some(Error::UnsupportedKey)
+    );
 }
 
 #[test]
@@ -118,10 +132,18 @@ fn signatures_of_another_program() {
     ] {
         let key = public(name);
         let signature = file(&format!("{}.sig", algorithm.name()));
-        assert_eq!(key.verify(algorithm, &data, &signature), Ok(()), "{}", algorithm.name());
+        assert_eq!(
+            key.verify(algorithm, &data, &signature),
+            Ok(()),
+            "{}",
+            algorithm.name()
+        );
         let bad = Err(Error::BadSignature);
         assert_eq!(key.verify(algorithm, b"other data", &signature), bad);
-        for other in SignatureAlgorithm::ALL.iter().filter(|other| **other != algorithm) {
+        for other in SignatureAlgorithm::ALL
+            .iter()
+            .filter(|other| **other != algorithm)
+        {
             assert_eq!(key.verify(*other, &data, &signature), bad);
         }
         for at in [0, 5, signature.len() / 2, signature.len() - 1] {
@@ -140,7 +162,10 @@ fn our_signatures() {
     for name in ["ed25519", "ecdsa"] {
         let key = PrivateKey::from_openssh(&text(name), None).unwrap();
         let signature = key.sign(b"data");
-        assert_eq!(key.public().verify(key.algorithm(), b"data", &signature), Ok(()));
+        assert_eq!(
+            key.public().verify(key.algorithm(), b"data", &signature),
+            Ok(())
+        );
     }
 }
 
@@ -160,30 +185,63 @@ fn known_hosts_by_name_pattern_and_marker() {
     assert_eq!(check("example.org", 22, &known), Ok(HostKeyCheck::Known));
     assert_eq!(check("EXAMPLE.org", 22, &known), Ok(HostKeyCheck::Known));
     assert_eq!(check("10.0.0.1", 22, &known), Ok(HostKeyCheck::Known));
-    assert_eq!(check("a.b.example.net", 22, &known), Ok(HostKeyCheck::Known));
-    assert_eq!(check("bad.example.net", 22, &known), Ok(HostKeyCheck::Unknown));
+    assert_eq!(
+        check("a.b.example.net", 22, &known),
+        Ok(HostKeyCheck::Known)
+    );
+    assert_eq!(
+        check("bad.example.net", 22, &known),
+        Ok(HostKeyCheck::Unknown)
+    );
     assert_eq!(check("example.net", 22, &known), Ok(HostKeyCheck::Unknown));
     assert_eq!(check("example.org", 22, &other), Err(Error::HostKeyChanged));
     assert_eq!(check("example.org", 2222, &other), Ok(HostKeyCheck::Known));
-    assert_eq!(check("example.org", 2222, &known), Err(Error::HostKeyChanged));
-    assert_eq!(check("anything", 22, &public("rsa.pub")), Err(Error::HostKeyRevoked));
-    assert_eq!(hosts.key_types("example.org", 2222), ["ecdsa-sha2-nistp256"]);
+    assert_eq!(
+        check("example.org", 2222, &known),
+        Err(Error::HostKeyChanged)
+    );
+    assert_eq!(
+        check("anything", 22, &public("rsa.pub")),
+        Err(Error::HostKeyRevoked)
+    );
+    assert_eq!(
+        hosts.key_types("example.org", 2222),
+        ["ecdsa-sha2-nistp256"]
+    );
 }
 
 #[test]
 fn known_hosts_that_are_hashed() {
     let hosts = KnownHosts::parse(&text("known_hosts_hashed"));
     let (first, second) = (public("ed25519.pub"), public("ecdsa.pub"));
-    assert_eq!(hosts.check("plain.example", 22, &first), Ok(HostKeyCheck::Known));
-    assert_eq!(hosts.check("plain.example", 22, &second), Err(Error::HostKeyChanged));
-    assert_eq!(hosts.check("port.example", 2222, &second), Ok(HostKeyCheck::Known));
-    assert_eq!(hosts.check("port.example", 22, &second), Ok(HostKeyCheck::Unknown));
+    assert_eq!(
+        hosts.check("plain.example", 22, &first),
+        Ok(HostKeyCheck::Known)
+    );
+    assert_eq!(
+        hosts.check("plain.example", 22, &second),
+        Err(Error::HostKeyChanged)
+    );
+    assert_eq!(
+        hosts.check("port.example", 2222, &second),
+        Ok(HostKeyCheck::Known)
+    );
+    assert_eq!(
+        hosts.check("port.example", 22, &second),
+        Ok(HostKeyCheck::Unknown)
+    );
     let line = KnownHosts::hashed_line("new.example", 22, &first, &mut rng(1));
     assert!(!line.contains("new"));
     let hosts = KnownHosts::parse(&line);
-    assert_eq!(hosts.check("New.example", 22, &first), Ok(HostKeyCheck::Known));
+    assert_eq!(
+        hosts.check("New.example", 22, &first),
+        Ok(HostKeyCheck::Known)
+    );
     let hosts = KnownHosts::parse(&KnownHosts::line("new.example", 2222, &first));
-    assert_eq!(hosts.check("new.example", 2222, &first), Ok(HostKeyCheck::Known));
+    assert_eq!(
+        hosts.check("new.example", 2222, &first),
+        Ok(HostKeyCheck::Known)
+    );
 }
 
 #[test]
@@ -195,7 +253,10 @@ fn authorized_keys_with_options() {
     };
     let text = key.to_text();
     let plain = parse(&format!("{text} me@here now")).unwrap();
-    assert_eq!((plain.comment.as_str(), plain.options), ("me@here now", Default::default()));
+    assert_eq!(
+        (plain.comment.as_str(), plain.options),
+        ("me@here now", Default::default())
+    );
     let line = format!(
         r#"restrict,pty,command="echo \"a, b\" #",from="10.*,!10.0.0.1",environment="A=b c" {text} x"#
     );
@@ -204,7 +265,12 @@ fn authorized_keys_with_options() {
     assert_eq!(options.from.as_deref(), Some("10.*,!10.0.0.1"));
     assert_eq!(options.environment, ["A=b c"]);
     assert!(!options.no_pty && options.no_port_forwarding && options.no_agent_forwarding);
-    assert!(parse(&format!("no-pty,permitopen=\"a:1\" {text}")).unwrap().options.no_pty);
+    assert!(
+        parse(&format!("no-pty,permitopen=\"a:1\" {text}"))
+            .unwrap()
+            .options
+            .no_pty
+    );
     // Whatever is not understood must not let anyone in.
     for bad in [
         "unknown-option",
@@ -219,5 +285,9 @@ fn authorized_keys_with_options() {
         let keys = AuthorizedKeys::parse(&format!("{bad} {text}"));
         assert_eq!((keys.find(&key), keys.ignored()), (None, 1), "{bad}");
     }
-    assert!(AuthorizedKeys::parse(&text).find(&public("ecdsa.pub")).is_none());
+    assert!(
+        AuthorizedKeys::parse(&text)
+            .find(&public("ecdsa.pub"))
+            .is_none()
+    );
 }

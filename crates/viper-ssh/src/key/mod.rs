@@ -7,6 +7,7 @@ mod openssh;
 pub use authorized::{AuthorizedKey, AuthorizedKeys, KeyOptions};
 pub use known::{HostKeyCheck, KnownHosts};
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -35,7 +36,7 @@ const NISTP256: &str = "nistp256";
 #[derive(Clone)]
 pub struct PublicKey {
     blob: Vec<u8>,
-    kind: Kind,
+    kind: Box<Kind>,
 }
 
 #[derive(Clone)]
@@ -89,7 +90,7 @@ impl PublicKey {
         reader.finish()?;
         Ok(PublicKey {
             blob: blob.to_vec(),
-            kind,
+            kind: Box::new(kind),
         })
     }
 
@@ -124,7 +125,7 @@ impl PublicKey {
 
     /// The name of the kind of key: `ssh-ed25519`, `ecdsa-sha2-nistp256` or `ssh-rsa`.
     pub fn type_name(&self) -> &'static str {
-        match self.kind {
+        match *self.kind {
             Kind::Ed25519(_) => ED25519,
             Kind::EcdsaP256(_) => ECDSA_P256,
             Kind::Rsa(_) => RSA,
@@ -140,7 +141,7 @@ impl PublicKey {
 
     /// Whether signatures of this algorithm can come from this key.
     pub fn fits(&self, algorithm: SignatureAlgorithm) -> bool {
-        match self.kind {
+        match *self.kind {
             Kind::Ed25519(_) => algorithm == SignatureAlgorithm::Ed25519,
             Kind::EcdsaP256(_) => algorithm == SignatureAlgorithm::EcdsaP256,
             Kind::Rsa(_) => matches!(
@@ -177,7 +178,7 @@ impl PublicKey {
         }
         let bytes = reader.string()?;
         reader.finish()?;
-        match &self.kind {
+        match &*self.kind {
             Kind::Ed25519(key) => {
                 let signature = ed25519_dalek::Signature::from_slice(bytes).map_err(refused)?;
                 key.verify_strict(data, &signature).map_err(refused)
@@ -240,12 +241,18 @@ fn verify_rsa(
 /// A private key: Ed25519 or ECDSA P-256. RSA is verified only, since no constant-time
 /// implementation of its private operation is at hand. Wiped from memory when dropped.
 #[derive(Clone)]
-pub struct PrivateKey(Secret);
+pub struct PrivateKey(Box<Secret>);
 
 #[derive(Clone)]
 enum Secret {
     Ed25519(ed25519_dalek::SigningKey),
     EcdsaP256(ecdsa::SigningKey),
+}
+
+impl From<Secret> for PrivateKey {
+    fn from(secret: Secret) -> Self {
+        PrivateKey(Box::new(secret))
+    }
 }
 
 impl PrivateKey {
@@ -258,7 +265,7 @@ impl PrivateKey {
 
     /// The Ed25519 key that belongs to these 32 secret bytes (RFC 8032 section 5.1.5).
     pub fn from_ed25519_seed(seed: &[u8; 32]) -> Self {
-        PrivateKey(Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(seed)))
+        Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(seed)).into()
     }
 
     /// The ECDSA P-256 key with this scalar, big-endian.
@@ -267,7 +274,7 @@ impl PrivateKey {
     /// [`Error::Malformed`] if the scalar is zero or not below the order of the curve.
     pub fn from_p256_scalar(scalar: &[u8; 32]) -> Result<Self, Error> {
         let key = ecdsa::SigningKey::from_slice(scalar).map_err(|_| Error::Malformed)?;
-        Ok(PrivateKey(Secret::EcdsaP256(key)))
+        Ok(Secret::EcdsaP256(key).into())
     }
 
     /// Reads an `openssh-key-v1` file, with its passphrase if it is encrypted.
@@ -305,14 +312,14 @@ impl PrivateKey {
     /// The public half.
     pub fn public(&self) -> PublicKey {
         let mut blob = Vec::new();
-        match &self.0 {
+        match &*self.0 {
             Secret::Ed25519(key) => {
                 let public = key.verifying_key();
                 blob.put_string(ED25519);
                 blob.put_string(public.as_bytes());
                 PublicKey {
                     blob,
-                    kind: Kind::Ed25519(public),
+                    kind: Box::new(Kind::Ed25519(public)),
                 }
             }
             Secret::EcdsaP256(key) => {
@@ -322,7 +329,7 @@ impl PrivateKey {
                 blob.put_string(public.to_sec1_point(false).as_bytes());
                 PublicKey {
                     blob,
-                    kind: Kind::EcdsaP256(public),
+                    kind: Box::new(Kind::EcdsaP256(public)),
                 }
             }
         }
@@ -330,7 +337,7 @@ impl PrivateKey {
 
     /// The algorithm with which this key signs.
     pub fn algorithm(&self) -> SignatureAlgorithm {
-        match self.0 {
+        match *self.0 {
             Secret::Ed25519(_) => SignatureAlgorithm::Ed25519,
             Secret::EcdsaP256(_) => SignatureAlgorithm::EcdsaP256,
         }
@@ -340,7 +347,7 @@ impl PrivateKey {
     pub fn sign(&self, data: &[u8]) -> Vec<u8> {
         let mut blob = Vec::new();
         blob.put_string(self.algorithm().name());
-        match &self.0 {
+        match &*self.0 {
             Secret::Ed25519(key) => blob.put_string(key.sign(data).to_bytes()),
             Secret::EcdsaP256(key) => {
                 let signature: ecdsa::Signature = key.sign(data);

@@ -101,14 +101,14 @@ fn read_private(bytes: &[u8]) -> Result<PrivateKey, Error> {
             if key.verifying_key().as_bytes() != public {
                 return Err(Error::Malformed);
             }
-            PrivateKey(Secret::Ed25519(key))
+            Secret::Ed25519(key).into()
         }
         ECDSA_P256 => {
             if reader.text()? != NISTP256 {
                 return Err(Error::Malformed);
             }
             reader.string()?;
-            PrivateKey::from_p256_scalar(&*Zeroizing::new(padded(reader.mpint()?)?))?
+            PrivateKey::from_p256_scalar(&Zeroizing::new(padded(reader.mpint()?)?))?
         }
         _ => return Err(Error::UnsupportedKey),
     };
@@ -150,7 +150,7 @@ fn private_part(key: &PrivateKey, comment: &str, check: u32, block: usize) -> Ze
     let mut out = Zeroizing::new(Vec::with_capacity(512 + comment.len()));
     out.put_u32(check);
     out.put_u32(check);
-    match &key.0 {
+    match &*key.0 {
         Secret::Ed25519(secret) => {
             out.put_string(ED25519);
             out.put_string(secret.verifying_key().as_bytes());

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::frame::{self, Frames};
 use super::{Attributes, DATA_LEN_MAX, Entry, OpenFlags, Status, VERSION, extension, kind};
 use crate::Error;
+use crate::output::Output;
 use crate::request::lossy;
 use crate::wire::{Put, Reader};
 
@@ -70,7 +71,7 @@ pub enum SftpEvent {
 #[derive(Default)]
 pub struct SftpClient {
     frames: Frames,
-    output: Vec<u8>,
+    output: Output,
     events: VecDeque<SftpEvent>,
     pending: BTreeMap<u32, u8>,
     next_id: u32,
@@ -83,7 +84,7 @@ impl SftpClient {
         let mut client = SftpClient::default();
         let mut out = alloc::vec![kind::INIT];
         out.put_u32(VERSION);
-        frame::push(&mut client.output, &out);
+        frame::push(client.output.bytes(), &out);
         client
     }
 
@@ -108,12 +109,12 @@ impl SftpClient {
     /// What has to be sent to the server. Say how much was, by
     /// [`output_sent`](Self::output_sent).
     pub fn poll_output(&self) -> &[u8] {
-        &self.output
+        self.output.pending()
     }
 
     /// Drops `len` bytes from the front of the output.
     pub fn output_sent(&mut self, len: usize) {
-        self.output.drain(..len.min(self.output.len()));
+        self.output.sent(len);
     }
 
     /// The next answer.
@@ -350,7 +351,7 @@ impl SftpClient {
         }
         self.next_id = id.wrapping_add(1);
         self.pending.insert(id, number);
-        frame::push(&mut self.output, &out);
+        frame::push(self.output.bytes(), &out);
         Ok(RequestId(id))
     }
 

@@ -9,6 +9,7 @@ use super::{
     Attributes, DATA_LEN_MAX, Entry, MESSAGE_LEN_MAX, OpenFlags, Status, VERSION, extension, kind,
 };
 use crate::Error;
+use crate::output::Output;
 use crate::wire::{Put, Reader};
 
 /// With so much output unsent, no more requests are taken.
@@ -126,7 +127,7 @@ pub trait SftpFs {
 pub struct SftpServer<F: SftpFs> {
     fs: F,
     frames: Frames,
-    output: Vec<u8>,
+    output: Output,
     handles: BTreeMap<u32, Open<F>>,
     next_handle: u32,
     started: bool,
@@ -153,7 +154,7 @@ impl<F: SftpFs> SftpServer<F> {
         SftpServer {
             fs,
             frames: Frames::default(),
-            output: Vec::new(),
+            output: Output::default(),
             handles: BTreeMap::new(),
             next_handle: 0,
             started: false,
@@ -174,7 +175,7 @@ impl<F: SftpFs> SftpServer<F> {
     /// channel then.
     pub fn handle_input(&mut self, input: &[u8]) -> Result<usize, Error> {
         let mut rest = input;
-        while self.output.len() < OUTPUT_MAX {
+        while self.output.pending().len() < OUTPUT_MAX {
             let Some(message) = self.frames.next(&mut rest)? else {
                 break;
             };
@@ -186,12 +187,12 @@ impl<F: SftpFs> SftpServer<F> {
     /// What has to be sent to the client. Say how much was, by
     /// [`output_sent`](Self::output_sent).
     pub fn poll_output(&self) -> &[u8] {
-        &self.output
+        self.output.pending()
     }
 
     /// Drops `len` bytes from the front of the output.
     pub fn output_sent(&mut self, len: usize) {
-        self.output.drain(..len.min(self.output.len()));
+        self.output.sent(len);
     }
 
     fn handle(&mut self, message: &[u8]) -> Result<(), Error> {
@@ -228,7 +229,7 @@ impl<F: SftpFs> SftpServer<F> {
             out.put_string(name);
             out.put_string("1");
         }
-        frame::push(&mut self.output, &out);
+        frame::push(self.output.bytes(), &out);
     }
 
     /// Carries a request out. The outer error is one of form.
@@ -446,7 +447,7 @@ impl<F: SftpFs> SftpServer<F> {
             Ok(Answer::Done) => write_status(&mut out, id, Status::Ok),
             Err(status) => write_status(&mut out, id, status),
         }
-        frame::push(&mut self.output, &out);
+        frame::push(self.output.bytes(), &out);
     }
 }
 
