@@ -1,10 +1,12 @@
 //! The connection protocol (RFC 4254): channels and requests, the same on both sides.
 
+mod global;
+
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::global::Global;
 use crate::channel::{Channel, ChannelId, DATA_LEN_MAX, Phase, Stream};
 use crate::request::{self, ChannelKind, Request, Tcpip};
 use crate::transport::Transport;
@@ -13,10 +15,6 @@ use crate::{Config, Error, Event, message};
 
 /// Data is written only while less than this waits in the output.
 const OUTPUT_GOAL: usize = 128 * 1024;
-/// Answers to the peer that may wait for the caller, and requests of ours for the peer.
-const GLOBAL_MAX: usize = 32;
-/// Ports the server may be asked to listen on.
-const FORWARDS_MAX: usize = 64;
 
 /// The parts of a session that both roles share. Its `pub` is only for the sealed trait `Role`.
 pub struct Core {
@@ -29,33 +27,7 @@ pub struct Core {
     next_channel: u32,
     channels_max: usize,
     window_len: u32,
-    asked: VecDeque<Asked>,
-    due: VecDeque<Due>,
-    forwards: Vec<(String, u16)>,
-    keepalive: Keepalive,
-}
-
-/// A global request of ours that the peer has still to answer.
-enum Asked {
-    Keepalive,
-    Forward { address: String, port: u16 },
-    CancelForward,
-}
-
-/// An answer to a global request that we owe, in the order of the requests.
-enum Due {
-    Ready(Vec<u8>),
-    Forward {
-        chosen_port: bool,
-        reply_wanted: bool,
-    },
-}
-
-struct Keepalive {
-    time: Option<Duration>,
-    count: u32,
-    unanswered: u32,
-    at: Duration,
+    global: Global,
 }
 
 impl Core {
@@ -75,44 +47,8 @@ impl Core {
             next_channel: 0,
             channels_max: config.channels_max,
             window_len: config.window_len.max(DATA_LEN_MAX),
-            asked: VecDeque::new(),
-            due: VecDeque::new(),
-            forwards: Vec::new(),
-            keepalive: Keepalive {
-                time: config.keepalive_time,
-                count: config.keepalive_count,
-                unanswered: 0,
-                at: now,
-            },
+            global: Global::new(config, now),
         }
-    }
-
-    // Time.
-
-    pub(crate) fn heard(&mut self) {
-        self.keepalive.unanswered = 0;
-        self.keepalive.at = self
-            .now
-            .saturating_add(self.keepalive.time.unwrap_or_default());
-    }
-
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        (self.authenticated && self.keepalive.time.is_some()).then_some(self.keepalive.at)
-    }
-
-    pub(crate) fn handle_timeout(&mut self) -> Result<(), Error> {
-        let Some(time) = self.keepalive.time else {
-            return Ok(());
-        };
-        if !self.authenticated || self.now < self.keepalive.at {
-            return Ok(());
-        }
-        if self.keepalive.unanswered >= self.keepalive.count {
-            return Err(Error::TimedOut);
-        }
-        self.keepalive.unanswered += 1;
-        self.keepalive.at = self.now.saturating_add(time);
-        self.global_request("keepalive@openssh.com", Asked::Keepalive, |_| {})
     }
 
     // What the peer sent.
@@ -139,73 +75,6 @@ impl Core {
         }
     }
 
-    fn handle_global_request(&mut self, mut body: Reader<'_>) -> Result<(), Error> {
-        let name = body.text()?;
-        let reply_wanted = body.bool()?;
-        if self.due.len() >= GLOBAL_MAX {
-            return Err(Error::LimitExceeded);
-        }
-        match name {
-            "tcpip-forward" if self.is_server => {
-                let address = request::lossy(body.string()?);
-                let port = request::port(body.u32()?)?;
-                self.due.push_back(Due::Forward {
-                    chosen_port: port == 0,
-                    reply_wanted,
-                });
-                self.events
-                    .push_back(Event::ForwardRequested { address, port });
-            }
-            "cancel-tcpip-forward" if self.is_server => {
-                let address = request::lossy(body.string()?);
-                let port = request::port(body.u32()?)?;
-                self.events
-                    .push_back(Event::ForwardCancelled { address, port });
-                if reply_wanted {
-                    self.due
-                        .push_back(Due::Ready(alloc::vec![message::REQUEST_SUCCESS]));
-                }
-            }
-            _ if reply_wanted => {
-                self.due
-                    .push_back(Due::Ready(alloc::vec![message::REQUEST_FAILURE]));
-            }
-            _ => {}
-        }
-        self.send_due()
-    }
-
-    /// Sends the answers whose turn it is: they have to come in the order of the requests.
-    fn send_due(&mut self) -> Result<(), Error> {
-        while let Some(Due::Ready(_)) = self.due.front() {
-            if let Some(Due::Ready(payload)) = self.due.pop_front()
-                && !payload.is_empty()
-            {
-                self.transport.send(payload)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_global_reply(&mut self, success: Option<Reader<'_>>) -> Result<(), Error> {
-        let unexpected = Error::UnexpectedMessage(match success {
-            Some(_) => message::REQUEST_SUCCESS,
-            None => message::REQUEST_FAILURE,
-        });
-        if let Asked::Forward { address, port } = self.asked.pop_front().ok_or(unexpected)? {
-            let port = match success {
-                Some(mut body) if port == 0 => Some(request::port(body.u32()?)?),
-                Some(_) => Some(port),
-                None => None,
-            };
-            if let Some(port) = port {
-                self.forwards.push((address.clone(), port));
-            }
-            self.events.push_back(Event::ForwardReply { address, port });
-        }
-        Ok(())
-    }
-
     fn handle_open(&mut self, mut body: Reader<'_>) -> Result<(), Error> {
         let name = body.text()?;
         let peer = body.u32()?;
@@ -218,7 +87,7 @@ impl Core {
                 let tcpip = Tcpip::parse(&mut body)?;
                 // "Implementations MUST reject these messages unless they have previously
                 // requested a remote TCP/IP port forwarding with the given port number."
-                if !self.forwards.iter().any(|(_, port)| *port == tcpip.port) {
+                if !self.global.is_forwarded(tcpip.port) {
                     return self.send_refusal(peer, message::OPEN_PROHIBITED, "not asked for");
                 }
                 ChannelKind::ForwardedTcpip(tcpip)
@@ -584,78 +453,6 @@ impl Core {
     /// Whether anything is still open.
     pub(crate) fn channel_count(&self) -> usize {
         self.channels.len()
-    }
-
-    fn global_request(
-        &mut self,
-        name: &str,
-        asked: Asked,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), Error> {
-        if !self.authenticated {
-            return Err(Error::WrongState);
-        }
-        if self.asked.len() >= GLOBAL_MAX {
-            return Err(Error::LimitExceeded);
-        }
-        let mut payload = alloc::vec![message::GLOBAL_REQUEST];
-        payload.put_string(name);
-        payload.put_bool(true);
-        write(&mut payload);
-        self.transport.send(payload)?;
-        self.asked.push_back(asked);
-        Ok(())
-    }
-
-    pub(crate) fn request_forward(&mut self, address: &str, port: u16) -> Result<(), Error> {
-        if self.forwards.len() + self.asked.len() >= FORWARDS_MAX {
-            return Err(Error::LimitExceeded);
-        }
-        let asked = Asked::Forward {
-            address: String::from(address),
-            port,
-        };
-        self.global_request("tcpip-forward", asked, |out| {
-            out.put_string(address);
-            out.put_u32(port.into());
-        })
-    }
-
-    pub(crate) fn cancel_forward(&mut self, address: &str, port: u16) -> Result<(), Error> {
-        self.forwards
-            .retain(|(known, at)| known != address || *at != port);
-        self.global_request("cancel-tcpip-forward", Asked::CancelForward, |out| {
-            out.put_string(address);
-            out.put_u32(port.into());
-        })
-    }
-
-    pub(crate) fn answer_forward(&mut self, port: Option<u16>) -> Result<(), Error> {
-        let due = self
-            .due
-            .iter_mut()
-            .find(|due| matches!(due, Due::Forward { .. }));
-        let due = due.ok_or(Error::WrongState)?;
-        let Due::Forward {
-            chosen_port,
-            reply_wanted,
-        } = *due
-        else {
-            return Err(Error::WrongState);
-        };
-        let mut payload = Vec::new();
-        match port {
-            _ if !reply_wanted => {}
-            None => payload.put_u8(message::REQUEST_FAILURE),
-            Some(port) => {
-                payload.put_u8(message::REQUEST_SUCCESS);
-                if chosen_port {
-                    payload.put_u32(port.into());
-                }
-            }
-        }
-        *due = Due::Ready(payload);
-        self.send_due()
     }
 }
 

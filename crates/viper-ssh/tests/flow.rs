@@ -16,8 +16,15 @@ struct Flow {
 
 impl Flow {
     fn new(len: usize, seed: usize) -> Self {
-        let data = (0..len).map(|i| (i * (2 * seed + 1) + i / 256) as u8).collect();
-        Flow { data, sent: 0, ended: false, received: Vec::new() }
+        let data = (0..len)
+            .map(|i| (i * (2 * seed + 1) + i / 256) as u8)
+            .collect();
+        Flow {
+            data,
+            sent: 0,
+            ended: false,
+            received: Vec::new(),
+        }
     }
 
     fn send<R: Role>(&mut self, from: &mut Session<R>, channel: ChannelId, max: usize) -> bool {
