@@ -66,7 +66,7 @@ impl Program {
             .and_then(|path| fs::read_to_string(path).ok())
             .unwrap_or_default();
         let started = Instant::now();
-        let client = Client::client(&config(&arguments), support::rng(), Duration::ZERO);
+        let client = Client::new(&config(&arguments), support::rng(), Duration::ZERO);
         let socket = TcpStream::connect((host.as_str(), port)).unwrap_or_else(|error| {
             eprintln!("ssh_client: {error}");
             exit(255);

@@ -117,7 +117,7 @@ impl Files {
 impl<'a> Connection<'a> {
     fn run(settings: &'a Settings, socket: TcpStream) {
         let started = Instant::now();
-        let server = Server::server(settings.config.clone(), support::rng(), Duration::ZERO);
+        let server = Server::new(settings.config.clone(), support::rng(), Duration::ZERO);
         let link = Link::new(server.expect("the settings fit"), socket, started);
         let mut connection = Connection {
             settings,

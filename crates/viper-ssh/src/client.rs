@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use rand_core::CryptoRng;
@@ -23,7 +24,7 @@ const PROMPTS_MAX: u32 = 16;
 const METHODS_MAX: usize = 16;
 
 /// How a client proves who its user is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Credential {
     /// Nothing: succeeds where no proof is asked for, and else tells the methods.
@@ -34,6 +35,17 @@ pub enum Credential {
     Key(PrivateKey),
     /// Answers to whatever the server asks, by [`Event::Prompts`].
     KeyboardInteractive,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Credential::None => "None",
+            Credential::Password(_) => "Password(..)",
+            Credential::Key(_) => "Key(..)",
+            Credential::KeyboardInteractive => "KeyboardInteractive",
+        })
+    }
 }
 
 /// State of the client's authentication.
@@ -69,7 +81,7 @@ impl Session<ClientRole> {
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] if the algorithm lists are absurdly long.
-    pub fn client(
+    pub fn new(
         config: &Config,
         rng: impl CryptoRng + Send + 'static,
         now: Duration,

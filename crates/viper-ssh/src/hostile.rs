@@ -95,8 +95,8 @@ impl Pair {
         let mut server_config = ServerConfig::new(vec![host_key]);
         server_config.keyboard_interactive = true;
         let mut pair = Pair {
-            client: Client::client(&config, rng(seed), NOW).unwrap(),
-            server: Server::server(server_config, rng(seed ^ 0xff), NOW).unwrap(),
+            client: Client::new(&config, rng(seed), NOW).unwrap(),
+            server: Server::new(server_config, rng(seed ^ 0xff), NOW).unwrap(),
         };
         pair.run();
         if log_in {
@@ -218,7 +218,9 @@ fn the_corpus_of_payloads() {
         // Twice, so that each is sent by either side.
         let seeds = corpus("payload");
         assert!(seeds.len() > 20);
-        let doubled = seeds.into_iter().flat_map(|seed| [seed.clone(), seed]);
+        // Without a log-in everything from 80 on ends it in the same way.
+        let seeds = seeds.into_iter().filter(|seed| log_in || seed[0] <= 80);
+        let doubled = seeds.flat_map(|seed| [seed.clone(), seed]);
         bombard(doubled, log_in);
     }
 }
@@ -227,7 +229,7 @@ fn the_corpus_of_payloads() {
 fn mutated_payloads() {
     let seeds = corpus("payload");
     let mut rng = rng(42);
-    let count = rounds(150);
+    let count = rounds(60);
     for log_in in [false, true] {
         bombard((0..count).map(|_| mutate(&mut rng, &seeds)), log_in);
     }
@@ -236,8 +238,8 @@ fn mutated_payloads() {
 /// The bytes that both sides send in a connection, before and after keys are in use.
 fn record() -> [Vec<u8>; 2] {
     let mut pair = Pair {
-        client: Client::client(&Config::default(), rng(1), NOW).unwrap(),
-        server: Server::server(
+        client: Client::new(&Config::default(), rng(1), NOW).unwrap(),
+        server: Server::new(
             ServerConfig::new(vec![PrivateKey::from_ed25519_seed(&[1; 32])]),
             rng(2),
             NOW,
@@ -264,7 +266,7 @@ fn record() -> [Vec<u8>; 2] {
 fn mutated_streams() {
     let streams = record();
     let mut rng = rng(7);
-    for round in 0..rounds(100) {
+    for round in 0..rounds(40) {
         let to_server = round % 2 == 0;
         let seeds = core::slice::from_ref(&streams[usize::from(!to_server)]);
         let bytes = if round % 3 == 0 {
@@ -275,11 +277,11 @@ fn mutated_streams() {
         let changed = bytes != seeds[0];
         if to_server {
             let config = ServerConfig::new(vec![PrivateKey::from_ed25519_seed(&[1; 32])]);
-            let mut server = Server::server(config, self::rng(2), NOW).unwrap();
+            let mut server = Server::new(config, self::rng(2), NOW).unwrap();
             feed(&mut server, &bytes);
             assert!(!changed || !server.core.authenticated);
         } else {
-            let mut client = Client::client(&Config::default(), self::rng(1), NOW).unwrap();
+            let mut client = Client::new(&Config::default(), self::rng(1), NOW).unwrap();
             feed(&mut client, &bytes);
         }
     }
@@ -385,7 +387,7 @@ fn mutated_files() {
     let mut rng = rng(11);
     let seeds = corpus("file");
     assert!(seeds.len() >= 6);
-    for _ in 0..rounds(150) {
+    for _ in 0..rounds(60) {
         let bytes = mutate(&mut rng, &seeds);
         let text = String::from_utf8_lossy(&bytes);
         // Not with a passphrase: the work of bcrypt is not what is tested.
@@ -515,7 +517,7 @@ fn strict_exchange_takes_no_strangers() {
     for stranger in strangers {
         for before_init in [true, false] {
             let config = ServerConfig::new(vec![PrivateKey::from_ed25519_seed(&[1; 32])]);
-            let mut server = Server::server(config, rng(2), NOW).unwrap();
+            let mut server = Server::new(config, rng(2), NOW).unwrap();
             let init = algorithm::write_kexinit(&Algorithms::default(), false, [0; 16]);
             let mut input = b"SSH-2.0-x\r\n".to_vec();
             let packets: [&[u8]; 2] = if before_init {
@@ -538,7 +540,7 @@ fn strict_exchange_takes_no_strangers() {
 #[test]
 fn an_exchange_that_is_not_strict_takes_them() {
     let config = ServerConfig::new(vec![PrivateKey::from_ed25519_seed(&[1; 32])]);
-    let mut server = Server::server(config, rng(2), NOW).unwrap();
+    let mut server = Server::new(config, rng(2), NOW).unwrap();
     let mut init = algorithm::write_kexinit(&Algorithms::default(), false, [0; 16]);
     let marker = b"kex-strict-c";
     let at = init
@@ -558,7 +560,7 @@ fn an_exchange_that_is_not_strict_takes_them() {
 #[test]
 fn a_wrong_guess_is_ignored() {
     let config = ServerConfig::new(vec![PrivateKey::from_ed25519_seed(&[1; 32])]);
-    let mut server = Server::server(config, rng(2), NOW).unwrap();
+    let mut server = Server::new(config, rng(2), NOW).unwrap();
     let ours = Algorithms {
         kex: vec![Kex::Curve25519],
         ..Algorithms::default()

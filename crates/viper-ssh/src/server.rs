@@ -62,7 +62,7 @@ impl Session<ServerRole> {
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] if the algorithm lists are absurdly long.
-    pub fn server(
+    pub fn new(
         config: ServerConfig,
         rng: impl CryptoRng + Send + 'static,
         now: Duration,

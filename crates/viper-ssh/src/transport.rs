@@ -15,7 +15,7 @@ use crate::algorithm::{self, Algorithms, Negotiated, PeerKexInit, SignatureAlgor
 use crate::cipher::PacketCipher;
 use crate::kex::{self, ClientShare, Hash, SharedSecret, Transcript};
 use crate::output::Output;
-use crate::packet::{MAX_PAYLOAD_LEN, Opener, Sealer};
+use crate::packet::{MAX_PAYLOAD_LEN, Opener, Sealer, Usage};
 use crate::random::Random;
 use crate::version::VersionReader;
 use crate::wire::{Put, Reader};
@@ -23,6 +23,8 @@ use crate::{Error, PrivateKey, PublicKey, message};
 
 /// Payload bytes that wait for an exchange of keys to end; beyond this the peer is at fault.
 const HELD_MAX: usize = 256 * 1024;
+/// Packets in one direction after which new keys are due, however short they were.
+const REKEY_PACKETS: u32 = 1 << 28;
 /// An exchange that takes longer than this is given up.
 const KEX_TIME_MAX: Duration = Duration::from_secs(120);
 const SIGNATURE_ALGORITHMS_MAX: usize = 64;
@@ -237,10 +239,13 @@ impl Transport {
     /// Starts an exchange if enough was sent or received, or enough time passed.
     pub fn rekey_if_due(&mut self, now: Duration) -> Result<(), Error> {
         let limit = self.setup.rekey_bytes;
-        let due = now >= self.rekey_at
-            || self.sealer.usage().bytes >= limit
-            || self.opener.usage().bytes >= limit;
-        if due { self.rekey(now) } else { Ok(()) }
+        let is_used = |usage: Usage| usage.bytes >= limit || usage.packets >= REKEY_PACKETS;
+        let due = is_used(self.sealer.usage()) || is_used(self.opener.usage());
+        if due || now >= self.rekey_at {
+            self.rekey(now)
+        } else {
+            Ok(())
+        }
     }
 
     /// Starts an exchange of keys unless one is under way.

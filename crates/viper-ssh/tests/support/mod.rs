@@ -48,8 +48,8 @@ impl Pair {
     pub fn new(client: &Config, server: ServerConfig) -> Self {
         let now = Duration::ZERO;
         Pair {
-            client: Client::client(client, rng(10), now).unwrap(),
-            server: Server::server(server, rng(11), now).unwrap(),
+            client: Client::new(client, rng(10), now).unwrap(),
+            server: Server::new(server, rng(11), now).unwrap(),
             now,
             chunk_len: 4096,
             client_events: VecDeque::new(),
