@@ -185,7 +185,7 @@ PY
 }
 check "terminal and window-change" terminal
 
-LIMIT=120
+LIMIT=600
 many() {
     before=$(awk '/VmRSS/ { print $2 }' "/proc/$server/status")
     for _ in $(seq "${LOGINS:-100}"); do

@@ -127,7 +127,7 @@ for option in --local --remote; do
     check "forwarding $option" forward "$option" "$entry:127.0.0.1:$web"
 done
 
-LIMIT=120
+LIMIT=600
 many() { for _ in $(seq "${LOGINS:-100}"); do ours_user 127.0.0.1 true || return 1; done; }
 check "many log-ins in a row" many
 stop_server

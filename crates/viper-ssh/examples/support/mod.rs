@@ -430,18 +430,17 @@ impl<R: Role> Link<R> {
     }
 
     /// Sends the rest and closes the socket.
-    pub fn finish(mut self) {
-        let output = self.session.poll_output().to_vec();
-        let _ = self.to_socket.send(output);
-        drop(self.to_socket);
-        // The writer thread tells of each piece, and is gone when its channel is.
-        while self
-            .receiver
-            .recv_timeout(Duration::from_millis(200))
-            .is_ok()
-        {}
+    pub fn finish(self) {
+        let _ = self.to_socket.send(self.session.poll_output().to_vec());
+        let mut unsent = 1 + usize::from(self.sending);
+        while unsent > 0 {
+            match self.receiver.recv_timeout(Duration::from_secs(1)) {
+                Ok(Message::Sent) => unsent -= 1,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
         let _ = self.socket.shutdown(Shutdown::Both);
-        self.session.output_sent(usize::MAX);
     }
 }
 
