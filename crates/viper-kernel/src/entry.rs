@@ -43,10 +43,12 @@ impl<P: Platform> Kernel<P> {
     /// An exception in the thread that runs on `core`.
     pub fn on_exception(&mut self, core: usize, thread: u32, what: Exception) -> *mut Context {
         self.this_core = core;
+        self.has_news = self.unsettled | self.dying != 0;
         self.settle();
         if self.collect_dying() {
             return self.leave();
         }
+        let context: *mut Context = &mut self.threads[thread].context;
         match what {
             Exception::Memory(access, address) => {
                 let process = self.threads[thread].process;
@@ -59,7 +61,7 @@ impl<P: Platform> Kernel<P> {
             Exception::Vector => self.give_vectors(thread),
             Exception::Other(kind, address) => self.fault(thread, kind, address),
         }
-        self.leave()
+        if self.has_news { self.leave() } else { context }
     }
 
     /// The thread uses vector registers: from now on, until it stops running, they are its.
@@ -100,7 +102,7 @@ impl<P: Platform> Kernel<P> {
         let this = self.core_id();
         let now = self.platform.now_ns();
         if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
-            self.reschedule();
+            self.reschedule(now);
         }
     }
 
@@ -180,19 +182,20 @@ impl<P: Platform> Kernel<P> {
         let core = self.core_id();
         let previous = self.cores[core.index()].current;
         // Whoever ran and is blocked now gives the core up.
+        let now = self.platform.now_ns();
         let gives_up = core::mem::replace(&mut self.gives_up, false);
         if self.arrival != NIL {
-            self.arrive(gives_up);
+            self.arrive(gives_up, now);
         }
         if gives_up {
-            self.pass_on();
+            self.pass_on(now);
         } else if self.sched.needs_reschedule(core) {
-            self.reschedule();
+            self.reschedule(now);
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         self.cores[core.index()].current = next;
         if next != previous {
-            self.switch(previous);
+            self.switch(previous, now);
         }
         if self.is_timer_stale {
             self.program_timer();
@@ -208,11 +211,10 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Puts the thread that is to have this core on it, or in line if it is not that simple.
-    fn arrive(&mut self, gives_up: bool) {
+    fn arrive(&mut self, gives_up: bool, now: u64) {
         let thread = core::mem::replace(&mut self.arrival, NIL);
         let core = self.core_id();
         let before = self.sched.running(core);
-        let now = self.platform.now_ns();
         if gives_up || !self.sched.preempt(core, ThreadId(thread), now) {
             // This core decides right after this, so that nobody need be told.
             let _ = self.sched.wake(ThreadId(thread));
@@ -226,8 +228,7 @@ impl<P: Platform> Kernel<P> {
 
     /// The thread that ran has blocked: somebody else's turn.
     #[inline]
-    fn pass_on(&mut self) {
-        let now = self.platform.now_ns();
+    fn pass_on(&mut self, now: u64) {
         let decision = self.sched.block_and_reschedule(self.core_id(), now);
         if let Some(other) = decision.interrupt {
             self.nudge(other);
@@ -248,9 +249,8 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    fn reschedule(&mut self) {
+    fn reschedule(&mut self, now: u64) {
         let core = self.core_id();
-        let now = self.platform.now_ns();
         let before = self.sched.running(core);
         let decision = self.sched.reschedule(core, now);
         if let Some(other) = decision.interrupt {
@@ -268,8 +268,8 @@ impl<P: Platform> Kernel<P> {
 
     /// Another thread, or none, runs on this core from now on.
     #[inline]
-    fn switch(&mut self, previous: u32) {
-        let spent = self.time_spent();
+    fn switch(&mut self, previous: u32, now: u64) {
+        let spent = self.time_spent(now);
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             t.cpu_ns += spent;
@@ -287,8 +287,8 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// How long this core has done what it did last. From now on, it does something else.
-    pub fn time_spent(&mut self) -> u64 {
-        let now = self.platform.now_ns();
+    #[inline]
+    pub fn time_spent(&mut self, now: u64) -> u64 {
         let core = &mut self.cores[self.this_core];
         now - core::mem::replace(&mut core.since, now)
     }

@@ -8,6 +8,7 @@
 
 use viper_abi::{FOREVER, Kind, MESSAGE_MAX, MESSAGE_REGISTER_BYTES, MsgInfo, MsgKind, Rights};
 use viper_sched::Priority;
+use viper_vm::Frame;
 
 use crate::arena::NIL;
 use crate::kernel::{CORES_MAX, Kernel, cap_rights};
@@ -89,8 +90,9 @@ impl<P: Platform> Kernel<P> {
         from.state = State::Blocked(Wait::Reply);
         from.call_number = number;
         to.caller = Some((thread, number));
+        let frames = (from.ipc_frame, to.ipc_frame);
         let next = cross(from, to, core, info.with_kind(MsgKind::Call), key);
-        self.after_crossing(core, thread, receiver, info.len());
+        self.after_crossing(core, receiver, frames, info.len());
         Some(next)
     }
 
@@ -152,19 +154,25 @@ impl<P: Platform> Kernel<P> {
         from.state = State::Blocked(wait);
         from.caller = None;
         to.call_number = 0;
+        let frames = (from.ipc_frame, to.ipc_frame);
         let next = cross(from, to, core, info.with_kind(MsgKind::Message), 0);
-        self.after_crossing(core, thread, caller, info.len());
+        self.after_crossing(core, caller, frames, info.len());
         Some(next)
     }
 
     /// What is left to do once the message's words have crossed.
     #[inline(always)]
-    fn after_crossing(&mut self, core: u8, from: u32, to: u32, len_bytes: usize) {
+    fn after_crossing(
+        &mut self,
+        core: u8,
+        to: u32,
+        (source, target): (Frame, Frame),
+        len_bytes: usize,
+    ) {
         self.cores[usize::from(core) % CORES_MAX].current = to;
         self.unsettled |= 1 << (core & 7);
         if len_bytes > MESSAGE_REGISTER_BYTES {
-            let (from, to) = (self.threads[from].ipc_frame, self.threads[to].ipc_frame);
-            self.copy_rest(from, to, len_bytes);
+            self.copy_rest(source, target, len_bytes);
         }
     }
 }

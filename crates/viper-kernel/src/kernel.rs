@@ -660,6 +660,7 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Puts a thread that waits no longer into a run queue.
+    #[inline]
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
         self.enqueue(thread);

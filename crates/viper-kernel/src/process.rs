@@ -349,7 +349,8 @@ impl<P: Platform> Kernel<P> {
         }
         if self.cores[self.this_core].current == thread {
             // It ran here until now, on translations that may be gone soon.
-            self.threads[thread].cpu_ns += self.time_spent();
+            let now = self.platform.now_ns();
+            self.threads[thread].cpu_ns += self.time_spent(now);
             self.cores[self.this_core].current = NIL;
             self.platform.leave_address_space();
         }

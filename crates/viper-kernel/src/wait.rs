@@ -102,7 +102,12 @@ impl<P: Platform> Kernel<P> {
                 return;
             }
         }
-        self.notify(ObjectRef::new(Kind::EVENT, event), bits);
+        self.notify_all(ObjectRef::new(Kind::EVENT, event), bits);
+    }
+
+    #[inline(never)]
+    fn notify_all(&mut self, object: ObjectRef, bits: Signals) {
+        self.notify(object, bits);
     }
 
     /// The signals in `mask` that are set; those that do not last are cleared.
@@ -134,21 +139,33 @@ impl<P: Platform> Kernel<P> {
         if mask == Signals::NONE {
             return Err(Error::InvalidArgument.into());
         }
-        let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
-        if notifier.member != NIL {
-            return Err(Error::Busy.into());
-        }
-        if object.kind == Kind::EVENT {
-            // The usual case, without looking everything up again; all of an event's bits are taken.
+        if object.kind == Kind::EVENT && deadline == u64::MAX {
+            // The usual case, without looking things up twice; all of an event's bits are taken.
+            let notifier = &mut self.events[object.index].notifier;
             let taken = notifier.signals.intersection(mask);
-            if taken != Signals::NONE {
+            if notifier.member == NIL && taken != Signals::NONE {
                 notifier.signals = notifier.signals.without(taken);
                 return Ok((taken,));
             }
-            if deadline != 0 && notifier.waiters.put_only(thread) {
-                self.block(thread, Wait::Signals(object, mask), deadline);
+            if notifier.member == NIL && notifier.waiters.put_only(thread) {
+                self.block(thread, Wait::Signals(object, mask), u64::MAX);
                 return Err(Stop::Written);
             }
+        }
+        self.wait_for_any(thread, object, mask, deadline)
+    }
+
+    #[inline(never)]
+    fn wait_for_any(
+        &mut self,
+        thread: u32,
+        object: ObjectRef,
+        mask: Signals,
+        deadline: u64,
+    ) -> Handled<(Signals,)> {
+        let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
+        if notifier.member != NIL {
+            return Err(Error::Busy.into());
         }
         let taken = self.take_signals(object, mask);
         if taken != Signals::NONE {

@@ -135,11 +135,11 @@ system_call:
     bl trap_syscall
     b resume
 1:  bl trap_call                            // null: it does not fit the short way
-    cbz x0, 0b
-    b resume_other
+    cbnz x0, resume_other
+    b 0b
 2:  bl trap_reply_receive
-    cbz x0, 0b
-    b resume_other
+    cbnz x0, resume_other
+    b 0b
 
 // Goes on with the context in x0.
 .global resume

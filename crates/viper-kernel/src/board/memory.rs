@@ -47,8 +47,16 @@ impl PhysMem for Direct {
         while at < end {
             // SAFETY: the frame is ours and mapped; DC ZVA zeroes 64 aligned bytes on every core
             // this kernel runs on (DCZID_EL0.BS is 4 there, checked at boot).
-            unsafe { asm!("dc zva, {}", in(reg) at, options(nostack)) };
-            at += 64;
+            unsafe {
+                asm!(
+                    "dc zva, {a}", "add {b}, {a}, #64", "dc zva, {b}",
+                    "add {b}, {a}, #128", "dc zva, {b}", "add {b}, {a}, #192", "dc zva, {b}",
+                    "add {b}, {a}, #256", "dc zva, {b}", "add {b}, {a}, #320", "dc zva, {b}",
+                    "add {b}, {a}, #384", "dc zva, {b}", "add {b}, {a}, #448", "dc zva, {b}",
+                    a = in(reg) at, b = out(reg) _, options(nostack),
+                );
+            }
+            at += 512;
         }
     }
 

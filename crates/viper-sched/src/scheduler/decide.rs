@@ -104,8 +104,7 @@ impl Scheduler {
         }
         let left_ns = self.cores[core.index()].slice_end_ns.saturating_sub(now_ns);
         if let Some(displaced) = self.cores[core.index()].running.take() {
-            self.put_back(displaced, left_ns);
-            self.cores[core.index()].is_pending = false;
+            self.queue_first(core, displaced, left_ns);
         }
         self.start(core, id, now_ns, 0);
         true
@@ -207,6 +206,28 @@ impl Scheduler {
     fn put_back(&mut self, id: ThreadId, left_ns: u64) -> Option<CoreId> {
         self.threads.find_mut(id).ok()?.slice_left_ns = left_ns;
         self.requeue(id, if left_ns == 0 { End::Tail } else { End::Head })
+    }
+
+    /// Queues a thread that was running on the only core there is, in front of its equals if its
+    /// turn has not ended.
+    #[inline]
+    fn queue_first(&mut self, core: CoreId, id: ThreadId, left_ns: u64) {
+        let end = if left_ns == 0 { End::Tail } else { End::Head };
+        let Ok(thread) = self.threads.find_mut(id) else {
+            return;
+        };
+        thread.slice_left_ns = left_ns;
+        thread.state = ThreadState::Queued(core);
+        if end == End::Tail {
+            thread.ticket = self.next_ticket;
+            self.next_ticket += 1;
+        }
+        let priority = thread.priority();
+        let queue = &mut self.cores[core.index()].queue;
+        (thread.prev, thread.next) = queue.place(priority, end);
+        queue.insert(&mut self.threads, id, priority, end);
+        self.waiting[priority.index()] += 1;
+        self.waiting_levels |= 1 << priority.level();
     }
 
     /// Queues a thread that is in no queue, where it is best off.
