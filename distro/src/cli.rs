@@ -81,6 +81,9 @@ pub enum Command {
         /// Which check
         #[arg(value_enum)]
         what: Check,
+        /// Write the counts into docs/unsafe.md
+        #[arg(long)]
+        update: bool,
     },
 }
 

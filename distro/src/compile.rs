@@ -14,9 +14,9 @@ use crate::ui::Step;
 use crate::workspace::Workspace;
 
 /// The flags of the kernel: linked at a fixed address.
-pub const KERNEL_FLAGS: &str = "-C relocation-model=static";
+pub const KERNEL_FLAGS: &[&str] = &["-Crelocation-model=static"];
 /// The flags of user programs: this core turns on the instructions for AES, SHA-2 and CRC.
-pub const USER_FLAGS: &str = "-C relocation-model=static -C target-cpu=cortex-a72";
+pub const USER_FLAGS: &[&str] = &["-Crelocation-model=static", "-Ctarget-cpu=cortex-a72"];
 /// The kernel's package and binary.
 pub const KERNEL: &str = "viper-kernel";
 
@@ -82,18 +82,14 @@ impl<'a> Compiler<'a> {
         &self,
         what: &str,
         target: &str,
-        flags: &str,
+        flags: &[&str],
         binaries: &[Binary],
     ) -> Result<BTreeMap<String, PathBuf>> {
         let mut command = self.toolchain.cargo(self.workspace.root(), target, flags);
         command
             .args(["build", "--release", "--quiet", "--locked"])
             .args(self.toolchain.options());
-        command.args([
-            "--message-format=json-render-diagnostics",
-            "--target",
-            target,
-        ]);
+        command.args(["--message-format=json", "--target", target]);
         command
             .arg("--target-dir")
             .arg(self.workspace.bare_target());
@@ -159,11 +155,15 @@ pub fn existing_binaries(
 struct Message {
     reason: String,
     #[serde(default)]
+    package_id: String,
+    #[serde(default)]
     executable: Option<PathBuf>,
     #[serde(default)]
     fresh: bool,
     #[serde(default)]
     target: Option<Named>,
+    #[serde(default)]
+    message: Option<Diagnostic>,
 }
 
 #[derive(Deserialize)]
@@ -171,11 +171,17 @@ struct Named {
     name: String,
 }
 
+#[derive(Deserialize)]
+struct Diagnostic {
+    #[serde(default)]
+    rendered: Option<String>,
+}
+
 fn run(mut command: Command, what: &str) -> Result<BTreeMap<String, PathBuf>> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut step = Step::begin(what);
     let mut child = Child::spawn(command)?;
-    let mut executables = BTreeMap::new();
+    let mut build = Build::default();
     let mut pending = Vec::new();
     loop {
         match child.next(Instant::now() + Duration::from_secs(3600))? {
@@ -185,28 +191,81 @@ fn run(mut command: Command, what: &str) -> Result<BTreeMap<String, PathBuf>> {
         }
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
-            take(&line, &mut executables, &mut step);
+            build.take(&line, &mut step);
         }
     }
     let status = child.wait()?;
     if !status.success() {
+        build.said.iter().for_each(|(_, text)| step.print(text));
         return unable(format!("{what} failed (cargo: {status})"));
     }
     step.end();
-    Ok(executables)
+    Ok(build.executables)
 }
 
-fn take(line: &[u8], executables: &mut BTreeMap<String, PathBuf>, step: &mut Step) {
-    let Ok(message) = serde_json::from_slice::<Message>(line) else {
-        return;
-    };
-    let (true, Some(target)) = (message.reason == "compiler-artifact", message.target) else {
-        return;
-    };
-    if !message.fresh {
-        step.advance(&target.name);
+/// What cargo has told so far.
+#[derive(Default)]
+struct Build {
+    executables: BTreeMap<String, PathBuf>,
+    /// What the compiler said about packages that are not done yet.
+    said: Vec<(String, String)>,
+}
+
+impl Build {
+    fn take(&mut self, line: &[u8], step: &mut Step) {
+        let Ok(message) = serde_json::from_slice::<Message>(line) else {
+            return;
+        };
+        match message.reason.as_str() {
+            "compiler-message" => {
+                let text = message.message.and_then(|diagnostic| diagnostic.rendered);
+                self.said
+                    .extend(text.map(|text| (message.package_id, text)));
+            }
+            "compiler-artifact" => self.take_artifact(message, step),
+            _ => {}
+        }
     }
-    if let Some(path) = message.executable {
-        executables.insert(target.name, path);
+
+    /// Old warnings of packages that were not compiled anew are not repeated.
+    fn take_artifact(&mut self, message: Message, step: &mut Step) {
+        let Some(target) = message.target else { return };
+        let (about, rest): (Vec<_>, Vec<_>) = self
+            .said
+            .drain(..)
+            .partition(|(package, _)| *package == message.package_id);
+        self.said = rest;
+        if !message.fresh {
+            about.iter().for_each(|(_, text)| step.print(text));
+            step.advance(&target.name);
+        }
+        if let Some(path) = message.executable {
+            self.executables.insert(target.name, path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(lines: &[&str]) -> Build {
+        let mut build = Build::default();
+        let mut step = Step::begin("test");
+        lines
+            .iter()
+            .for_each(|line| build.take(line.as_bytes(), &mut step));
+        build
+    }
+
+    #[test]
+    fn artifacts_and_errors_are_kept() {
+        let error = r#"{"reason":"compiler-message","package_id":"a","message":{"rendered":"E"}}"#;
+        let fresh = r#"{"reason":"compiler-artifact","package_id":"a","fresh":true,
+            "target":{"name":"blkd"},"executable":"/t/blkd"}"#;
+        assert_eq!(build(&[error]).said, [("a".to_string(), "E".to_string())]);
+        let done = build(&[error, "not json", r#"{"reason":"build-finished"}"#, fresh]);
+        assert!(done.said.is_empty());
+        assert_eq!(done.executables["blkd"], PathBuf::from("/t/blkd"));
     }
 }

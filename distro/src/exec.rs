@@ -9,12 +9,13 @@ use crate::backtrace::Backtraces;
 use crate::cli::{ExecOptions, MachineOptions};
 use crate::console::Said;
 use crate::disk;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, unable};
 use crate::image::System;
 use crate::machine;
 use crate::qemu::Disk;
 use crate::scratch::Scratch;
 use crate::session::{self, End};
+use crate::ui;
 
 /// How many log lines are shown when a run fails.
 const LOG_TAIL: usize = 40;
@@ -54,8 +55,13 @@ fn run(
         disk: disk.clone(),
     };
     let end = script.run(system, scratch, timeout, |said| printer.hear(said))?;
-    disk::after_exec(options, disk.as_ref())?;
-    printer.conclude(end, timeout)
+    let code = printer.conclude(end, timeout)?;
+    match disk::after_exec(options, disk.as_ref()) {
+        // The guest's own failure says more than a file that it did not write.
+        Err(error) if code != 0 => ui::warn(error),
+        other => other?,
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// Commands and the machine that they run on.
@@ -138,17 +144,17 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn conclude(self, end: End, timeout: Duration) -> Result<ExitCode> {
+    fn conclude(self, end: End, timeout: Duration) -> Result<u8> {
         match end {
             End::Code(code) => {
                 self.failure
                     .map_or(Ok(()), Err)
                     .context("cannot write the output")?;
-                Ok(ExitCode::from(code))
+                Ok(code)
             }
             End::Off => {
                 eprintln!("distro: the machine was switched off before the commands ended");
-                Ok(ExitCode::SUCCESS)
+                Ok(0)
             }
             End::Panic => Err(Error::Panic),
             End::Timeout => {
@@ -157,14 +163,14 @@ impl<'a> Printer<'a> {
             }
             End::Early(words) => {
                 self.print_tail();
-                let words = if words.is_empty() {
-                    "no word from QEMU".into()
+                let said = if words.is_empty() {
+                    String::new()
                 } else {
-                    words
+                    format!(": {words}")
                 };
-                Err(Error::Unable(format!(
-                    "the system did not come up ({words})"
-                )))
+                unable(format!(
+                    "the machine was switched off before the commands began{said}"
+                ))
             }
         }
     }

@@ -10,7 +10,8 @@ use rustix::termios::{self, OptionalActions, Termios};
 use crate::backtrace::Backtraces;
 use crate::child::{Child, Event, Stream};
 use crate::cli::{ExecOptions, MachineOptions};
-use crate::error::{Context, Error, Result};
+use crate::console::{LOG_MARK, PANIC};
+use crate::error::{Context, Error, Result, unable};
 use crate::exec;
 use crate::image::System;
 use crate::machine;
@@ -47,7 +48,7 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     if let Some(stdin) = child.take_stdin() {
         std::thread::spawn(move || type_into(stdin));
     }
-    let ended = show(system, &child);
+    let ended = show(system, &mut child);
     drop(child);
     drop(raw);
     match ended {
@@ -76,9 +77,12 @@ fn run_stdin(
 }
 
 /// Copies the guest's console to the terminal until the machine is off.
-fn show(system: &System, child: &Child) -> Result<()> {
-    let backtraces = Backtraces::new(system);
-    let mut line = Vec::new();
+fn show(system: &System, child: &mut Child) -> Result<()> {
+    let mut lines = Lines {
+        backtraces: Backtraces::new(system),
+        line: Vec::new(),
+        panicked: false,
+    };
     loop {
         match child.next(Instant::now() + Duration::from_secs(3600))? {
             Event::Bytes(Stream::Out, bytes) => {
@@ -87,7 +91,7 @@ fn show(system: &System, child: &Child) -> Result<()> {
                     .write_all(&bytes)
                     .and_then(|()| stdout.flush())
                     .context("the terminal")?;
-                explain(&backtraces, &mut line, &bytes);
+                lines.watch(&bytes);
             }
             Event::Bytes(Stream::Err, bytes) => {
                 // In raw mode a line end does not return to the first column.
@@ -95,20 +99,39 @@ fn show(system: &System, child: &Child) -> Result<()> {
                 eprint!("{text}");
             }
             Event::Quiet => {}
-            Event::Closed => return Ok(()),
+            Event::Closed => break,
         }
+    }
+    match child.wait()? {
+        _ if lines.panicked => Err(Error::Panic),
+        status if status.success() => Ok(()),
+        status => unable(format!("QEMU: {status}")),
     }
 }
 
-/// Prints names after a line that ends in this piece and is a backtrace.
-fn explain(backtraces: &Backtraces<'_>, line: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        if *byte != b'\n' {
-            line.push(*byte);
-            continue;
-        }
-        for text in backtraces.explain(&std::mem::take(line)) {
-            eprint!("{text}\r\n");
+/// Looks at the console line by line.
+struct Lines<'a> {
+    backtraces: Backtraces<'a>,
+    line: Vec<u8>,
+    panicked: bool,
+}
+
+impl Lines<'_> {
+    /// Prints names after a line that is a backtrace; notes a panic.
+    fn watch(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            self.panicked |= line
+                .strip_prefix(&[LOG_MARK])
+                .unwrap_or(&line)
+                .starts_with(PANIC);
+            for text in self.backtraces.explain(&line) {
+                eprint!("{text}\r\n");
+            }
         }
     }
 }

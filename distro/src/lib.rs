@@ -103,7 +103,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Doctor) => Ok(doctor::doctor(&workspace)),
         Some(Command::Check {
             what: cli::Check::Clippy,
+            ..
         }) => check::clippy(&workspace, &setup::toolchain(&workspace, consent)?),
-        Some(Command::Check { what }) => check::check(&workspace, what),
+        Some(Command::Check { what, update }) => check::check(&workspace, what, update),
     }
 }

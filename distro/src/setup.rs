@@ -208,3 +208,35 @@ fn spawn(words: &[String]) -> Result<bool> {
     command.stdout(std::io::stderr()).stdin(Stdio::inherit());
     Ok(Child::spawn(command)?.wait()?.success())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_every_way_and_no_setup_installs_nothing() {
+        let words = |text: &str| text.split(' ').map(Into::into).collect();
+        let remedies = [
+            Remedy {
+                words: words("/nonexistent/rustup target add x"),
+                usable: true,
+            },
+            Remedy {
+                words: words("sudo apt-get install y"),
+                usable: false,
+            },
+        ];
+        let error = bring(&remedies, "a thing", Consent::Never)
+            .expect_err("forbidden")
+            .to_string();
+        assert!(error.starts_with("a thing is missing"), "{error}");
+        assert!(error.contains("rustup target add x"), "{error}");
+        assert!(error.contains("or: sudo apt-get install y"), "{error}");
+    }
+
+    #[test]
+    fn packages_end_up_in_the_command() {
+        let text = apt(&["rustc-web", "lld"]).text();
+        assert!(text.ends_with("apt-get install -y --no-install-recommends rustc-web lld"));
+    }
+}

@@ -82,7 +82,10 @@ impl Toolchain {
     }
 
     /// A cargo command with a clean environment, set up for `target`.
-    pub fn cargo(&self, root: &Path, target: &str, flags: &str) -> Command {
+    ///
+    /// The same sources make the same bytes wherever they lie: paths in the code begin with `deps`
+    /// (crates from the registry) or are relative to the checkout.
+    pub fn cargo(&self, root: &Path, target: &str, flags: &[&str]) -> Command {
         let key = target.to_uppercase().replace('-', "_");
         let mut command = match self {
             Toolchain::Prebuilt => clean(Command::new("cargo")),
@@ -97,12 +100,12 @@ impl Toolchain {
         };
         command
             .current_dir(root)
-            .env(format!("CARGO_TARGET_{key}_RUSTFLAGS"), flags);
+            .env("CARGO_ENCODED_RUSTFLAGS", encoded(flags));
         command
     }
 
     /// A clippy command with the same settings.
-    pub fn clippy(&self, root: &Path, target: &str, flags: &str) -> Command {
+    pub fn clippy(&self, root: &Path, target: &str, flags: &[&str]) -> Command {
         let plain = self.cargo(root, target, flags);
         let mut command = match self {
             Toolchain::Prebuilt => clean(Command::new("cargo")),
@@ -152,6 +155,20 @@ impl Toolchain {
             }
         }
     }
+}
+
+/// The compiler's flags in the form that allows spaces in paths.
+fn encoded(flags: &[&str]) -> OsString {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let mut all: Vec<OsString> = flags.iter().map(Into::into).collect();
+    all.extend(home.map(|home| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(home.join("registry/src"));
+        flag.push("=deps");
+        flag
+    }));
+    all.join(&OsString::from("\x1f"))
 }
 
 /// Takes away what an outer cargo left in the environment and what would change the build.

@@ -49,6 +49,14 @@ impl Step {
         }
     }
 
+    /// Prints what a compiler said, above the bar.
+    pub fn print(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprint!("{text}")),
+            None => eprint!("{text}"),
+        }
+    }
+
     /// Ends the step. Says so only when there was something to do.
     pub fn end(mut self) {
         if let Some(bar) = self.bar.take() {

@@ -68,6 +68,12 @@ pub struct TableId {
 }
 
 impl TableId {
+    /// Names no table: generations of live tables are odd.
+    pub const NONE: Self = Self {
+        index: 0,
+        generation: 0,
+    };
+
     /// The position in the arena of tables: small, unique among live tables, reused later.
     pub const fn index(self) -> u32 {
         self.index

@@ -297,7 +297,8 @@ impl Headers {
             return Err(ElfError::NoSegments);
         };
         let inside = match self.kind {
-            Kind::Fixed => first.vaddr >= USER_START && last.page_end() <= USER_END,
+            // The end has been checked, segment by segment.
+            Kind::Fixed => first.vaddr >= USER_START,
             Kind::Relocatable => last.page_end() - first.page_start() <= USER_END - USER_START,
         };
         if !inside {

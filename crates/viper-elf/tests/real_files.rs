@@ -115,6 +115,45 @@ fn a_bad_relocation_is_found() {
     assert_eq!(with(7, 0xff), Err(ElfError::RelocationOutside));
 }
 
+/// The dynamic section is at 0x360; its entries are, in turn, FLAGS_1, DEBUG, RELA, RELASZ,
+/// RELAENT, RELACOUNT...
+#[test]
+fn a_bad_dynamic_section_is_found() {
+    let with = |entry: usize, tag: Option<u8>, value: Option<u64>| {
+        let mut bytes = PIE.to_vec();
+        let at = 0x360 + entry * 16;
+        if let Some(tag) = tag {
+            bytes[at..at + 8].copy_from_slice(&u64::from(tag).to_le_bytes());
+        }
+        if let Some(value) = value {
+            bytes[at + 8..at + 16].copy_from_slice(&value.to_le_bytes());
+        }
+        Image::parse(&bytes)
+            .unwrap()
+            .relocations()
+            .map(Iterator::count)
+    };
+    assert_eq!(with(0, None, None), Ok(6));
+    assert_eq!(with(1, Some(1), None), Err(ElfError::Dynamic));
+    assert_eq!(with(2, None, Some(0x9_0000)), Err(ElfError::BadDynamic));
+    assert_eq!(with(2, None, Some(u64::MAX)), Err(ElfError::BadDynamic));
+    assert_eq!(with(2, Some(21), None), Err(ElfError::BadDynamic));
+    assert_eq!(with(3, None, Some(145)), Err(ElfError::BadDynamic));
+    assert_eq!(with(3, None, Some(u64::MAX)), Err(ElfError::BadDynamic));
+    assert_eq!(with(3, None, Some(48)), Ok(2));
+    assert_eq!(with(3, None, Some(0)), Ok(0));
+    assert_eq!(with(4, None, Some(16)), Err(ElfError::BadDynamic));
+    for tag in [2, 18, 35] {
+        assert_eq!(
+            with(5, Some(tag), Some(8)),
+            Err(ElfError::UnsupportedTable(tag))
+        );
+        assert_eq!(with(5, Some(tag), Some(0)), Ok(6));
+    }
+    // The end of the list hides what follows.
+    assert_eq!(with(2, Some(0), None), Ok(0));
+}
+
 #[test]
 fn truncated_files_are_refused() {
     for file in [EXEC, PIE] {
@@ -198,7 +237,8 @@ fn nasty() -> impl Strategy<Value = u64> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        failure_persistence: None, cases: 2000, ..Default::default()
+        failure_persistence: None, cases: 8 * ProptestConfig::default().cases,
+        ..Default::default()
     })]
 
     #[test]

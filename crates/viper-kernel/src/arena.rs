@@ -27,7 +27,11 @@ pub struct Arena<T> {
 impl<T> Arena<T> {
     /// An arena without objects.
     pub const fn new() -> Self {
-        Arena { chunks: Vec::new(), free: NIL, live: 0 }
+        Arena {
+            chunks: Vec::new(),
+            free: NIL,
+            live: 0,
+        }
     }
 
     /// How many objects there are.
@@ -50,7 +54,9 @@ impl<T> Arena<T> {
         }
         let index = self.free;
         let slot = &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK];
-        let Slot::Free(next) = *slot else { return Err(Error::Internal) };
+        let Slot::Free(next) = *slot else {
+            return Err(Error::Internal);
+        };
         self.free = next;
         *slot = Slot::Used(value);
         self.live += 1;
@@ -67,7 +73,8 @@ impl<T> Arena<T> {
         {
             return Err((e, value));
         }
-        self.insert(value).map_err(|_| unreachable!("a free slot was found or made"))
+        self.insert(value)
+            .map_err(|_| unreachable!("a free slot was found or made"))
     }
 
     /// Takes an object out.
@@ -103,6 +110,31 @@ impl<T> Arena<T> {
         }
     }
 
+    /// Two different objects at once.
+    #[inline(always)]
+    pub fn pair_mut(&mut self, a: u32, b: u32) -> Option<(&mut T, &mut T)> {
+        if a == b {
+            return None;
+        }
+        let (chunk_a, chunk_b) = (a as usize / CHUNK, b as usize / CHUNK);
+        let (a, b) = (a as usize % CHUNK, b as usize % CHUNK);
+        let (a, b) = if chunk_a == chunk_b {
+            let [a, b] = self
+                .chunks
+                .get_mut(chunk_a)?
+                .get_disjoint_mut([a, b])
+                .ok()?;
+            (a, b)
+        } else {
+            let [x, y] = self.chunks.get_disjoint_mut([chunk_a, chunk_b]).ok()?;
+            (&mut x[a], &mut y[b])
+        };
+        match (a, b) {
+            (Slot::Used(a), Slot::Used(b)) => Some((a, b)),
+            _ => None,
+        }
+    }
+
     /// The smallest live index at or above `from`.
     pub fn next_from(&self, from: u32) -> Option<u32> {
         (from..(self.chunks.len() * CHUNK) as u32).find(|&i| self.get(i).is_some())
@@ -113,16 +145,25 @@ impl<T> Arena<T> {
         (0..(self.chunks.len() * CHUNK) as u32).filter(|&i| self.get(i).is_some())
     }
 
+    /// All indices are below this.
+    pub fn bound(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     fn grow(&mut self) -> Result<(), Error> {
         let base = u32::try_from(self.chunks.len() * CHUNK).map_err(|_| Error::LimitReached)?;
         let mut chunk = Vec::new();
-        chunk.try_reserve_exact(CHUNK).map_err(|_| Error::OutOfMemory)?;
+        chunk
+            .try_reserve_exact(CHUNK)
+            .map_err(|_| Error::OutOfMemory)?;
         self.chunks.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
         for i in 1..=CHUNK as u32 {
             chunk.push(Slot::Free(if i == CHUNK as u32 { NIL } else { base + i }));
         }
-        let chunk: Box<[Slot<T>; CHUNK]> =
-            chunk.into_boxed_slice().try_into().map_err(|_| Error::Internal)?;
+        let chunk: Box<[Slot<T>; CHUNK]> = chunk
+            .into_boxed_slice()
+            .try_into()
+            .map_err(|_| Error::Internal)?;
         self.chunks.push(chunk);
         self.free = base;
         Ok(())
@@ -139,14 +180,16 @@ impl<T> core::ops::Index<u32> for Arena<T> {
     type Output = T;
     #[inline(always)]
     fn index(&self, index: u32) -> &T {
-        self.get(index).expect("an index is only kept while its object lives")
+        self.get(index)
+            .expect("an index is only kept while its object lives")
     }
 }
 
 impl<T> core::ops::IndexMut<u32> for Arena<T> {
     #[inline(always)]
     fn index_mut(&mut self, index: u32) -> &mut T {
-        self.get_mut(index).expect("an index is only kept while its object lives")
+        self.get_mut(index)
+            .expect("an index is only kept while its object lives")
     }
 }
 

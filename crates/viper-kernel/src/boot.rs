@@ -55,13 +55,33 @@ impl<P: Platform> Kernel<P> {
         for segment in image.headers().segments() {
             let bytes = segment.page_end() - segment.page_start();
             let memory = self.first_memory(quota, bytes)?;
-            self.fill(memory, segment.vaddr - segment.page_start(), image.data(segment))?;
+            self.fill(
+                memory,
+                segment.vaddr - segment.page_start(),
+                image.data(segment),
+            )?;
             let protection = protection(segment.perms);
-            self.map_memory(process, memory, 0, bytes, protection, 7, segment.page_start())?;
+            self.map_memory(
+                process,
+                memory,
+                0,
+                bytes,
+                protection,
+                7,
+                segment.page_start(),
+            )?;
         }
         let stack = self.first_memory(quota, STACK_BYTES)?;
         let rw = Protection::READ | Protection::WRITE | Protection::FIXED;
-        self.map_memory(process, stack, 0, STACK_BYTES, rw, 3, STACK_TOP - STACK_BYTES)?;
+        self.map_memory(
+            process,
+            stack,
+            0,
+            STACK_BYTES,
+            rw,
+            3,
+            STACK_TOP - STACK_BYTES,
+        )?;
         let startup = self.startup_block(process, quota, found)?;
         let ro = Protection::READ | Protection::FIXED;
         self.map_memory(process, startup, 0, PAGE_SIZE as u64, ro, 1, STARTUP_AT)?;
@@ -111,20 +131,16 @@ impl<P: Platform> Kernel<P> {
             let part = (page - at % page).min(data.len() as u64 - done);
             let frame = self.frame_for(memory, (at / page) as u32, true)?;
             let bytes = &data[done as usize..(done + part) as usize];
-            self.platform.write_bytes(PhysAddr(frame.addr().0 + at % page), bytes);
+            self.platform
+                .write_bytes(PhysAddr(frame.addr().0 + at % page), bytes);
             done += part;
         }
         Ok(())
     }
 
-    fn startup_block(
-        &mut self,
-        process: u32,
-        quota: u32,
-        found: &Found<'_>,
-    ) -> Result<u32, Error> {
+    fn startup_block(&mut self, process: u32, quota: u32, found: &Found<'_>) -> Result<u32, Error> {
         let table = self.processes[process].table;
-        let mut give = |k: &mut Self, object: ObjectRef, rights: Rights| {
+        let give = |k: &mut Self, object: ObjectRef, rights: Rights| {
             k.add_ref(object);
             k.caps
                 .insert_root(table, object, crate::kernel::cap_rights(rights))
@@ -153,18 +169,41 @@ impl<P: Platform> Kernel<P> {
         let handles = [
             (
                 Slot::PROCESS,
-                give(self, ObjectRef::new(Kind::PROCESS, process), crate::calls::PROCESS_RIGHTS)?,
+                give(
+                    self,
+                    ObjectRef::new(Kind::PROCESS, process),
+                    crate::calls::PROCESS_RIGHTS,
+                )?,
             ),
-            (Slot::QUOTA, give(self, ObjectRef::new(Kind::QUOTA, quota), Rights::ALL)?),
-            (Slot::SYSTEM, give(self, ObjectRef::new(Kind::SYSTEM, 0), Rights::ALL)?),
-            (Slot::ROOT_DEVICE, give(self, ObjectRef::new(Kind::DEVICE, device), Rights::ALL)?),
-            (Slot::BOOT_ARCHIVE, give(self, ObjectRef::new(Kind::MEMORY, archive), read)?),
-            (Slot::DEVICE_TREE, give(self, ObjectRef::new(Kind::MEMORY, tree), read)?),
+            (
+                Slot::QUOTA,
+                give(self, ObjectRef::new(Kind::QUOTA, quota), Rights::ALL)?,
+            ),
+            (
+                Slot::SYSTEM,
+                give(self, ObjectRef::new(Kind::SYSTEM, 0), Rights::ALL)?,
+            ),
+            (
+                Slot::ROOT_DEVICE,
+                give(self, ObjectRef::new(Kind::DEVICE, device), Rights::ALL)?,
+            ),
+            (
+                Slot::BOOT_ARCHIVE,
+                give(self, ObjectRef::new(Kind::MEMORY, archive), read)?,
+            ),
+            (
+                Slot::DEVICE_TREE,
+                give(self, ObjectRef::new(Kind::MEMORY, tree), read)?,
+            ),
         ];
         let mut block = [0u8; 2048];
         let mut writer = StartupWriter::new(&mut block, &handles)?;
         writer.argument(b"init")?;
-        for word in found.command_line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()) {
+        for word in found
+            .command_line
+            .split(u8::is_ascii_whitespace)
+            .filter(|w| !w.is_empty())
+        {
             writer.argument(word)?;
         }
         // Where in their pages the archive and the tree begin, and how long they are.

@@ -3,7 +3,7 @@
 
 use viper_abi::{
     EndReason, Error, FOREVER, Handle, HandleInfo, Kind, MemoryFlags, MsgInfo, PAGE_SIZE,
-    PROCESS_NAME_MAX, PowerAction, ProcessInfo, Protection, Rights, Signals, SystemInfo, Word,
+    PROCESS_NAME_MAX, PowerAction, ProcessInfo, Protection, Rights, Signals, SystemInfo,
 };
 use viper_sched::{CoreMask, Priority, ThreadId};
 use viper_vm::{MemType, PageRange, Perms, PhysAddr, Target, VirtAddr};
@@ -12,7 +12,7 @@ use crate::arena::NIL;
 use crate::deadline::Owner;
 use crate::dispatch::Syscalls;
 use crate::kernel::{
-    Handled, Kernel, LINES, OBJECT_BYTES, Stop, cap_error, cap_handle, cap_rights, vm_error,
+    Handled, Kernel, LINES, OBJECT_BYTES, Stop, cap_error, cap_handle, cap_rights,
 };
 use crate::memory::{Access, user_range};
 use crate::object::{
@@ -21,7 +21,7 @@ use crate::object::{
 };
 use crate::platform::Platform;
 use crate::process::Start;
-use crate::thread::{Queue, State, Wait, Waiting};
+use crate::thread::{Queue, Special, State, Wait, Waiting};
 
 /// Quotas nest no deeper.
 const QUOTA_DEPTH_MAX: u32 = 8;
@@ -32,16 +32,16 @@ const LIST_MAX: u32 = 256;
 
 /// Rights of the maker of a channel end.
 const CHANNEL_RIGHTS: Rights = Rights(
-    Rights::DUPLICATE.0
-        | Rights::TRANSFER.0
-        | Rights::SEND.0
-        | Rights::RECEIVE.0
-        | Rights::WAIT.0,
+    Rights::DUPLICATE.0 | Rights::TRANSFER.0 | Rights::SEND.0 | Rights::RECEIVE.0 | Rights::WAIT.0,
 );
 
 impl<P: Platform> Kernel<P> {
+    #[inline]
     fn any_object(&self, thread: u32, handle: Handle, rights: Rights) -> Result<ObjectRef, Error> {
-        let entry = self.caps.query(self.table_of(thread), cap_handle(handle)).map_err(cap_error)?;
+        let entry = self
+            .caps
+            .query(self.table_of(thread), cap_handle(handle))
+            .map_err(cap_error)?;
         if !entry.rights.contains(cap_rights(rights)) {
             return Err(Error::NoRight);
         }
@@ -61,7 +61,11 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    fn handle_info(&self, handle: viper_cap::Handle, entry: &viper_cap::Entry<ObjectRef>) -> HandleInfo {
+    fn handle_info(
+        &self,
+        handle: viper_cap::Handle,
+        entry: &viper_cap::Entry<ObjectRef>,
+    ) -> HandleInfo {
         HandleInfo {
             handle: Handle(handle.raw()),
             kind: entry.object.kind,
@@ -75,10 +79,13 @@ impl<P: Platform> Kernel<P> {
         let p = &self.processes[index];
         let quota = &self.quotas[p.quota];
         let mut priority = 0;
+        let (mut ipcs, mut cpu_ns) = (p.ipcs, p.cpu_ns);
         for thread in self.threads.indices() {
             let t = &self.threads[thread];
             if t.process == index {
                 priority = priority.max(t.priority);
+                ipcs += t.ipcs;
+                cpu_ns += t.cpu_ns;
             }
         }
         ProcessInfo {
@@ -86,8 +93,8 @@ impl<P: Platform> Kernel<P> {
             parent: p.parent,
             used_bytes: quota.used,
             limit_bytes: quota.limit,
-            cpu_ns: p.cpu_ns,
-            ipcs: p.ipcs,
+            cpu_ns,
+            ipcs,
             fault_address: p.end.address,
             fault_pc: p.end.pc,
             exit_code: p.end.code,
@@ -103,11 +110,6 @@ impl<P: Platform> Kernel<P> {
 
     fn process_info_bytes(&self, index: u32) -> [u8; size_of::<ProcessInfo>()] {
         encode::process(&self.process_facts(index))
-    }
-
-    fn charge_device(&mut self, device: &mut Device, bytes: u64) -> Result<(), Error> {
-        device.dma_bytes = device.dma_bytes.checked_sub(bytes).ok_or(Error::LimitReached)?;
-        Ok(())
     }
 
     fn register(&self, thread: u32, device: Handle, offset: u64) -> Result<PhysAddr, Error> {
@@ -132,7 +134,10 @@ mod encode {
 
     impl<const N: usize> Writer<N> {
         const fn new() -> Self {
-            Writer { bytes: [0; N], at: 0 }
+            Writer {
+                bytes: [0; N],
+                at: 0,
+            }
         }
         fn put(&mut self, bytes: &[u8]) {
             self.bytes[self.at..self.at + bytes.len()].copy_from_slice(bytes);
@@ -199,7 +204,13 @@ mod encode {
             info.channels,
             info.memories,
         ]);
-        w.words(&[info.idle_ns, info.ipcs, info.ipcs_direct, info.switches, info.page_faults]);
+        w.words(&[
+            info.idle_ns,
+            info.ipcs,
+            info.ipcs_direct,
+            info.switches,
+            info.page_faults,
+        ]);
         w.bytes
     }
 }
@@ -220,7 +231,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
     fn handle_duplicate(&mut self, t: u32, handle: Handle, rights: Rights) -> Handled<(Handle,)> {
         let object = self.any_object(t, handle, Rights::DUPLICATE)?;
         let table = self.table_of(t);
-        let copy = self.caps.derive(table, cap_handle(handle), cap_rights(rights))?;
+        let copy = self
+            .caps
+            .derive(table, cap_handle(handle), cap_rights(rights))?;
         self.add_ref(object);
         Ok((Handle(copy.raw()),))
     }
@@ -252,7 +265,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
             return Err(Error::Ended.into());
         }
         let (from, to) = (self.table_of(thread), self.processes[process].table);
-        let there = self.caps.copy(from, cap_handle(handle), to, cap_rights(rights))?;
+        let there = self
+            .caps
+            .copy(from, cap_handle(handle), to, cap_rights(rights))?;
         self.add_ref(object);
         Ok((Handle(there.raw()),))
     }
@@ -269,13 +284,19 @@ impl<P: Platform> Syscalls for Kernel<P> {
         let table = self.processes[process].table;
         let (mut count, mut next) = (0, from);
         while count < max.min(LIST_MAX) {
-            let Ok(table) = self.caps.table(table) else { return Ok((count, 0)) };
+            let Ok(table) = self.caps.table(table) else {
+                return Ok((count, 0));
+            };
             let Some((handle, entry)) = table.iter_from(next).next() else {
                 return Ok((count, 0));
             };
             let bytes = encode::handle(&self.handle_info(handle, entry));
             next = handle.index() + 1;
-            self.write_user(thread, infos + u64::from(count) * bytes.len() as u64, &bytes)?;
+            self.write_user(
+                thread,
+                infos + u64::from(count) * bytes.len() as u64,
+                &bytes,
+            )?;
             count += 1;
         }
         Ok((count, next))
@@ -395,14 +416,18 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn event_create(&mut self, thread: u32) -> Handled<(Handle,)> {
         let rights = Rights::DUPLICATE | Rights::TRANSFER | Rights::SIGNAL | Rights::WAIT;
-        let make = |quota| Event { notifier: Notifier::NEW, refs: 1, quota };
+        let make = |quota| Event {
+            notifier: Notifier::NEW,
+            refs: 1,
+            quota,
+        };
         let (handle, _) = self.create(thread, Kind::EVENT, rights, |k| &mut k.events, make)?;
         Ok((handle,))
     }
 
     fn event_signal(&mut self, thread: u32, event: Handle, bits: u32) -> Handled<()> {
         let index = self.object(thread, event, Kind::EVENT, Rights::SIGNAL)?;
-        self.notify(ObjectRef::new(Kind::EVENT, index), Signals(u64::from(bits)));
+        self.signal_event(index, Signals(u64::from(bits)));
         Ok(())
     }
 
@@ -630,7 +655,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
     }
 
     fn memory_sync_code(&mut self, thread: u32, address: u64, len_bytes: u64) -> Handled<()> {
-        let range = user_range(address & !(PAGE_SIZE as u64 - 1), len_bytes.max(1))?;
+        let before = address % PAGE_SIZE as u64;
+        let len_bytes = len_bytes.max(1).checked_add(before);
+        let range = user_range(address - before, len_bytes.ok_or(Error::InvalidArgument)?)?;
         if range.len_bytes() > 16 << 20 {
             return Err(Error::InvalidArgument.into());
         }
@@ -638,7 +665,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
         let mut va = range.start();
         while va < range.end() {
             let pages = self.processes[process].pages.as_ref().ok_or(Error::Ended)?;
-            let frame = pages.translate(&self.platform, va).and_then(PhysAddr::frame);
+            let frame = pages
+                .translate(&self.platform, va)
+                .and_then(PhysAddr::frame);
             self.platform.sync_code(frame.ok_or(Error::BadAddress)?);
             va = VirtAddr(va.0 + PAGE_SIZE as u64);
         }
@@ -654,7 +683,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
     ) -> Handled<(Handle,)> {
         let quota = self.object(thread, quota, Kind::QUOTA, Rights::WRITE)?;
         let mut buffer = [0; PROCESS_NAME_MAX];
-        let bytes = buffer.get_mut(..name_len as usize).ok_or(Error::InvalidArgument)?;
+        let bytes = buffer
+            .get_mut(..name_len as usize)
+            .ok_or(Error::InvalidArgument)?;
         self.read_user(thread, name, bytes)?;
         core::str::from_utf8(bytes).map_err(|_| Error::InvalidArgument)?;
         let parent = self.processes[self.threads[thread].process].id;
@@ -711,9 +742,15 @@ impl<P: Platform> Syscalls for Kernel<P> {
                 .indices()
                 .filter(|&p| self.processes[p].id >= from)
                 .min_by_key(|&p| self.processes[p].id);
-            let Some(process) = next else { return Ok((count, 0)) };
+            let Some(process) = next else {
+                return Ok((count, 0));
+            };
             let bytes = self.process_info_bytes(process);
-            self.write_user(thread, infos + u64::from(count) * bytes.len() as u64, &bytes)?;
+            self.write_user(
+                thread,
+                infos + u64::from(count) * bytes.len() as u64,
+                &bytes,
+            )?;
             from = self.processes[process].id + 1;
             count += 1;
         }
@@ -722,7 +759,10 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn process_open(&mut self, thread: u32, system: Handle, id: u64) -> Handled<(Handle,)> {
         self.object(thread, system, Kind::SYSTEM, Rights::MANAGE)?;
-        let found = self.processes.indices().find(|&p| self.processes[p].id == id);
+        let found = self
+            .processes
+            .indices()
+            .find(|&p| self.processes[p].id == id);
         let object = ObjectRef::new(Kind::PROCESS, found.ok_or(Error::NotFound)?);
         let handle = self.install(thread, object, PROCESS_RIGHTS)?;
         self.add_ref(object);
@@ -741,14 +781,20 @@ impl<P: Platform> Syscalls for Kernel<P> {
     ) -> Handled<(Handle, u64)> {
         let process = self.process_or_self(thread, process, Rights::MANAGE)?;
         let max = self.threads[thread].priority;
-        let start = Start { entry, stack, argument, tls, options };
+        let start = Start {
+            entry,
+            stack,
+            argument,
+            tls,
+            options,
+        };
+        // A thread that nobody can name would end at once, and its process with it.
+        let table = self.table_of(thread);
+        self.caps.reserve(table, 1)?;
         let made = self.new_thread(process, &start, max)?;
         let object = ObjectRef::new(Kind::THREAD, made);
-        let rights = Rights::DUPLICATE
-            | Rights::TRANSFER
-            | Rights::READ
-            | Rights::WAIT
-            | Rights::MANAGE;
+        let rights =
+            Rights::DUPLICATE | Rights::TRANSFER | Rights::READ | Rights::WAIT | Rights::MANAGE;
         match self.install(thread, object, rights) {
             Ok(handle) => {
                 self.add_ref(object);
@@ -788,9 +834,18 @@ impl<P: Platform> Syscalls for Kernel<P> {
             mask => CoreMask(mask),
         };
         let id = ThreadId(index);
-        let moved = self.sched.set_affinity(id, affinity).map_err(|_| Error::InvalidArgument)?;
+        let moved = self
+            .sched
+            .set_affinity(id, affinity)
+            .map_err(|_| Error::InvalidArgument)?;
         self.threads[index].priority = level;
-        let changed = self.sched.set_base(id, priority).map_err(|_| Error::Internal)?;
+        self.threads[index]
+            .special
+            .set(Special::PINNED, affinity != CoreMask::ALL);
+        let changed = self
+            .sched
+            .set_base(id, priority)
+            .map_err(|_| Error::Internal)?;
         for core in [moved, changed].into_iter().flatten() {
             self.nudge(core);
         }
@@ -799,6 +854,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn thread_yield(&mut self, _: u32) -> Handled<()> {
         self.sched.end_slice(self.core_id());
+        self.has_news = true;
         Ok(())
     }
 
@@ -818,7 +874,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
         if deadline <= self.platform.now_ns() {
             return Err(Error::TimedOut.into());
         }
-        self.memories[key.memory].futexes.push::<Waiting>(&mut self.threads, thread);
+        self.memories[key.memory]
+            .futexes
+            .push::<Waiting>(&mut self.threads, thread);
         self.block(thread, Wait::Futex(key), deadline);
         Err(Stop::Written)
     }
@@ -848,7 +906,13 @@ impl<P: Platform> Syscalls for Kernel<P> {
         }
         self.reserve_dead()?;
         self.charge(parent, OBJECT_BYTES)?;
-        let made = self.quotas.insert(Quota { parent, limit, used: 0, depth, refs: 1 });
+        let made = self.quotas.insert(Quota {
+            parent,
+            limit,
+            used: 0,
+            depth,
+            refs: 1,
+        });
         let index = match made {
             Ok(index) => index,
             Err(e) => {
@@ -899,7 +963,15 @@ impl<P: Platform> Syscalls for Kernel<P> {
         if !fits || dma_bytes > whole.dma_bytes {
             return Err(Error::InvalidArgument.into());
         }
-        let make = |quota| Device { base, len: len_bytes, line, lines, dma_bytes, refs: 1, quota };
+        let make = |quota| Device {
+            base,
+            len: len_bytes,
+            line,
+            lines,
+            dma_bytes,
+            refs: 1,
+            quota,
+        };
         let rights = Rights::DUPLICATE
             | Rights::TRANSFER
             | Rights::MANAGE
@@ -913,7 +985,12 @@ impl<P: Platform> Syscalls for Kernel<P> {
     fn device_info(&mut self, thread: u32, device: Handle) -> Handled<(u64, u64, u64, u64)> {
         let index = self.object(thread, device, Kind::DEVICE, Rights::NONE)?;
         let d = &self.devices[index];
-        Ok((d.base, d.len, u64::from(d.line) | u64::from(d.lines) << 32, d.dma_bytes))
+        Ok((
+            d.base,
+            d.len,
+            u64::from(d.line) | u64::from(d.lines) << 32,
+            d.dma_bytes,
+        ))
     }
 
     fn device_map(&mut self, thread: u32, device: Handle) -> Handled<(u64,)> {
@@ -932,9 +1009,16 @@ impl<P: Platform> Syscalls for Kernel<P> {
             within,
             guard_bytes: page,
         };
-        let range =
-            self.processes[process].regions.find_gap(&request).map_err(|_| Error::OutOfMemory)?;
-        let value = Region { memory: NIL, offset: 0, protection: 3, protection_max: 0 };
+        let range = self.processes[process]
+            .regions
+            .find_gap(&request)
+            .map_err(|_| Error::OutOfMemory)?;
+        let value = Region {
+            memory: NIL,
+            offset: 0,
+            protection: 3,
+            protection_max: 0,
+        };
         self.processes[process].regions.insert(range, value)?;
         for at in (0..len).step_by(PAGE_SIZE) {
             let target = Target {
@@ -978,7 +1062,12 @@ impl<P: Platform> Syscalls for Kernel<P> {
             return Err(Error::Busy.into());
         }
         let rights = Rights::DUPLICATE | Rights::TRANSFER | Rights::WAIT;
-        let make = |quota| Interrupt { notifier: Notifier::NEW, line, refs: 1, quota };
+        let make = |quota| Interrupt {
+            notifier: Notifier::NEW,
+            line,
+            refs: 1,
+            quota,
+        };
         let (handle, made) =
             self.create(thread, Kind::INTERRUPT, rights, |k| &mut k.interrupts, make)?;
         self.line_owner[line as usize] = made;
@@ -995,10 +1084,16 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn dma_create(&mut self, thread: u32, device: Handle, size: u64) -> Handled<(Handle, u64)> {
         let index = self.object(thread, device, Kind::DEVICE, Rights::DMA)?;
-        let bytes = size.checked_next_multiple_of(PAGE_SIZE as u64).ok_or(Error::InvalidArgument)?;
+        let bytes = size
+            .checked_next_multiple_of(PAGE_SIZE as u64)
+            .ok_or(Error::InvalidArgument)?;
         if bytes > self.devices[index].dma_bytes {
-            return Err(if bytes > 16 << 20 { Error::InvalidArgument } else { Error::LimitReached }
-                .into());
+            return Err(if bytes > 16 << 20 {
+                Error::InvalidArgument
+            } else {
+                Error::LimitReached
+            }
+            .into());
         }
         let (handle, memory) = self.new_memory(thread, size, true)?;
         self.devices[index].dma_bytes -= bytes;
@@ -1013,9 +1108,10 @@ impl<P: Platform> Syscalls for Kernel<P> {
         let index = self.object(thread, memory, Kind::MEMORY, Rights::MAP)?;
         let memory = &self.memories[index];
         match memory.backing {
-            crate::object::Backing::Contiguous(first) => {
-                Ok((first.addr().0, u64::from(memory.len_pages) * PAGE_SIZE as u64))
-            }
+            crate::object::Backing::Contiguous(first) => Ok((
+                first.addr().0,
+                u64::from(memory.len_pages) * PAGE_SIZE as u64,
+            )),
             _ => Err(Error::NotSupported.into()),
         }
     }
@@ -1023,7 +1119,9 @@ impl<P: Platform> Syscalls for Kernel<P> {
     fn debug_write(&mut self, thread: u32, system: Handle, text: u64, len: u32) -> Handled<()> {
         self.object(thread, system, Kind::SYSTEM, Rights::WRITE)?;
         let mut buffer = [0; DEBUG_MAX];
-        let text_bytes = buffer.get_mut(..len as usize).ok_or(Error::InvalidArgument)?;
+        let text_bytes = buffer
+            .get_mut(..len as usize)
+            .ok_or(Error::InvalidArgument)?;
         self.read_user(thread, text, text_bytes)?;
         self.platform.debug_write(text_bytes);
         Ok(())
@@ -1055,7 +1153,8 @@ impl<P: Platform> Syscalls for Kernel<P> {
         if let Some(line) = self.platform.debug_interrupt() {
             self.platform.set_interrupt(line, true);
         }
-        self.debug_readers.push::<Waiting>(&mut self.threads, thread);
+        self.debug_readers
+            .push::<Waiting>(&mut self.threads, thread);
         self.block(thread, Wait::DebugRead(text, len), deadline);
         Err(Stop::Written)
     }
@@ -1072,6 +1171,10 @@ impl<P: Platform> Syscalls for Kernel<P> {
     fn system_info(&mut self, thread: u32, system: Handle, info: u64) -> Handled<()> {
         self.object(thread, system, Kind::SYSTEM, Rights::READ)?;
         let c = self.counters;
+        // The short way counts in the threads only: what they have and `c.ipcs` lacks went there.
+        let ipcs = c.ended_ipcs
+            + self.threads.indices().map(|t| self.threads[t].ipcs).sum::<u64>()
+            + self.processes.indices().map(|p| self.processes[p].ipcs).sum::<u64>();
         let facts = SystemInfo {
             ram_bytes: c.ram_bytes,
             free_bytes: self.platform_free_bytes(),
@@ -1085,8 +1188,8 @@ impl<P: Platform> Syscalls for Kernel<P> {
             channels: self.channels.len(),
             memories: self.memories.len(),
             idle_ns: c.idle_ns,
-            ipcs: c.ipcs,
-            ipcs_direct: c.ipcs_direct,
+            ipcs,
+            ipcs_direct: c.ipcs_direct + (ipcs - c.ipcs),
             switches: c.switches,
             page_faults: c.page_faults,
         };
@@ -1101,15 +1204,15 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
 /// Rights of the maker of a process.
 pub const PROCESS_RIGHTS: Rights = Rights(
-    Rights::DUPLICATE.0
-        | Rights::TRANSFER.0
-        | Rights::READ.0
-        | Rights::WAIT.0
-        | Rights::MANAGE.0,
+    Rights::DUPLICATE.0 | Rights::TRANSFER.0 | Rights::READ.0 | Rights::WAIT.0 | Rights::MANAGE.0,
 );
 
 /// A range that a program may unmap and protect: below the IPC buffers.
 fn program_range(address: u64, len_bytes: u64) -> Result<PageRange, Error> {
     let range = user_range(address, len_bytes)?;
-    if range.end().0 > viper_abi::IPC_BUFFERS { Err(Error::InvalidArgument) } else { Ok(range) }
+    if range.end().0 > viper_abi::IPC_BUFFERS {
+        Err(Error::InvalidArgument)
+    } else {
+        Ok(range)
+    }
 }

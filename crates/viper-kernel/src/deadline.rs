@@ -25,7 +25,10 @@ pub struct Deadlines {
 impl Deadlines {
     /// None.
     pub const fn new() -> Self {
-        Deadlines { heap: Vec::new(), owners: 0 }
+        Deadlines {
+            heap: Vec::new(),
+            owners: 0,
+        }
     }
 
     /// Makes sure that one more owner can have a deadline.
@@ -34,7 +37,9 @@ impl Deadlines {
     /// [`Error::OutOfMemory`].
     pub fn add_owner(&mut self) -> Result<(), Error> {
         let more = (self.owners + 1).saturating_sub(self.heap.len());
-        self.heap.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
+        self.heap
+            .try_reserve(more)
+            .map_err(|_| Error::OutOfMemory)?;
         self.owners += 1;
         Ok(())
     }
@@ -42,6 +47,16 @@ impl Deadlines {
     /// An owner without a deadline is gone.
     pub fn remove_owner(&mut self) {
         self.owners -= 1;
+    }
+
+    /// How many deadlines are set.
+    pub const fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether none is set.
+    pub const fn is_empty(&self) -> bool {
+        self.heap.is_empty()
     }
 
     /// The next deadline.
@@ -120,7 +135,9 @@ mod tests {
         let mut at = [0u64; 200];
         let mut seed = 7u64;
         for round in 0..5000usize {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let i = (seed >> 33) as usize % 200;
             let mut moved = |o: Owner, p: u32| {
                 if let Owner::Thread(t) = o {
@@ -141,10 +158,21 @@ mod tests {
             }
             for t in 0..200 {
                 if at[t] != 0 {
-                    assert_eq!(d.heap[place[t] as usize], (at[t], Owner::Thread(t as u32)), "{round}");
+                    assert_eq!(
+                        d.heap[place[t] as usize],
+                        (at[t], Owner::Thread(t as u32)),
+                        "{round}"
+                    );
                 }
             }
-            assert_eq!(d.next(), at.iter().copied().filter(|&a| a != 0).min().unwrap_or(u64::MAX));
+            assert_eq!(
+                d.next(),
+                at.iter()
+                    .copied()
+                    .filter(|&a| a != 0)
+                    .min()
+                    .unwrap_or(u64::MAX)
+            );
         }
     }
 }

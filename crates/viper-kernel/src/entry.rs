@@ -1,7 +1,7 @@
 //! The ways into the kernel and the one way out.
 
 use viper_abi::{EndReason, Error, FaultKind, Kind, Signals};
-use viper_sched::ThreadId;
+use viper_sched::{CoreId, ThreadId};
 use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::memory::Access;
 use crate::object::ObjectRef;
 use crate::platform::Platform;
-use crate::thread::{Context, State, Wait};
+use crate::thread::{Context, Special, State, Wait};
 
 /// What the processor reports of an exception in user code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +28,24 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> *mut Context {
         self.this_core = core;
-        if let State::Dying(_) = self.threads[thread].state {
+        self.has_news = self.unsettled != 0;
+        if self.has_news {
+            self.settle();
+        }
+        let running = &mut self.threads[thread];
+        if running.special.has(Special::DYING) {
             self.finish_thread(thread);
             return self.leave();
         }
-        if number == viper_abi::number::call {
-            if let Some(next) = self.fast_call(thread) {
-                return next;
-            }
-        } else if number == viper_abi::number::reply_receive
-            && let Some(next) = self.fast_reply_receive(thread)
-        {
-            return next;
-        }
+        let context: *mut Context = &mut running.context;
         dispatch(self, thread, number);
-        self.leave()
+        if self.has_news { self.leave() } else { context }
     }
 
     /// An exception in the thread that runs on `core`.
     pub fn on_exception(&mut self, core: usize, thread: u32, what: Exception) -> *mut Context {
         self.this_core = core;
+        self.settle();
         if let State::Dying(_) = self.threads[thread].state {
             self.finish_thread(thread);
             return self.leave();
@@ -72,14 +70,20 @@ impl<P: Platform> Kernel<P> {
         self.platform.fp_enable(true);
         self.platform.fp_load(&self.threads[thread].fp);
         self.cores[self.this_core].fp_enabled = true;
-        self.threads[thread].fp_live = true;
+        self.threads[thread].special.set(Special::VECTORS, true);
     }
 
     /// An interrupt on `core`; `line` is `None` for the timer and for calls from other cores.
     pub fn on_interrupt(&mut self, core: usize, line: Option<u32>) {
         self.this_core = core;
+        self.settle();
         self.collect_dying();
-        let Some(line) = line else { return };
+        let Some(line) = line else {
+            // Another core may have changed what this one's timer is for.
+            self.cores[core].timer_at = u64::MAX;
+            self.is_timer_stale = true;
+            return;
+        };
         self.platform.set_interrupt(line, false);
         let owner = self.line_owner.get(line as usize).copied().unwrap_or(NIL);
         if owner != NIL {
@@ -92,13 +96,14 @@ impl<P: Platform> Kernel<P> {
     /// The timer of this core.
     pub fn on_timer(&mut self, core: usize) {
         self.this_core = core;
+        self.settle();
         self.cores[core].timer_at = u64::MAX;
         self.collect_dying();
         self.run_deadlines();
         let this = self.core_id();
         let now = self.platform.now_ns();
         if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
-            self.reschedule();
+            self.reschedule(false);
         }
     }
 
@@ -136,7 +141,10 @@ impl<P: Platform> Kernel<P> {
         for (i, byte) in bytes.iter().enumerate() {
             let va = VirtAddr(to + i as u64);
             let table = |k: &Self| {
-                k.processes[process].pages.as_ref().and_then(|p| p.lookup(&k.platform, va))
+                k.processes[process]
+                    .pages
+                    .as_ref()
+                    .and_then(|p| p.lookup(&k.platform, va))
             };
             if !table(self).is_some_and(|leaf| leaf.target.perms.can_write()) {
                 self.resolve(process, va, Access::Write)?;
@@ -163,15 +171,14 @@ impl<P: Platform> Kernel<P> {
             self.bury();
         }
         let core = self.core_id();
-        let previous = self.cores[self.this_core].current;
+        let previous = self.cores[core.index()].current;
         // Whoever ran and is blocked now gives the core up.
-        if let Some(ThreadId(running)) = self.sched.running(core)
-            && matches!(self.threads[running].state, State::Blocked(_))
-        {
-            self.sched.block(core);
-        }
-        if self.sched.needs_reschedule(core) {
-            self.reschedule();
+        let gives_up = match self.sched.running(core) {
+            Some(ThreadId(running)) => matches!(self.threads[running].state, State::Blocked(_)),
+            None => false,
+        };
+        if gives_up || self.sched.needs_reschedule(core) {
+            self.reschedule(gives_up);
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         if next != previous {
@@ -180,23 +187,27 @@ impl<P: Platform> Kernel<P> {
         if self.is_timer_stale {
             self.program_timer();
         }
-        if next == NIL {
-            return self.platform.idle_context(self.this_core);
+        match self.threads.get_mut(next) {
+            Some(thread) => &mut thread.context,
+            None => self.platform.idle_context(self.this_core),
         }
-        &mut self.threads[next].context
     }
 
-    fn reschedule(&mut self) {
-        self.is_timer_stale = true;
+    fn reschedule(&mut self, gives_up: bool) {
         let core = self.core_id();
         let now = self.platform.now_ns();
         let before = self.sched.running(core);
-        let decision = self.sched.reschedule(core, now);
+        let decision = if gives_up {
+            self.sched.block_and_reschedule(core, now)
+        } else {
+            self.sched.reschedule(core, now)
+        };
         if let Some(other) = decision.interrupt {
             self.nudge(other);
         }
         if decision.thread != before {
             if let Some(ThreadId(old)) = before
+                && !gives_up
                 && matches!(self.threads[old].state, State::Running(_))
             {
                 self.threads[old].state = State::Ready;
@@ -205,24 +216,26 @@ impl<P: Platform> Kernel<P> {
                 self.threads[new].state = State::Running(self.this_core as u8);
             }
         }
+        let is_alone = self.sched.core_count() == 1;
+        if !is_alone || self.sched.queued(core) > 0 {
+            let set = self.cores[core.index()].timer_at;
+            self.is_timer_stale |=
+                !is_alone || self.sched.slice_end_ns(core).is_some_and(|end| end < set);
+        }
     }
 
     /// Another thread runs on this core from now on.
     #[inline]
     fn switch(&mut self, previous: u32, next: u32) {
-        let now = self.platform.now_ns();
-        let core = &mut self.cores[self.this_core];
-        let spent = now - core.since;
-        core.since = now;
-        core.current = next;
+        let spent = self.time_spent();
+        self.cores[self.this_core].current = next;
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
-            let process = t.process;
-            if t.fp_live {
-                t.fp_live = false;
+            t.cpu_ns += spent;
+            if t.special.has(Special::VECTORS) {
+                t.special.set(Special::VECTORS, false);
                 self.platform.fp_save(&mut t.fp);
             }
-            self.processes[process].cpu_ns += spent;
         } else {
             self.counters.idle_ns += spent;
         }
@@ -230,11 +243,16 @@ impl<P: Platform> Kernel<P> {
             self.cores[self.this_core].fp_enabled = false;
             self.platform.fp_enable(false);
         }
-        if next != NIL {
-            self.threads[next].context.core = self.this_core as u32;
-        } else {
-            self.platform.leave_address_space();
+        if let Some(t) = self.threads.get_mut(next) {
+            t.context.core = self.this_core as u32;
         }
+    }
+
+    /// How long this core has done what it did last. From now on, it does something else.
+    pub fn time_spent(&mut self) -> u64 {
+        let now = self.platform.now_ns();
+        let core = &mut self.cores[self.this_core];
+        now - core::mem::replace(&mut core.since, now)
     }
 
     fn program_timer(&mut self) {
@@ -246,10 +264,31 @@ impl<P: Platform> Kernel<P> {
         {
             at = at.min(end);
         }
+        // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;
-        if *set != at {
+        if at < *set {
             *set = at;
             self.platform.set_timer(at);
+        }
+        if self.sched.core_count() > 1 {
+            self.share_turns();
+        }
+    }
+
+    /// Cores where somebody now waits for the end of a turn must set their timers, too.
+    fn share_turns(&mut self) {
+        for index in (0..self.sched.core_count()).filter(|&c| c != self.this_core) {
+            let Some(core) = CoreId::new(index) else {
+                continue;
+            };
+            if self.sched.queued(core) > 0
+                && let Some(end) = self.sched.slice_end_ns(core)
+                && end < self.cores[index].timer_at
+            {
+                // It will set its timer when it comes by; asking it once is enough.
+                self.cores[index].timer_at = end;
+                self.platform.interrupt_core(index);
+            }
         }
     }
 

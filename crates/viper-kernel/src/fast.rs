@@ -2,16 +2,35 @@
 //!
 //! When the receiver waits, nothing needs looking after (handles, deadlines, priorities to lend),
 //! and nobody more important waits for the core, the message goes from registers to registers and
-//! the core goes on with the receiver: no queue, no scheduler pass, no timer. Whatever does not fit
-//! takes the way in `ipc`, with the same result: tests run both on the same input.
+//! the core goes on with the receiver: no queue, no scheduler pass, no timer. The scheduler is told
+//! later, by `Kernel::settle`, if anybody asks it anything before the reply has come back. Whatever
+//! does not fit takes the way in `ipc`, with the same result: tests run both on the same input.
 
 use viper_abi::{FOREVER, Kind, MESSAGE_MAX, MESSAGE_REGISTER_BYTES, MsgInfo, MsgKind, Rights};
-use viper_sched::ThreadId;
+use viper_sched::Priority;
+use viper_vm::Frame;
 
 use crate::arena::NIL;
-use crate::kernel::{Kernel, cap_rights};
+use crate::kernel::{CORES_MAX, Kernel, cap_rights};
 use crate::platform::Platform;
-use crate::thread::{Context, State, Wait, Waiting};
+use crate::thread::{Context, Special, State, Thread, Wait};
+
+/// What the caller's registers say.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// The thread.
+    pub thread: u32,
+    /// The core it runs on.
+    pub core: u8,
+    /// Its handle table.
+    pub table: viper_cap::TableId,
+    /// `x0`.
+    pub handle: viper_cap::Handle,
+    /// `x1`.
+    pub info: MsgInfo,
+    /// `x8`.
+    pub deadline: u64,
+}
 
 /// Whether a message fits the short way: no handles, no more than the most data.
 #[inline(always)]
@@ -22,133 +41,153 @@ const fn is_plain(info: MsgInfo) -> bool {
 impl<P: Platform> Kernel<P> {
     /// `call`, if it fits; otherwise `None`, and nothing has changed.
     #[inline(always)]
-    pub fn fast_call(&mut self, thread: u32) -> Option<*mut Context> {
-        let caller = &self.threads[thread];
-        let x = &caller.context.x;
-        let info = MsgInfo(x[1]);
-        if !is_plain(info) || x[8] != FOREVER {
+    pub fn fast_call(&mut self, way: Way) -> Option<*mut Context> {
+        let Kernel {
+            threads,
+            caps,
+            channels,
+            members,
+            sets,
+            next_id,
+            ..
+        } = self;
+        let Way {
+            thread,
+            core,
+            table,
+            handle,
+            info,
+            ..
+        } = way;
+        if !is_plain(info) || way.deadline != FOREVER {
             return None;
         }
-        let handle = viper_cap::Handle::from_raw(x[0] as u32);
-        let entry = self.caps.query(caller.table, handle).ok()?;
-        let may = entry.object.kind == Kind::CHANNEL
-            && entry.rights.contains(cap_rights(Rights::SEND));
+        let entry = caps.table_at(table).lookup(handle)?;
+        let may =
+            entry.object.kind == Kind::CHANNEL && entry.rights.contains(cap_rights(Rights::SEND));
         if !may {
             return None;
         }
         let end = entry.object.index ^ 1;
-        let channel = &self.channels[end / 2].ends[(end % 2) as usize];
-        let member = channel.notifier.member;
-        let (receiver, key, set) = if member == NIL {
-            (channel.receivers.first()?, 0, NIL)
-        } else {
-            let member = &self.members[member];
-            (self.sets[member.set].receivers.first()?, member.key, member.set)
-        };
+        let end = &mut channels.get_mut(end / 2)?.ends[(end % 2) as usize];
         // An end whose capabilities are gone has no receivers: `close_end` woke them.
-        let target = &self.threads[receiver];
-        if target.deadline_at != NIL || target.priority < caller.priority {
-            return None;
-        }
-        if !self.sched.hand_over(self.core_id(), ThreadId(receiver)) {
-            return None;
-        }
-        let queue = if set == NIL {
-            &mut self.channels[end / 2].ends[(end % 2) as usize].receivers
+        let (queue, key) = if end.notifier.member == NIL {
+            (&mut end.receivers, 0)
         } else {
-            &mut self.sets[set].receivers
+            let member = members.get(end.notifier.member)?;
+            (&mut sets.get_mut(member.set)?.receivers, member.key)
         };
-        queue.remove::<Waiting>(&mut self.threads, receiver);
-        let number = self.fresh_id();
-        self.threads[thread].state = State::Blocked(Wait::Reply);
-        self.threads[thread].call_number = number;
-        self.threads[receiver].caller = Some((thread, number));
-        Some(self.cross(thread, receiver, info.with_kind(MsgKind::Call), key))
+        let receiver = queue.first()?;
+        let (from, to) = threads.pair_mut(thread, receiver)?;
+        let fits = to.deadline_at == NIL
+            && to.priority >= from.priority
+            && Special::neither(from.special, to.special);
+        if !fits || !queue.take_only(&mut to.queue_link) {
+            return None;
+        }
+        let number = *next_id;
+        *next_id += 1;
+        from.state = State::Blocked(Wait::Reply);
+        from.call_number = number;
+        to.caller = Some((thread, number));
+        let frames = (from.ipc_frame, to.ipc_frame);
+        let next = cross(from, to, core, info.with_kind(MsgKind::Call), key);
+        self.after_crossing(core, receiver, frames, info.len());
+        Some(next)
     }
 
     /// `reply_receive`, if it fits; otherwise `None`, and nothing has changed.
     #[inline(always)]
-    pub fn fast_reply_receive(&mut self, thread: u32) -> Option<*mut Context> {
-        let server = &self.threads[thread];
-        let x = &server.context.x;
-        let info = MsgInfo(x[1]);
-        let (caller, number) = server.caller?;
-        if !is_plain(info) || x[8] != FOREVER || server.is_lifted {
+    pub fn fast_reply_receive(&mut self, way: Way) -> Option<*mut Context> {
+        let Kernel {
+            threads,
+            caps,
+            channels,
+            sets,
+            sched,
+            ..
+        } = self;
+        let Way {
+            thread,
+            core,
+            table,
+            handle,
+            info,
+            ..
+        } = way;
+        if !is_plain(info) || way.deadline != FOREVER {
             return None;
         }
-        let handle = viper_cap::Handle::from_raw(x[0] as u32);
-        let entry = self.caps.query(server.table, handle).ok()?;
+        let entry = caps.table_at(table).lookup(handle)?;
         if !entry.rights.contains(cap_rights(Rights::RECEIVE)) {
             return None;
         }
-        let source = entry.object;
-        let is_empty = if source.kind == Kind::POLL_SET {
-            self.sets[source.index].ready.0 == NIL
-        } else if source.kind == Kind::CHANNEL {
-            let ends = &self.channels[source.index / 2].ends;
-            let end = &ends[(source.index % 2) as usize];
-            end.queued == 0
-                && end.senders.is_empty()
-                && end.notifier.member == NIL
-                && ends[(source.index % 2 ^ 1) as usize].refs != 0
+        let source = entry.object.index;
+        let (queue, wait) = if entry.object.kind == Kind::POLL_SET {
+            let set = sets.get_mut(source)?;
+            if set.ready.0 != NIL {
+                return None;
+            }
+            (&mut set.receivers, Wait::ReceiveSet(source))
+        } else if entry.object.kind == Kind::CHANNEL {
+            let ends = &mut channels.get_mut(source / 2)?.ends;
+            let is_open = ends[(source % 2 ^ 1) as usize].refs != 0;
+            let end = &mut ends[(source % 2) as usize];
+            let is_empty = end.queued == 0 && end.senders.is_empty();
+            if !is_open || !is_empty || end.notifier.member != NIL {
+                return None;
+            }
+            (&mut end.receivers, Wait::ReceiveEnd(source))
         } else {
-            false
+            return None;
         };
-        let target = self.threads.get(caller)?;
-        let waits = target.call_number == number
-            && target.state == State::Blocked(Wait::Reply)
-            && target.deadline_at == NIL;
-        if !is_empty || !waits || !self.sched.hand_over(self.core_id(), ThreadId(caller)) {
+        let (caller, number) = threads.get(thread)?.caller?;
+        let (from, to) = threads.pair_mut(thread, caller)?;
+        let fits = to.call_number == number
+            && to.state == State::Blocked(Wait::Reply)
+            && to.deadline_at == NIL
+            && Priority::new(to.priority).is_some_and(|p| !sched.is_waiting_above(p))
+            && Special::neither(from.special, to.special);
+        if !fits || !queue.put_only(thread) {
             return None;
         }
-        let (queue, wait) = if source.kind == Kind::POLL_SET {
-            (&mut self.sets[source.index].receivers, Wait::ReceiveSet(source.index))
-        } else {
-            let end = &mut self.channels[source.index / 2].ends[(source.index % 2) as usize];
-            (&mut end.receivers, Wait::ReceiveEnd(source.index))
-        };
-        queue.push::<Waiting>(&mut self.threads, thread);
-        self.threads[thread].state = State::Blocked(wait);
-        self.threads[thread].caller = None;
-        self.threads[caller].call_number = 0;
-        Some(self.cross(thread, caller, info.with_kind(MsgKind::Message), 0))
+        from.state = State::Blocked(wait);
+        from.caller = None;
+        to.call_number = 0;
+        let frames = (from.ipc_frame, to.ipc_frame);
+        let next = cross(from, to, core, info.with_kind(MsgKind::Message), 0);
+        self.after_crossing(core, caller, frames, info.len());
+        Some(next)
     }
 
-    /// Copies the message across and makes the receiver what this core runs.
+    /// What is left to do once the message's words have crossed.
     #[inline(always)]
-    fn cross(&mut self, from: u32, to: u32, info: MsgInfo, key: u64) -> *mut Context {
-        let core = self.this_core;
-        let sender = &mut self.threads[from];
-        let (source, process) = (sender.ipc_frame, sender.process);
-        let x = &sender.context.x;
-        let words = [x[2], x[3], x[4], x[5], x[6], x[7]];
-        if sender.fp_live {
-            sender.fp_live = false;
-            self.platform.fp_save(&mut sender.fp);
-            self.cores[core].fp_enabled = false;
-            self.platform.fp_enable(false);
+    fn after_crossing(
+        &mut self,
+        core: u8,
+        to: u32,
+        (source, target): (Frame, Frame),
+        len_bytes: usize,
+    ) {
+        self.cores[usize::from(core) % CORES_MAX].current = to;
+        self.unsettled |= 1 << (core & 7);
+        if len_bytes > MESSAGE_REGISTER_BYTES {
+            self.copy_rest(source, target, len_bytes);
         }
-        self.counters.ipcs_direct += 1;
-        self.processes[process].ipcs += 1;
-        self.cores[core].current = to;
-        let receiver = &mut self.threads[to];
-        receiver.state = State::Running(core as u8);
-        let target = receiver.ipc_frame;
-        let context = &mut receiver.context;
-        context.core = core as u32;
-        context.x[0] = 0;
-        context.x[1] = info.0;
-        context.x[2] = words[0];
-        context.x[3] = words[1];
-        context.x[4] = words[2];
-        context.x[5] = words[3];
-        context.x[6] = words[4];
-        context.x[7] = words[5];
-        context.x[8] = key;
-        let context: *mut Context = context;
-        if info.len() > MESSAGE_REGISTER_BYTES {
-            self.copy_rest(source, target, info.len());
-        }
-        context
     }
+}
+
+/// Copies the words of a message across and makes the receiver what this core runs.
+#[inline(always)]
+fn cross(from: &mut Thread, to: &mut Thread, core: u8, info: MsgInfo, key: u64) -> *mut Context {
+    from.ipcs += 1;
+    to.state = State::Running(core);
+    let (x, y) = (&from.context.x, &mut to.context.x);
+    let words = [x[2], x[3], x[4], x[5], x[6], x[7]];
+    y[0] = 0;
+    y[1] = info.0;
+    [y[2], y[3], y[4], y[5], y[6], y[7]] = words;
+    y[8] = key;
+    to.context.core = u32::from(core);
+    &mut to.context
 }

@@ -78,7 +78,8 @@ impl<P: Platform> Kernel<P> {
         let table = self.table_of(sender);
         for (i, handle) in handles.iter_mut().enumerate().take(count) {
             let mut raw = [0; 4];
-            self.platform.read_bytes(PhysAddr(at + 4 * i as u64), &mut raw);
+            self.platform
+                .read_bytes(PhysAddr(at + 4 * i as u64), &mut raw);
             *handle = Handle::from_raw(u32::from_le_bytes(raw));
             let entry = self.caps.query(table, *handle).map_err(cap_error)?;
             if !entry.rights.contains(cap_rights(Rights::TRANSFER)) {
@@ -98,7 +99,9 @@ impl<P: Platform> Kernel<P> {
 
     /// Moves the handles of a message from one thread's process to another's.
     fn move_handles(&mut self, sender: u32, receiver: u32, count: usize) -> Result<(), Blame> {
-        let handles = self.outgoing_handles(sender, count).map_err(Blame::Sender)?;
+        let handles = self
+            .outgoing_handles(sender, count)
+            .map_err(Blame::Sender)?;
         let (from, to) = (self.table_of(sender), self.table_of(receiver));
         let moved = match self.caps.transfer_many(from, &handles[..count], to) {
             Ok(moved) => moved,
@@ -136,8 +139,9 @@ impl<P: Platform> Kernel<P> {
             self.move_handles(sender, receiver, info.handles())?;
         }
         let from = self.threads[sender].ipc_frame;
-        let words: [u64; 6] =
-            self.threads[sender].context.x[2..8].try_into().expect("six words");
+        let words: [u64; 6] = self.threads[sender].context.x[2..8]
+            .try_into()
+            .expect("six words");
         let to = &mut self.threads[receiver];
         to.context.x[0] = 0;
         to.context.x[1] = info.with_kind(kind).0;
@@ -148,8 +152,7 @@ impl<P: Platform> Kernel<P> {
             self.copy_rest(from, frame, info.len());
         }
         self.counters.ipcs += 1;
-        let process = self.threads[sender].process;
-        self.processes[process].ipcs += 1;
+        self.threads[sender].ipcs += 1;
         Ok(())
     }
 
@@ -165,7 +168,11 @@ impl<P: Platform> Kernel<P> {
         }
         while let Some(sender) = self.end(end).senders.first() {
             let calls = self.threads[sender].state == State::Blocked(Wait::Call(end));
-            let kind = if calls { MsgKind::Call } else { MsgKind::Message };
+            let kind = if calls {
+                MsgKind::Call
+            } else {
+                MsgKind::Message
+            };
             match self.deliver(sender, receiver, kind, key) {
                 Err(Blame::Sender(e)) => self.wake_with(sender, Err(e)),
                 Err(Blame::Receiver(e)) => return Err(e),
@@ -195,8 +202,13 @@ impl<P: Platform> Kernel<P> {
             self.messages[at].parked = parked;
             self.put_handles(receiver, &moved.map_err(cap_error)?[..count]);
         }
-        let Message { next, info, words, rest, .. } =
-            self.messages.remove(at).ok_or(Error::Internal)?;
+        let Message {
+            next,
+            info,
+            words,
+            rest,
+            ..
+        } = self.messages.remove(at).ok_or(Error::Internal)?;
         let end_ref = self.end(end);
         end_ref.queued -= 1;
         end_ref.messages.0 = next;
@@ -209,7 +221,10 @@ impl<P: Platform> Kernel<P> {
         to.context.x[2..8].copy_from_slice(&words);
         to.context.x[8] = key;
         let base = to.ipc_frame.addr().0 + MESSAGE_REGISTER_BYTES as u64;
-        let extra = MsgInfo(info).len().saturating_sub(MESSAGE_REGISTER_BYTES).div_ceil(8);
+        let extra = MsgInfo(info)
+            .len()
+            .saturating_sub(MESSAGE_REGISTER_BYTES)
+            .div_ceil(8);
         for (i, &word) in rest.iter().enumerate().take(extra) {
             self.platform.write_u64(PhysAddr(base + 8 * i as u64), word);
         }
@@ -236,7 +251,10 @@ impl<P: Platform> Kernel<P> {
             return e.receivers.first().map(|r| (r, 0));
         }
         let member = &self.members[member];
-        self.sets[member.set].receivers.first().map(|r| (r, member.key))
+        self.sets[member.set]
+            .receivers
+            .first()
+            .map(|r| (r, member.key))
     }
 
     /// A message has come to stand at an end without a receiver.
@@ -337,8 +355,9 @@ impl<P: Platform> Kernel<P> {
         let handles = self.outgoing_handles(thread, info.handles())?;
         let quota = self.channels[to / 2].quota;
         self.charge(quota, MESSAGE_BYTES)?;
-        let words: [u64; 6] =
-            self.threads[thread].context.x[2..8].try_into().expect("six words");
+        let words: [u64; 6] = self.threads[thread].context.x[2..8]
+            .try_into()
+            .expect("six words");
         let mut message = Message {
             next: NIL,
             info: info.0,
@@ -347,11 +366,17 @@ impl<P: Platform> Kernel<P> {
             parked: Parked::EMPTY,
         };
         let base = self.threads[thread].ipc_frame.addr().0 + MESSAGE_REGISTER_BYTES as u64;
-        let extra = info.len().saturating_sub(MESSAGE_REGISTER_BYTES).div_ceil(8);
+        let extra = info
+            .len()
+            .saturating_sub(MESSAGE_REGISTER_BYTES)
+            .div_ceil(8);
         for (i, word) in message.rest.iter_mut().enumerate().take(extra) {
             *word = self.platform.read_u64(PhysAddr(base + 8 * i as u64));
         }
-        let at = self.messages.insert(message).inspect_err(|_| self.refund(quota, MESSAGE_BYTES))?;
+        let at = self
+            .messages
+            .insert(message)
+            .inspect_err(|_| self.refund(quota, MESSAGE_BYTES))?;
         if info.handles() > 0 {
             let table = self.table_of(thread);
             match self.caps.park(table, &handles[..info.handles()]) {
@@ -372,8 +397,7 @@ impl<P: Platform> Kernel<P> {
         }
         self.end(to).queued += 1;
         self.counters.ipcs += 1;
-        let process = self.threads[thread].process;
-        self.processes[process].ipcs += 1;
+        self.threads[thread].ipcs += 1;
         Ok(())
     }
 
@@ -432,7 +456,9 @@ impl<P: Platform> Kernel<P> {
                 e.receivers.push::<Waiting>(&mut self.threads, thread);
             }
             Wait::ReceiveSet(set) => {
-                self.sets[set].receivers.push::<Waiting>(&mut self.threads, thread);
+                self.sets[set]
+                    .receivers
+                    .push::<Waiting>(&mut self.threads, thread);
             }
             _ => {}
         }
@@ -455,7 +481,7 @@ impl<P: Platform> Kernel<P> {
         if let Some(call) = self.threads[thread].caller {
             match self.answer(thread, call, info) {
                 Ok(caller) => {
-                    self.threads[thread].caller = None;
+                    self.forget_caller(thread);
                     let received = self.receive_or_wait(thread, wait);
                     if matches!(self.threads[thread].state, State::Blocked(_)) {
                         self.hand_over(caller);
@@ -465,7 +491,11 @@ impl<P: Platform> Kernel<P> {
                     return received;
                 }
                 // The caller gave up: nobody to tell.
-                Err(Error::NotFound) => self.threads[thread].caller = None,
+                Err(Error::NotFound) => self.forget_caller(thread),
+                Err(e @ Error::LimitReached) => {
+                    self.forget_caller(thread);
+                    return Err(e.into());
+                }
                 Err(e) => return Err(e.into()),
             }
         }
@@ -497,7 +527,7 @@ impl<P: Platform> Kernel<P> {
         let answered = self.answer(thread, call, info);
         if matches!(answered, Ok(_) | Err(Error::NotFound | Error::LimitReached)) {
             if reply.is_none() {
-                self.threads[thread].caller = None;
+                self.forget_caller(thread);
             } else {
                 // The call is over, so that dropping the right tells nobody.
                 let _ = self.caps.close(table, crate::kernel::cap_handle(reply));
@@ -511,9 +541,10 @@ impl<P: Platform> Kernel<P> {
     /// Delivers a reply. The caller is not yet ready to run afterwards, but waits no longer.
     fn answer(&mut self, thread: u32, call: (u32, u64), info: MsgInfo) -> Result<u32, Error> {
         let (caller, number) = call;
-        let waits = self.threads.get(caller).is_some_and(|t| {
-            t.state == State::Blocked(Wait::Reply) && t.call_number == number
-        });
+        let waits = self
+            .threads
+            .get(caller)
+            .is_some_and(|t| t.state == State::Blocked(Wait::Reply) && t.call_number == number);
         if !waits {
             return Err(Error::NotFound);
         }
@@ -529,7 +560,6 @@ impl<P: Platform> Kernel<P> {
         }
         self.unwait(caller);
         self.threads[caller].call_number = 0;
-        self.undonate(thread);
         Ok(caller)
     }
 
@@ -539,18 +569,22 @@ impl<P: Platform> Kernel<P> {
     /// As documented.
     pub fn detach_reply(&mut self, thread: u32) -> Handled<(viper_abi::Handle,)> {
         let (caller, number) = self.threads[thread].caller.ok_or(Error::NotFound)?;
-        let object = ObjectRef { kind: Kind::REPLY, index: caller, extra: number };
+        let object = ObjectRef {
+            kind: Kind::REPLY,
+            index: caller,
+            extra: number,
+        };
         let handle = self.install(thread, object, Rights::NONE)?;
-        self.threads[thread].caller = None;
-        self.undonate(thread);
+        self.forget_caller(thread);
         Ok((handle,))
     }
 
     /// The right to reply to a call is gone: the caller learns that nobody will.
     pub fn abandon_call(&mut self, caller: u32, number: u64) {
-        let waits = self.threads.get(caller).is_some_and(|t| {
-            t.state == State::Blocked(Wait::Reply) && t.call_number == number
-        });
+        let waits = self
+            .threads
+            .get(caller)
+            .is_some_and(|t| t.state == State::Blocked(Wait::Reply) && t.call_number == number);
         if waits {
             self.wake_with(caller, Err(Error::PeerClosed));
         }
@@ -574,17 +608,7 @@ impl<P: Platform> Kernel<P> {
             self.wake_with(sender, Err(Error::PeerClosed));
         }
         self.forget_notifier(object);
-        while self.end(end).queued > 0 {
-            let at = self.end(end).messages.0;
-            if let Some(message) = self.messages.remove(at) {
-                self.drop_parked(message.parked);
-                self.end(end).messages.0 = message.next;
-            }
-            self.end(end).queued -= 1;
-            let quota = self.channels[end / 2].quota;
-            self.refund(quota, MESSAGE_BYTES);
-        }
-        self.end(end).messages = (NIL, NIL);
+        self.drop_queue(end);
         self.end(end).is_buried = true;
         let peer = end ^ 1;
         if self.is_closed(peer) {
@@ -600,6 +624,18 @@ impl<P: Platform> Kernel<P> {
             self.wake_with(receiver, Err(Error::PeerClosed));
         }
         self.notify(ObjectRef::new(Kind::CHANNEL, peer), Signals::PEER_CLOSED);
+    }
+
+    /// Drops the messages that are queued at an end.
+    pub fn drop_queue(&mut self, end: u32) {
+        let quota = self.channels[end / 2].quota;
+        let (mut at, _) = core::mem::replace(&mut self.end(end).messages, (NIL, NIL));
+        self.end(end).queued = 0;
+        while let Some(message) = self.messages.remove(at) {
+            self.drop_parked(message.parked);
+            self.refund(quota, MESSAGE_BYTES);
+            at = message.next;
+        }
     }
 
     /// Ends the capabilities of a message that will not be delivered.

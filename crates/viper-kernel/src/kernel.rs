@@ -5,19 +5,19 @@
 //! stack: a thread that waits is a record of what it waits for (`thread::Wait`).
 
 use alloc::vec::Vec;
-use viper_abi::{EndReason, Error, FaultKind, Kind, Rights, Signals};
+use viper_abi::{EndReason, Error, Kind, Rights, Signals};
 use viper_cap::{CapError, CapSpace, Handle, TableId};
 use viper_sched::{CoreId, Scheduler, ThreadId};
-use viper_vm::{VirtAddr, VmError};
+use viper_vm::VmError;
 
 use crate::arena::{Arena, NIL};
 use crate::deadline::{Deadlines, Owner};
 use crate::object::{
-    Channel, ChannelEnd, Device, End, Event, Interrupt, Member, Memory, Message, Notifier,
-    ObjectRef, PollSet, Process, Quota, Timer,
+    Channel, Device, Event, Interrupt, Member, Memory, Message, ObjectRef, PollSet, Process,
+    Quota, Timer,
 };
 use crate::platform::Platform;
-use crate::thread::{Context, Queue, State, Thread, Wait};
+use crate::thread::{Queue, Special, State, Thread, Wait};
 
 /// Most cores.
 pub const CORES_MAX: usize = 8;
@@ -51,9 +51,11 @@ impl Core {
 /// Counters for `system_info`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
-    /// Messages.
+    /// Messages that took the long way.
     pub ipcs: u64,
-    /// Messages that went straight across.
+    /// Messages of processes that are gone.
+    pub ended_ipcs: u64,
+    /// Messages that took the long way, but straight across.
     pub ipcs_direct: u64,
     /// Context switches.
     pub switches: u64,
@@ -121,8 +123,12 @@ pub struct Kernel<P: Platform> {
     pub counters: Counters,
     /// The core that is in the kernel.
     pub this_core: usize,
+    /// Cores whose thread changed by the short way, of which the scheduler has not been told.
+    pub unsettled: u8,
     /// A deadline or a run queue has changed since the timer was last looked at.
     pub is_timer_stale: bool,
+    /// The entry under way changed who should run, or ended something: `leave` has work to do.
+    pub has_news: bool,
     /// Whether the first process has ended: the machine stops.
     pub first_process: u64,
 }
@@ -214,11 +220,15 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::OutOfMemory`].
     pub fn new(platform: P, frames: P::Frames, cores: usize) -> Result<Self, Error> {
         let mut line_owner = Vec::new();
-        line_owner.try_reserve_exact(LINES).map_err(|_| Error::OutOfMemory)?;
+        line_owner
+            .try_reserve_exact(LINES)
+            .map_err(|_| Error::OutOfMemory)?;
         line_owner.resize(LINES, NIL);
         let words = usize::from(platform.asid_max()) / 64 + 1;
         let mut asids = Vec::new();
-        asids.try_reserve_exact(words).map_err(|_| Error::OutOfMemory)?;
+        asids
+            .try_reserve_exact(words)
+            .map_err(|_| Error::OutOfMemory)?;
         asids.resize(words, 0);
         Ok(Kernel {
             platform,
@@ -247,7 +257,9 @@ impl<P: Platform> Kernel<P> {
             next_id: 1,
             counters: Counters::default(),
             this_core: 0,
+            unsettled: 0,
             is_timer_stale: false,
+            has_news: false,
             first_process: 0,
         })
     }
@@ -264,7 +276,7 @@ impl<P: Platform> Kernel<P> {
     /// The handle table of a thread's process.
     #[inline]
     pub fn table_of(&self, thread: u32) -> TableId {
-        self.threads[thread].table
+        self.threads[thread].context.table
     }
 
     /// The object behind a handle, if it is of this kind and the handle has these rights.
@@ -279,7 +291,10 @@ impl<P: Platform> Kernel<P> {
         kind: Kind,
         rights: Rights,
     ) -> Result<u32, Error> {
-        let entry = self.caps.query(self.table_of(thread), cap_handle(handle)).map_err(cap_error)?;
+        let entry = self
+            .caps
+            .query(self.table_of(thread), cap_handle(handle))
+            .map_err(cap_error)?;
         if entry.object.kind != kind {
             return Err(Error::WrongKind);
         }
@@ -317,8 +332,10 @@ impl<P: Platform> Kernel<P> {
     ) -> Result<viper_abi::Handle, Error> {
         self.reserve_dead()?;
         let table = self.table_of(thread);
-        let handle =
-            self.caps.insert_root(table, object, cap_rights(rights)).map_err(cap_error)?;
+        let handle = self
+            .caps
+            .insert_root(table, object, cap_rights(rights))
+            .map_err(cap_error)?;
         Ok(viper_abi::Handle(handle.raw()))
     }
 
@@ -353,11 +370,14 @@ impl<P: Platform> Kernel<P> {
             self.abandon_call(object.index, object.extra);
             return;
         }
-        let Some(refs) = self.refs_mut(object) else { return };
+        let Some(refs) = self.refs_mut(object) else {
+            return;
+        };
         *refs -= 1;
         if *refs == 0 {
             // Room was reserved when the object was made.
             self.dead.push(object);
+            self.has_news = true;
         }
     }
 
@@ -380,12 +400,15 @@ impl<P: Platform> Kernel<P> {
         let have = self.dead.capacity();
         if have < wanted {
             let more = wanted - self.dead.len() + wanted / 2;
-            self.dead.try_reserve(more).map_err(|_| Error::OutOfMemory)?;
+            self.dead
+                .try_reserve(more)
+                .map_err(|_| Error::OutOfMemory)?;
         }
         Ok(())
     }
 
     /// Ends the objects that nothing names any more.
+    #[inline(never)]
     pub fn bury(&mut self) {
         while let Some(object) = self.dead.pop() {
             let i = object.index;
@@ -433,7 +456,8 @@ impl<P: Platform> Kernel<P> {
                         self.end_process(i, EndReason::KILLED, 0);
                     }
                     self.forget_notifier(object);
-                    let quota = self.processes[i].quota;
+                    let Process { quota, ipcs, .. } = self.processes[i];
+                    self.counters.ended_ipcs += ipcs;
                     self.processes.remove(i);
                     self.drop_ref(ObjectRef::new(Kind::QUOTA, quota));
                 }
@@ -537,11 +561,13 @@ impl<P: Platform> Kernel<P> {
     /// Gives a thread or timer without a deadline one.
     pub fn set_deadline(&mut self, owner: Owner, at: u64) {
         self.is_timer_stale = true;
+        self.has_news = true;
         let (threads, timers) = (&mut self.threads, &mut self.timers);
-        self.deadlines.insert(at, owner, |owner, place| match owner {
-            Owner::Thread(t) => threads[t].deadline_at = place,
-            Owner::Timer(t) => timers[t].deadline_at = place,
-        });
+        self.deadlines
+            .insert(at, owner, |owner, place| match owner {
+                Owner::Thread(t) => threads[t].deadline_at = place,
+                Owner::Timer(t) => timers[t].deadline_at = place,
+            });
     }
 
     fn cancel_deadline(&mut self, place: u32) {
@@ -593,6 +619,7 @@ impl<P: Platform> Kernel<P> {
 
     /// Makes the running thread wait. `deadline` is absolute; the caller has dealt with zero.
     pub fn block(&mut self, thread: u32, wait: Wait, deadline: u64) {
+        self.has_news = true;
         self.threads[thread].state = State::Blocked(wait);
         if deadline != u64::MAX {
             self.set_deadline(Owner::Thread(thread), deadline);
@@ -601,7 +628,9 @@ impl<P: Platform> Kernel<P> {
 
     /// Takes a blocked thread out of what it waits in, and its deadline away.
     pub fn unwait(&mut self, thread: u32) {
-        let State::Blocked(wait) = self.threads[thread].state else { return };
+        let State::Blocked(wait) = self.threads[thread].state else {
+            return;
+        };
         let place = core::mem::replace(&mut self.threads[thread].deadline_at, NIL);
         if place != NIL {
             self.cancel_deadline(place);
@@ -621,14 +650,27 @@ impl<P: Platform> Kernel<P> {
     /// Puts a thread that waits no longer into a run queue.
     pub fn make_ready(&mut self, thread: u32) {
         self.threads[thread].state = State::Ready;
-        self.is_timer_stale = true;
+        self.enqueue(thread);
+    }
+
+    /// Puts a thread that is ready into a run queue.
+    #[inline]
+    pub fn enqueue(&mut self, thread: u32) {
         if let Ok(Some(core)) = self.sched.wake(ThreadId(thread)) {
             self.nudge(core);
+        }
+        let core = &self.cores[self.this_core];
+        let is_alone = self.sched.core_count() == 1;
+        let turn_ends = self.sched.slice_end_ns(self.core_id());
+        if !is_alone || turn_ends.is_none_or(|end| end < core.timer_at) {
+            self.is_timer_stale = true;
+            self.has_news = true;
         }
     }
 
     /// A core has something better to do.
     pub fn nudge(&mut self, core: CoreId) {
+        self.has_news = true;
         if core.index() != self.this_core {
             self.platform.interrupt_core(core.index());
         }
@@ -646,6 +688,32 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
+    /// Tells the scheduler which threads the short way has switched to.
+    ///
+    /// The short way only changes who is current: the scheduler still thinks that the core runs
+    /// whoever it decided for last. Everything that asks the scheduler comes by here first.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.unsettled != 0 {
+            self.settle_cores();
+        }
+    }
+
+    fn settle_cores(&mut self) {
+        let cores = core::mem::take(&mut self.unsettled);
+        let changed = || (0..CORES_MAX).filter(move |c| cores & 1 << c != 0);
+        // A thread may have gone from one of these cores to another: all leave before any arrives.
+        for core in changed().filter_map(CoreId::new) {
+            self.sched.release(core);
+        }
+        for core in changed().filter_map(CoreId::new) {
+            let current = self.cores[core.index()].current;
+            if let Some(core) = self.sched.adopt(core, ThreadId(current)) {
+                self.nudge(core);
+            }
+        }
+    }
+
     /// The core that is in the kernel, as the scheduler names it.
     #[inline]
     pub fn core_id(&self) -> CoreId {
@@ -660,19 +728,29 @@ impl<P: Platform> Kernel<P> {
             return;
         };
         if lent > own {
-            self.threads[to].is_lifted = true;
+            self.threads[to].special.set(Special::LIFTED, true);
             if let Ok(Some(core)) = self.sched.set_donated(id, Some(lent)) {
                 self.nudge(core);
             }
         }
     }
 
+    /// A thread owes its caller nothing any more.
+    #[inline]
+    pub fn forget_caller(&mut self, thread: u32) {
+        self.threads[thread].caller = None;
+        self.undonate(thread);
+    }
+
     /// The work is done.
     #[inline]
     pub fn undonate(&mut self, thread: u32) {
-        if core::mem::take(&mut self.threads[thread].is_lifted)
-            && let Ok(Some(core)) = self.sched.set_donated(ThreadId(thread), None)
-        {
+        let special = &mut self.threads[thread].special;
+        if !special.has(Special::LIFTED) {
+            return;
+        }
+        special.set(Special::LIFTED, false);
+        if let Ok(Some(core)) = self.sched.set_donated(ThreadId(thread), None) {
             self.nudge(core);
         }
     }

@@ -7,9 +7,12 @@ extern crate alloc;
 pub mod arena;
 pub mod boot;
 pub mod calls;
+pub mod cycles;
 pub mod deadline;
 pub mod dispatch;
 pub mod entry;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod fast;
 pub mod ipc;
 pub mod kernel;

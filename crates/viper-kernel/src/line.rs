@@ -9,7 +9,10 @@ pub struct Line {
 impl Line {
     /// Empty.
     pub const fn new() -> Self {
-        Line { bytes: [0; 400], len: 0 }
+        Line {
+            bytes: [0; 400],
+            len: 0,
+        }
     }
 
     /// What was written.

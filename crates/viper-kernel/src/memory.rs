@@ -2,8 +2,8 @@
 
 use viper_abi::{Error, FaultKind, Kind, PAGE_SIZE, Protection, Rights};
 use viper_vm::{
-    Frame, FrameRefs, FrameSource, GapRequest, MemType, PageList, PageRange, Perms, PhysAddr,
-    Target, Tlb, VirtAddr,
+    Frame, FrameRefs, FrameSource, GapRequest, Invalidate, Leaf, MemType, PageList, PageRange,
+    PageTable, Perms, PhysAddr, Target, VirtAddr, VmError,
 };
 
 use crate::arena::NIL;
@@ -23,19 +23,16 @@ pub const MEMORY_PAGES_MAX: u64 = 1 << 20;
 pub const CONTIGUOUS_PAGES_MAX: u64 = 4096;
 
 /// Translation cache maintenance for one address space.
-pub struct AsidTlb<'a, P> {
-    /// The machine.
-    pub platform: &'a mut P,
-    /// The address space.
-    pub asid: u16,
-}
+struct Asid(u16);
 
-impl<P: Platform> Tlb for AsidTlb<'_, P> {
-    fn invalidate(&mut self, va: VirtAddr) {
-        self.platform.invalidate_page(self.asid, va);
+impl<P: Platform> Invalidate<P> for Asid {
+    #[inline]
+    fn invalidate_in(&mut self, platform: &mut P, va: VirtAddr) {
+        platform.invalidate_page(self.0, va);
     }
-    fn invalidate_now(&mut self, va: VirtAddr) {
-        self.platform.invalidate_page(self.asid, va);
+    #[inline]
+    fn invalidate_now_in(&mut self, platform: &mut P, va: VirtAddr) {
+        platform.invalidate_page(self.0, va);
     }
 }
 
@@ -83,9 +80,10 @@ fn perms(protection: u8) -> Option<Perms> {
 /// # Errors
 /// [`Error::InvalidArgument`] if it is empty, unaligned or outside of the address space.
 pub fn user_range(address: u64, len_bytes: u64) -> Result<PageRange, Error> {
-    let len = len_bytes.checked_next_multiple_of(PAGE).ok_or(Error::InvalidArgument)?;
-    let range =
-        PageRange::new(VirtAddr(address), len).map_err(|_| Error::InvalidArgument)?;
+    let len = len_bytes
+        .checked_next_multiple_of(PAGE)
+        .ok_or(Error::InvalidArgument)?;
+    let range = PageRange::new(VirtAddr(address), len).map_err(|_| Error::InvalidArgument)?;
     let bounds = user_bounds();
     if range.start() < bounds.start() || range.end() > bounds.end() {
         return Err(Error::InvalidArgument);
@@ -107,7 +105,11 @@ impl<P: Platform> Kernel<P> {
         contiguous: bool,
     ) -> Result<(viper_abi::Handle, u32), Error> {
         let pages = size_bytes.div_ceil(PAGE);
-        let max = if contiguous { CONTIGUOUS_PAGES_MAX } else { MEMORY_PAGES_MAX };
+        let max = if contiguous {
+            CONTIGUOUS_PAGES_MAX
+        } else {
+            MEMORY_PAGES_MAX
+        };
         if pages == 0 || pages > max {
             return Err(Error::InvalidArgument);
         }
@@ -141,8 +143,14 @@ impl<P: Platform> Kernel<P> {
     ) -> Result<(viper_abi::Handle, u32), Error> {
         let charged = self.charge_object(thread, OBJECT_BYTES);
         let quota = self.processes[self.threads[thread].process].quota;
-        let memory =
-            Memory { backing, len_pages, quota, refs: 1, maps: 0, futexes: Queue::EMPTY };
+        let memory = Memory {
+            backing,
+            len_pages,
+            quota,
+            refs: 1,
+            maps: 0,
+            futexes: Queue::EMPTY,
+        };
         if let Err(e) = charged {
             self.free_backing(memory);
             return Err(e);
@@ -195,7 +203,8 @@ impl<P: Platform> Kernel<P> {
             }
         };
         self.write_protect(memory);
-        self.add_memory(thread, len_pages, Backing::Paged(copy)).map(|(handle, _)| handle)
+        self.add_memory(thread, len_pages, Backing::Paged(copy))
+            .map(|(handle, _)| handle)
     }
 
     /// Takes write access away from all mappings of a memory object: its frames are shared now.
@@ -204,18 +213,25 @@ impl<P: Platform> Kernel<P> {
             return;
         }
         for at in 0.. {
-            let Some(at) = self.processes.next_from(at) else { break };
+            let Some(at) = self.processes.next_from(at) else {
+                break;
+            };
             let process = &mut self.processes[at];
-            let Some(table) = &mut process.pages else { continue };
+            let Some(table) = &mut process.pages else {
+                continue;
+            };
             for region in process.regions.iter().filter(|r| r.value.memory == memory) {
                 let write = Protection::WRITE.0 as u8;
                 if region.value.protection & write == 0 {
                     continue;
                 }
-                let mut tlb = AsidTlb { platform: &mut self.platform, asid: process.asid };
-                // Only page descriptors are changed, so nothing is allocated or split.
-                let range = region.range;
-                protect_present(table, &mut tlb, range, Perms::Read);
+                protect_present(
+                    table,
+                    &mut self.platform,
+                    process.asid,
+                    region.range,
+                    Perms::Read,
+                );
             }
             if at == u32::MAX {
                 break;
@@ -276,7 +292,7 @@ impl<P: Platform> Kernel<P> {
                 self.platform.copy_frame(own, shared);
                 list.set(page, own).map_err(vm_error)?;
                 let _ = self.frames.release(shared);
-                if self.memories[memory].maps > 1 {
+                if self.memories[memory].maps > 0 {
                     self.unmap_page_everywhere(memory, page);
                 }
                 Ok(own)
@@ -304,13 +320,17 @@ impl<P: Platform> Kernel<P> {
         while let Some(at) = next {
             next = self.processes.next_from(at + 1);
             let process = &mut self.processes[at];
-            let Some(table) = &mut process.pages else { continue };
+            let Some(table) = &mut process.pages else {
+                continue;
+            };
             for region in process.regions.iter().filter(|r| r.value.memory == memory) {
-                let Some(inside) = offset.checked_sub(region.value.offset) else { continue };
+                let Some(inside) = offset.checked_sub(region.value.offset) else {
+                    continue;
+                };
                 if inside < region.range.len_bytes() {
                     let va = VirtAddr(region.range.start().0 + inside);
-                    let mut tlb = AsidTlb { platform: &mut self.platform, asid: process.asid };
-                    unmap_present(table, &mut tlb, va);
+                    // It may not be mapped there.
+                    let _ = table.unmap(&mut self.platform, &mut Asid(process.asid), va);
                 }
             }
         }
@@ -333,7 +353,9 @@ impl<P: Platform> Kernel<P> {
         address: u64,
     ) -> Result<u64, Error> {
         let object = &self.memories[memory];
-        let len = len_bytes.checked_next_multiple_of(PAGE).ok_or(Error::InvalidArgument)?;
+        let len = len_bytes
+            .checked_next_multiple_of(PAGE)
+            .ok_or(Error::InvalidArgument)?;
         let end = offset.checked_add(len).ok_or(Error::InvalidArgument)?;
         if !offset.is_multiple_of(PAGE) || len == 0 || end > u64::from(object.len_pages) * PAGE {
             return Err(Error::InvalidArgument);
@@ -342,16 +364,27 @@ impl<P: Platform> Kernel<P> {
         if perms(access).is_none() {
             return Err(Error::InvalidArgument);
         }
-        let value =
-            Region { memory, offset, protection: access, protection_max: max & ACCESS };
+        let value = Region {
+            memory,
+            offset,
+            protection: access,
+            protection_max: max & ACCESS,
+        };
         let range = self.place(process, len, protection, address)?;
-        self.processes[process].regions.insert(range, value).map_err(vm_error)?;
+        self.processes[process]
+            .regions
+            .insert(range, value)
+            .map_err(vm_error)?;
         self.memories[memory].maps += 1;
         self.memories[memory].refs += 1;
         if protection.contains(Protection::POPULATE) {
             for page in 0..range.len_pages() {
                 let va = VirtAddr(range.start().0 + page * PAGE);
-                let access = if access & 2 != 0 { Access::Write } else { Access::Read };
+                let access = if access & 2 != 0 {
+                    Access::Write
+                } else {
+                    Access::Read
+                };
                 if let Err(e) = self.resolve(process, va, access) {
                     self.unmap(process, range)?;
                     return Err(e);
@@ -382,7 +415,11 @@ impl<P: Platform> Kernel<P> {
         }
         let within = PageRange::between(VirtAddr(1 << 32), VirtAddr(viper_abi::IPC_BUFFERS))
             .map_err(vm_error)?;
-        let guard = if protection.contains(Protection::GUARD) { PAGE } else { 0 };
+        let guard = if protection.contains(Protection::GUARD) {
+            PAGE
+        } else {
+            0
+        };
         let request = GapRequest {
             len_bytes: len,
             align_bytes: PAGE,
@@ -400,7 +437,14 @@ impl<P: Platform> Kernel<P> {
     pub fn unmap(&mut self, process: u32, range: PageRange) -> Result<(), Error> {
         let cut = self.cut_memories(process, range);
         self.add_mappings(cut);
-        let Kernel { processes, memories, dead, platform, .. } = self;
+        self.has_news = true;
+        let Kernel {
+            processes,
+            memories,
+            dead,
+            platform,
+            ..
+        } = self;
         let target = &mut processes[process];
         let removed = target.regions.remove(range, |region| {
             // Frames go back in `bury`, after the translations are gone.
@@ -417,8 +461,7 @@ impl<P: Platform> Kernel<P> {
             return Err(vm_error(e));
         }
         if let Some(table) = &mut target.pages {
-            let mut tlb = AsidTlb { platform, asid: target.asid };
-            unmap_range_present(table, &mut tlb, range);
+            unmap_present(table, platform, target.asid, range);
         }
         Ok(())
     }
@@ -427,7 +470,9 @@ impl<P: Platform> Kernel<P> {
     fn cut_memories(&self, process: u32, range: PageRange) -> [u32; 2] {
         let regions = &self.processes[process].regions;
         [range.start(), range.end()].map(|edge| {
-            let cut = regions.find(edge).filter(|region| region.range.start() < edge);
+            let cut = regions
+                .find(edge)
+                .filter(|region| region.range.start() < edge);
             cut.map_or(NIL, |region| region.value.memory)
         })
     }
@@ -464,29 +509,22 @@ impl<P: Platform> Kernel<P> {
             .regions
             .update(range, |region| {
                 let allowed = region.memory != NIL && access & !region.protection_max == 0;
-                allowed.then_some(Region { protection: access, ..region })
+                allowed.then_some(Region {
+                    protection: access,
+                    ..region
+                })
             })
             .map_err(vm_error)?;
         self.add_mappings(cut);
         let target = &mut self.processes[process];
-        let Some(table) = &mut target.pages else { return Err(Error::Ended) };
-        let mut tlb = AsidTlb { platform: &mut self.platform, asid: target.asid };
+        let Some(table) = &mut target.pages else {
+            return Err(Error::Ended);
+        };
         if wanted == Perms::ReadWrite {
             // Frames may be shared copy-on-write: the next access sorts it out.
-            unmap_range_present(table, &mut tlb, range);
+            unmap_present(table, &mut self.platform, target.asid, range);
         } else {
-            if wanted == Perms::ReadExecute {
-                let mut va = range.start();
-                while va < range.end() {
-                    if let Some(pa) = table.translate(tlb.platform, va)
-                        && let Some(frame) = pa.frame()
-                    {
-                        tlb.platform.sync_code(frame);
-                    }
-                    va = VirtAddr(va.0 + PAGE);
-                }
-            }
-            protect_present(table, &mut tlb, range, wanted);
+            protect_present(table, &mut self.platform, target.asid, range, wanted);
         }
         Ok(())
     }
@@ -497,10 +535,21 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::BadAddress`] if the access is not allowed, [`Error::OutOfMemory`].
     pub fn resolve(&mut self, process: u32, va: VirtAddr, access: Access) -> Result<(), Error> {
         let va = va.page();
-        let Region { memory, offset, protection, .. } = {
-            let region = self.processes[process].regions.find(va).ok_or(Error::BadAddress)?;
+        let Region {
+            memory,
+            offset,
+            protection,
+            ..
+        } = {
+            let region = self.processes[process]
+                .regions
+                .find(va)
+                .ok_or(Error::BadAddress)?;
             let at = va.0 - region.range.start().0;
-            Region { offset: region.value.offset + at, ..region.value }
+            Region {
+                offset: region.value.offset + at,
+                ..region.value
+            }
         };
         if protection & access.bit() == 0 || memory == NIL {
             return Err(Error::BadAddress);
@@ -521,8 +570,11 @@ impl<P: Platform> Kernel<P> {
         if allowed == Perms::ReadExecute {
             self.platform.sync_code(frame);
         }
-        let target =
-            Target { pa: frame.addr(), perms: allowed, mem_type: MemType::NormalWriteBack };
+        let target = Target {
+            pa: frame.addr(),
+            perms: allowed,
+            mem_type: MemType::NormalWriteBack,
+        };
         self.map_frame(process, va, target)?;
         self.counters.page_faults += 1;
         Ok(())
@@ -537,23 +589,39 @@ impl<P: Platform> Kernel<P> {
         let owner = &mut self.processes[process];
         let (asid, quota) = (owner.asid, owner.quota);
         let table = owner.pages.as_mut().ok_or(Error::Ended)?;
-        let mapped = match table.map(&mut self.platform, &mut self.frames, va, target) {
-            Err(viper_vm::VmError::AlreadyMapped) => {
-                let mut tlb = AsidTlb { platform: &mut self.platform, asid };
-                replace_present(table, &mut tlb, va, target)
+        let mut asid = Asid(asid);
+        match table.map(&mut self.platform, &mut self.frames, va, target) {
+            Ok(_) => {}
+            Err(VmError::AlreadyMapped) => {
+                table
+                    .replace(&mut self.platform, &mut asid, va, target)
+                    .map_err(vm_error)?;
             }
-            other => other.map(|_| ()),
-        };
-        let tables = (free_before - self.frames.free_frames()) as u64 * PAGE;
-        if tables > 0 {
-            self.processes[process].overhead_bytes += tables;
-            if let Err(e) = self.charge(quota, tables) {
-                // The table stays, uncharged: it goes with the process, which is at its limit.
-                self.processes[process].overhead_bytes -= tables;
-                return Err(e);
-            }
+            Err(e) => return Err(vm_error(e)),
         }
-        mapped.map_err(vm_error)
+        let tables = (free_before - self.frames.free_frames()) as u64 * PAGE;
+        if tables == 0 {
+            return Ok(());
+        }
+        if let Err(e) = self.charge(quota, tables) {
+            self.unmap_with_tables(process, va);
+            return Err(e);
+        }
+        self.processes[process].overhead_bytes += tables;
+        Ok(())
+    }
+
+    /// Takes back a page that was just mapped, with the tables that were made for it alone.
+    #[cold]
+    fn unmap_with_tables(&mut self, process: u32, va: VirtAddr) {
+        let owner = &mut self.processes[process];
+        if let Some(table) = &mut owner.pages
+            && let Ok(page) = PageRange::new(va, PAGE)
+        {
+            let (platform, frames) = (&mut self.platform, &mut self.frames);
+            // Nothing is split, so that nothing is needed and nothing can fail.
+            let _ = table.unmap_range(platform, frames, &mut Asid(owner.asid), page, |_| {});
+        }
     }
 
     // ----- User memory -----------------------------------------------------------------------
@@ -564,7 +632,9 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::BadAddress`], [`Error::OutOfMemory`].
     pub fn read_user(&mut self, thread: u32, from: u64, to: &mut [u8]) -> Result<(), Error> {
         self.prepare_user(thread, from, to.len() as u64, Access::Read)?;
-        self.platform.copy_in(to, from).map_err(|()| Error::BadAddress)
+        self.platform
+            .copy_in(to, from)
+            .map_err(|()| Error::BadAddress)
     }
 
     /// Copies to the caller's memory, bringing pages in as its own access would.
@@ -573,7 +643,9 @@ impl<P: Platform> Kernel<P> {
     /// [`Error::BadAddress`], [`Error::OutOfMemory`].
     pub fn write_user(&mut self, thread: u32, to: u64, from: &[u8]) -> Result<(), Error> {
         self.prepare_user(thread, to, from.len() as u64, Access::Write)?;
-        self.platform.copy_out(to, from).map_err(|()| Error::BadAddress)
+        self.platform
+            .copy_out(to, from)
+            .map_err(|()| Error::BadAddress)
     }
 
     /// Makes the pages of a range accessible. The copy itself still is unprivileged.
@@ -621,7 +693,9 @@ impl<P: Platform> Kernel<P> {
         write: bool,
     ) -> Result<(), Error> {
         let size = u64::from(self.memories[memory].len_pages) * PAGE;
-        let end = offset.checked_add(len_bytes).ok_or(Error::InvalidArgument)?;
+        let end = offset
+            .checked_add(len_bytes)
+            .ok_or(Error::InvalidArgument)?;
         if len_bytes > 1 << 20 || end > size {
             return Err(Error::InvalidArgument);
         }
@@ -632,15 +706,19 @@ impl<P: Platform> Kernel<P> {
         while done < len_bytes {
             let at = offset + done;
             let part = (512 - at % 512).min(len_bytes - done) as usize;
+            let piece = &mut buffer[..part];
+            // The caller may have this very memory mapped, so that either side's copy-on-write
+            // moves the other side's frame: the frame is looked up last, the user side each time.
+            if write {
+                self.read_user(thread, address + done, piece)?;
+            }
             let frame = self.frame_for(memory, (at / PAGE) as u32, write)?;
             let pa = PhysAddr(frame.addr().0 + at % PAGE);
-            let piece = &mut buffer[..part];
             if write {
-                self.platform.copy_in(piece, address + done).map_err(|()| Error::BadAddress)?;
                 self.platform.write_bytes(pa, piece);
             } else {
                 self.platform.read_bytes(pa, piece);
-                self.platform.copy_out(address + done, piece).map_err(|()| Error::BadAddress)?;
+                self.write_user(thread, address + done, piece)?;
             }
             done += part as u64;
         }
@@ -656,98 +734,69 @@ impl<P: Platform> Kernel<P> {
             return Err(Error::BadAddress);
         }
         let process = &self.processes[self.threads[thread].process];
-        let region = process.regions.find(VirtAddr(address)).ok_or(Error::BadAddress)?;
+        let region = process
+            .regions
+            .find(VirtAddr(address))
+            .ok_or(Error::BadAddress)?;
         if region.value.memory == NIL {
             return Err(Error::BadAddress);
         }
         let offset = region.value.offset + (address - region.range.start().0);
-        Ok(FutexKey { memory: region.value.memory, offset })
+        Ok(FutexKey {
+            memory: region.value.memory,
+            offset,
+        })
     }
 }
 
-fn replace_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    va: VirtAddr,
-    target: Target,
-) -> Result<(), viper_vm::VmError> {
-    // The table and the translation caches are both behind the platform: break before make.
-    unmap_present(table, tlb, va);
-    let mut none = NoFrames;
-    table.map(tlb.platform, &mut none, va, target).map(|_| ())
-}
-
-fn unmap_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    va: VirtAddr,
-) {
-    let mut later = Later(None);
-    if table.unmap(tlb.platform, &mut later, va).is_ok() {
-        tlb.platform.invalidate_page(tlb.asid, va);
-    }
-}
-
-fn unmap_range_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    range: PageRange,
-) {
-    each_present(table, tlb, range, |table, tlb, va| unmap_present(table, tlb, va));
-}
-
-fn protect_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
-    range: PageRange,
-    perms: Perms,
-) {
-    each_present(table, tlb, range, |table, tlb, va| {
-        let mut later = Later(None);
-        if table.protect(tlb.platform, &mut later, va, perms).is_ok() {
-            tlb.platform.invalidate_page(tlb.asid, va);
-        }
-    });
-}
-
-/// Visits the mapped pages of a range, one after another, as they may change on the way.
+/// Visits the mapped pages of a range. A visit may change the page's own mapping.
 fn each_present<P: Platform>(
-    table: &mut viper_vm::PageTable,
-    tlb: &mut AsidTlb<'_, P>,
+    table: &mut PageTable,
+    platform: &mut P,
     range: PageRange,
-    mut visit: impl FnMut(&mut viper_vm::PageTable, &mut AsidTlb<'_, P>, VirtAddr),
+    mut visit: impl FnMut(&mut PageTable, &mut P, Leaf),
 ) {
     let mut from = range.start();
     while let Ok(rest) = PageRange::between(from, range.end()) {
         let mut found = None;
-        let _ = table.walk(tlb.platform, rest, |leaf| {
-            found = Some(leaf.va);
+        let _ = table.walk(platform, rest, |leaf| {
+            found = Some(leaf);
             core::ops::ControlFlow::Break(())
         });
-        let Some(va) = found else { return };
-        visit(table, tlb, va);
-        from = VirtAddr(va.0 + PAGE);
+        let Some(leaf) = found else { return };
+        visit(table, platform, leaf);
+        from = VirtAddr(leaf.va.0 + PAGE);
     }
 }
 
-/// Notes that an invalidation is due; it is done right after, when the platform is free again.
-struct Later(Option<VirtAddr>);
-
-impl Tlb for Later {
-    fn invalidate(&mut self, va: VirtAddr) {
-        self.0 = Some(va);
-    }
-    fn invalidate_now(&mut self, va: VirtAddr) {
-        self.0 = Some(va);
-    }
+/// Unmaps the mapped pages of a range; the tables stay.
+fn unmap_present<P: Platform>(
+    table: &mut PageTable,
+    platform: &mut P,
+    asid: u16,
+    range: PageRange,
+) {
+    each_present(table, platform, range, |table, platform, leaf| {
+        // It was found mapped just now.
+        let _ = table.unmap(platform, &mut Asid(asid), leaf.va);
+    });
 }
 
-/// No frame is needed where all tables exist.
-struct NoFrames;
-
-impl FrameSource for NoFrames {
-    fn alloc_frame(&mut self) -> Option<Frame> {
-        None
-    }
-    fn free_frame(&mut self, _: Frame) {}
+/// Changes what may be done with the mapped pages of a range.
+fn protect_present<P: Platform>(
+    table: &mut PageTable,
+    platform: &mut P,
+    asid: u16,
+    range: PageRange,
+    perms: Perms,
+) {
+    each_present(table, platform, range, |table, platform, leaf| {
+        if perms.can_execute()
+            && let Some(frame) = leaf.target.pa.frame()
+        {
+            platform.sync_code(frame);
+        }
+        // It was found mapped just now, and device memory is not protected by anybody.
+        let _ = table.protect(platform, &mut Asid(asid), leaf.va, perms);
+    });
 }

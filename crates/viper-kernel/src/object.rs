@@ -21,7 +21,11 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// An object without an extra.
     pub const fn new(kind: Kind, index: u32) -> ObjectRef {
-        ObjectRef { kind, index, extra: 0 }
+        ObjectRef {
+            kind,
+            index,
+            extra: 0,
+        }
     }
 }
 
@@ -38,8 +42,11 @@ pub struct Notifier {
 
 impl Notifier {
     /// Nothing set, nobody waits.
-    pub const NEW: Notifier =
-        Notifier { signals: Signals::NONE, waiters: Queue::EMPTY, member: NIL };
+    pub const NEW: Notifier = Notifier {
+        signals: Signals::NONE,
+        waiters: Queue::EMPTY,
+        member: NIL,
+    };
 }
 
 /// A process.
@@ -70,9 +77,9 @@ pub struct Process {
     pub parent: u64,
     /// How it ended.
     pub end: End,
-    /// Processor time, in nanoseconds.
+    /// Processor time of threads that have ended, in nanoseconds.
     pub cpu_ns: u64,
-    /// Messages sent.
+    /// Messages that threads sent which have ended.
     pub ipcs: u64,
     /// Its name.
     pub name: [u8; 32],
@@ -99,8 +106,13 @@ pub struct End {
 
 impl End {
     /// It runs.
-    pub const RUNNING: End =
-        End { reason: EndReason::RUNNING, code: 0, fault: FaultKind::NONE, address: 0, pc: 0 };
+    pub const RUNNING: End = End {
+        reason: EndReason::RUNNING,
+        code: 0,
+        fault: FaultKind::NONE,
+        address: 0,
+        pc: 0,
+    };
 }
 
 /// Part of a memory object, mapped.
@@ -118,7 +130,10 @@ pub struct Region {
 
 impl RegionValue for Region {
     fn advanced(self, offset_bytes: u64) -> Region {
-        Region { offset: self.offset.saturating_add(offset_bytes), ..self }
+        Region {
+            offset: self.offset.saturating_add(offset_bytes),
+            ..self
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use viper_abi::{
 use viper_cap::Limits;
 use viper_sched::{CoreMask, Priority, ThreadId};
 use viper_vm::{
-    FrameRefs, FrameSource, MemType, PageRange, PageTable, Perms, RegionMap, Space, Target,
+    FrameSource, MemType, PageRange, PageTable, Perms, RegionMap, Space, Target,
     VirtAddr,
 };
 
@@ -16,7 +16,7 @@ use crate::kernel::{Kernel, PROCESS_BYTES, THREAD_BYTES, cap_error, vm_error};
 use crate::memory::REGIONS_MAX;
 use crate::object::{End, Notifier, ObjectRef, Process, Region, user_bounds};
 use crate::platform::Platform;
-use crate::thread::{Context, FpState, Link, Queue, Siblings, State, Thread, Wait};
+use crate::thread::{Context, FpState, Link, Queue, Siblings, Special, State, Thread, Wait};
 
 /// Most handles a process can have.
 pub const HANDLES_MAX: u32 = 65_536;
@@ -54,7 +54,10 @@ impl<P: Platform> Kernel<P> {
 
     fn new_process_parts(&mut self, quota: u32, parent: u64, name: &[u8]) -> Result<u32, Error> {
         let asid = self.take_asid()?;
-        let limits = Limits { live_max: HANDLES_MAX, slots_max: 4 * HANDLES_MAX };
+        let limits = Limits {
+            live_max: HANDLES_MAX,
+            slots_max: 4 * HANDLES_MAX,
+        };
         let table = match self.caps.create_table(limits) {
             Ok(table) => table,
             Err(e) => {
@@ -172,6 +175,9 @@ impl<P: Platform> Kernel<P> {
                 _ => Error::InvalidArgument,
             });
         }
+        self.threads[thread]
+            .special
+            .set(Special::PINNED, affinity != CoreMask::ALL);
         self.processes[process].refs += 1;
         self.make_ready(thread);
         Ok(thread)
@@ -196,7 +202,9 @@ impl<P: Platform> Kernel<P> {
         else {
             return undo(self, Error::LimitReached);
         };
-        let Some(frame) = self.frames.alloc_frame() else { return undo(self, Error::OutOfMemory) };
+        let Some(frame) = self.frames.alloc_frame() else {
+            return undo(self, Error::OutOfMemory);
+        };
         self.platform.zero_frame(frame);
         let address = IPC_BUFFERS + (slot * PAGE_SIZE) as u64;
         let target = Target {
@@ -216,25 +224,26 @@ impl<P: Platform> Kernel<P> {
             tls: start.tls,
             ipc_buffer: address,
             ttbr0: root | u64::from(owner.asid) << 48,
+            table: owner.table,
             ..Context::ZERO
         };
         context.x[0] = start.argument;
         let thread = Thread {
             context,
             process,
-            table: owner.table,
             state: State::Blocked(Wait::Sleep),
             caller: None,
             call_number: 0,
             ipc_frame: frame,
             ipc_slot: slot as u16,
             priority,
-            is_lifted: false,
-            fp_live: false,
+            special: Special::NONE,
             queue_link: Link::NONE,
             process_link: Link::NONE,
             deadline_at: NIL,
             id: self.fresh_id(),
+            ipcs: 0,
+            cpu_ns: 0,
             refs: 1,
             notifier: Notifier::NEW,
             fp: FpState::ZERO,
@@ -259,10 +268,17 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn map_ipc_buffer(&mut self, process: u32, address: u64, target: Target) -> Result<(), Error> {
-        let range =
-            PageRange::new(VirtAddr(address), PAGE_SIZE as u64).map_err(vm_error)?;
-        let value = Region { memory: NIL, offset: 0, protection: 3, protection_max: 0 };
-        self.processes[process].regions.insert(range, value).map_err(vm_error)?;
+        let range = PageRange::new(VirtAddr(address), PAGE_SIZE as u64).map_err(vm_error)?;
+        let value = Region {
+            memory: NIL,
+            offset: 0,
+            protection: 3,
+            protection_max: 0,
+        };
+        self.processes[process]
+            .regions
+            .insert(range, value)
+            .map_err(vm_error)?;
         if let Err(e) = self.map_frame(process, VirtAddr(address), target) {
             let _ = self.unmap(process, range);
             return Err(e);
@@ -280,6 +296,7 @@ impl<P: Platform> Kernel<P> {
 
     /// Ends a thread. One that runs on another core is told, and gone when that core comes by.
     pub fn end_thread(&mut self, thread: u32) {
+        self.has_news = true;
         match self.threads[thread].state {
             State::Ended | State::Dying(_) => return,
             State::Blocked(_) => self.unwait(thread),
@@ -291,6 +308,7 @@ impl<P: Platform> Kernel<P> {
             && usize::from(core) != self.this_core
         {
             self.threads[thread].state = State::Dying(core);
+            self.threads[thread].special.set(Special::DYING, true);
             if let Some(core) = interrupt {
                 self.nudge(core);
             }
@@ -317,19 +335,28 @@ impl<P: Platform> Kernel<P> {
 
     /// Gives back what a thread has: what `new_thread_parts` took.
     fn undo_thread(&mut self, thread: u32) {
-        let Thread { process, ipc_slot, ipc_frame, .. } = self.threads[thread];
+        let Thread {
+            process,
+            ipc_slot,
+            ipc_frame,
+            ..
+        } = self.threads[thread];
         if let Some((caller, number)) = self.threads[thread].caller.take() {
             self.abandon_call(caller, number);
         }
-        for core in &mut self.cores {
-            if core.current == thread {
-                core.current = NIL;
-            }
+        if self.cores[self.this_core].current == thread {
+            // It ran here until now, on translations that may be gone soon.
+            self.threads[thread].cpu_ns += self.time_spent();
+            self.cores[self.this_core].current = NIL;
+            self.platform.leave_address_space();
         }
         let owner = &mut self.processes[process];
         let slot = usize::from(ipc_slot);
         owner.ipc_slots[slot / 64] &= !(1 << (slot % 64));
         owner.thread_count -= 1;
+        let used = &mut self.threads[thread];
+        owner.ipcs += core::mem::take(&mut used.ipcs);
+        owner.cpu_ns += core::mem::take(&mut used.cpu_ns);
         let mut list = owner.threads;
         list.remove::<Siblings>(&mut self.threads, thread);
         self.processes[process].threads = list;
@@ -389,7 +416,9 @@ impl<P: Platform> Kernel<P> {
         let mut frame = self.threads[thread].context.x[29];
         for _ in 0..8 {
             let mut pair = [0u8; 16];
-            if frame == 0 || !frame.is_multiple_of(8) || self.platform.copy_in(&mut pair, frame).is_err()
+            if frame == 0
+                || !frame.is_multiple_of(8)
+                || self.platform.copy_in(&mut pair, frame).is_err()
             {
                 break;
             }
@@ -414,7 +443,6 @@ impl<P: Platform> Kernel<P> {
         let (table, asid, quota) = (owner.table, owner.asid, owner.quota);
         let whole = owner.regions.bounds();
         // Translations first, so that no frame is given away while it can still be reached.
-        self.platform.leave_address_space();
         if let Some(pages) = self.processes[process].pages.take() {
             self.platform.invalidate_asid(asid);
             let mut ruin = pages.destroy();
@@ -438,12 +466,14 @@ impl<P: Platform> Kernel<P> {
                 break;
             }
         }
+        self.collect_cycles();
         let overhead = self.processes[process].overhead_bytes;
         self.processes[process].overhead_bytes = 0;
         self.refund(quota, overhead);
         self.notify(ObjectRef::new(Kind::PROCESS, process), Signals::ENDED);
         if self.processes[process].id == self.first_process {
-            self.platform.debug_write(b"the first process has ended; the machine stops\r\n");
+            self.platform
+                .debug_write(b"the first process has ended; the machine stops\r\n");
             self.platform.power(viper_abi::PowerAction::OFF);
         }
     }

@@ -28,6 +28,8 @@ pub struct Context {
     pub thread: u32,
     /// The core it runs on.
     pub core: u32,
+    /// The handle table of its process.
+    pub table: viper_cap::TableId,
 }
 
 impl Context {
@@ -42,6 +44,7 @@ impl Context {
         ttbr0: 0,
         thread: NIL,
         core: 0,
+        table: viper_cap::TableId::NONE,
     };
 
     /// Sets the status in `x0`.
@@ -66,7 +69,10 @@ pub struct FpState {
 
 impl FpState {
     /// All zero: what a thread starts with.
-    pub const ZERO: FpState = FpState { q: [0; 32], control: [0; 2] };
+    pub const ZERO: FpState = FpState {
+        q: [0; 32],
+        control: [0; 2],
+    };
 }
 
 /// What a thread waits for.
@@ -122,8 +128,6 @@ pub struct Thread {
     pub context: Context,
     /// Its process.
     pub process: u32,
-    /// Its process's handles.
-    pub table: viper_cap::TableId,
     /// Whether it runs.
     pub state: State,
     /// Whose call it received last and has not answered: thread and call number.
@@ -136,10 +140,8 @@ pub struct Thread {
     pub ipc_slot: u16,
     /// Its base priority.
     pub priority: u8,
-    /// Whether it runs at the priority of somebody it works for.
-    pub is_lifted: bool,
-    /// Whether the vector registers hold its state on the core it runs on.
-    pub fp_live: bool,
+    /// Why the short way is closed to it.
+    pub special: Special,
     /// Its neighbours in the queue it waits in.
     pub queue_link: Link,
     /// Its neighbours among the threads of its process.
@@ -148,12 +150,55 @@ pub struct Thread {
     pub deadline_at: u32,
     /// Unique number.
     pub id: u64,
+    /// Messages it sent that its process has not been told of.
+    pub ipcs: u64,
+    /// Processor time that its process has not been told of, in nanoseconds.
+    pub cpu_ns: u64,
     /// Capabilities and kernel references to it.
     pub refs: u32,
     /// Its signals.
     pub notifier: crate::object::Notifier,
     /// Its vector registers while they are not on a core.
     pub fp: FpState,
+}
+
+/// What about a thread needs looking after when it gives up a core or gets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Special(u8);
+
+impl Special {
+    /// Nothing.
+    pub const NONE: Special = Special(0);
+    /// It runs at the priority of somebody it works for.
+    pub const LIFTED: Special = Special(1);
+    /// The vector registers of the core it runs on are its.
+    pub const VECTORS: Special = Special(2);
+    /// It was ended while it ran on another core.
+    pub const DYING: Special = Special(4);
+    /// It may not run on every core.
+    pub const PINNED: Special = Special(8);
+
+    /// Whether this is so.
+    #[inline(always)]
+    pub const fn has(self, what: Special) -> bool {
+        self.0 & what.0 != 0
+    }
+
+    /// Notes that it is so, or not.
+    #[inline(always)]
+    pub const fn set(&mut self, what: Special, so: bool) {
+        self.0 = if so {
+            self.0 | what.0
+        } else {
+            self.0 & !what.0
+        };
+    }
+
+    /// Whether nothing is special about either.
+    #[inline(always)]
+    pub const fn neither(a: Special, b: Special) -> bool {
+        a.0 | b.0 == 0
+    }
 }
 
 /// Neighbours in an intrusive list.
@@ -165,7 +210,10 @@ pub struct Link {
 
 impl Link {
     /// In no list.
-    pub const NONE: Link = Link { next: NIL, previous: NIL };
+    pub const NONE: Link = Link {
+        next: NIL,
+        previous: NIL,
+    };
 }
 
 /// A FIFO of threads, linked through one of their links.
@@ -201,7 +249,10 @@ impl Via for Siblings {
 
 impl Queue {
     /// Nobody waits.
-    pub const EMPTY: Queue = Queue { head: NIL, tail: NIL };
+    pub const EMPTY: Queue = Queue {
+        head: NIL,
+        tail: NIL,
+    };
 
     /// Whether nobody waits.
     #[inline]
@@ -212,7 +263,11 @@ impl Queue {
     /// The first in line.
     #[inline]
     pub const fn first(&self) -> Option<u32> {
-        if self.head == NIL { None } else { Some(self.head) }
+        if self.head == NIL {
+            None
+        } else {
+            Some(self.head)
+        }
     }
 
     /// The one after `thread`.
@@ -224,13 +279,48 @@ impl Queue {
     /// Puts a thread that is in no queue at the end.
     #[inline]
     pub fn push<V: Via>(&mut self, threads: &mut Arena<Thread>, thread: u32) {
-        *V::link(&mut threads[thread]) = Link { next: NIL, previous: self.tail };
+        *V::link(&mut threads[thread]) = Link {
+            next: NIL,
+            previous: self.tail,
+        };
         if self.tail == NIL {
             self.head = thread;
         } else {
             V::link(&mut threads[self.tail]).next = thread;
         }
         self.tail = thread;
+    }
+
+    /// Whether exactly one thread waits.
+    #[inline(always)]
+    pub const fn is_single(&self) -> bool {
+        self.head == self.tail && self.head != NIL
+    }
+
+    /// Takes the only thread in the queue, whose link is `link`, out of it.
+    ///
+    /// Gives `false`, and changes nothing, if there are others.
+    #[inline(always)]
+    pub fn take_only(&mut self, link: &mut Link) -> bool {
+        if self.head != self.tail {
+            return false;
+        }
+        *self = Queue::EMPTY;
+        *link = Link::NONE;
+        true
+    }
+
+    /// Puts a thread into an empty queue; gives `false`, and changes nothing, if it is not empty.
+    #[inline(always)]
+    pub fn put_only(&mut self, thread: u32) -> bool {
+        if self.head != NIL {
+            return false;
+        }
+        *self = Queue {
+            head: thread,
+            tail: thread,
+        };
+        true
     }
 
     /// Takes a thread that is in this queue out of it.
@@ -260,5 +350,9 @@ pub struct Words {
 
 /// A handle as the ABI has it.
 pub const fn abi_handle(handle: viper_cap::Handle) -> Handle {
-    if handle.raw() == u32::MAX { Handle::NONE } else { Handle(handle.raw()) }
+    if handle.raw() == u32::MAX {
+        Handle::NONE
+    } else {
+        Handle(handle.raw())
+    }
 }

@@ -9,18 +9,24 @@ use crate::platform::Platform;
 use crate::thread::{Queue, State, Wait, Waiting};
 
 /// Signals that are taken by being returned.
-const TAKEN: Signals =
-    Signals(0xffff_ffff | Signals::EXPIRED.0 | Signals::INTERRUPT.0);
+const TAKEN: Signals = Signals(0xffff_ffff | Signals::EXPIRED.0 | Signals::INTERRUPT.0);
 
 impl<P: Platform> Kernel<P> {
     /// The signals of an object that has some.
+    #[inline(always)]
     pub fn notifier(&mut self, object: ObjectRef) -> Option<&mut Notifier> {
+        if object.kind == Kind::EVENT {
+            return Some(&mut self.events[object.index].notifier);
+        }
+        self.other_notifier(object)
+    }
+
+    fn other_notifier(&mut self, object: ObjectRef) -> Option<&mut Notifier> {
         let i = object.index;
         Some(match object.kind {
             Kind::PROCESS => &mut self.processes[i].notifier,
             Kind::THREAD => &mut self.threads[i].notifier,
             Kind::CHANNEL => &mut self.channels[i / 2].ends[(i % 2) as usize].notifier,
-            Kind::EVENT => &mut self.events[i].notifier,
             Kind::TIMER => &mut self.timers[i].notifier,
             Kind::INTERRUPT => &mut self.interrupts[i].notifier,
             _ => return None,
@@ -36,20 +42,23 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Sets signals, and wakes who waits for them.
+    #[inline]
     pub fn notify(&mut self, object: ObjectRef, bits: Signals) {
-        let Some(notifier) = self.notifier(object) else { return };
+        let Some(notifier) = self.notifier(object) else {
+            return;
+        };
         notifier.signals = notifier.signals | bits;
-        let (waiters, member) = (notifier.waiters, notifier.member);
-        if !waiters.is_empty() {
-            self.wake_waiters(object, waiters);
+        let (first, member) = (notifier.waiters.first(), notifier.member);
+        if let Some(first) = first {
+            self.wake_waiters(object, first);
         }
         if member != NIL {
             self.mark_ready(member);
         }
     }
 
-    fn wake_waiters(&mut self, object: ObjectRef, waiters: Queue) {
-        let mut next = waiters.first();
+    fn wake_waiters(&mut self, object: ObjectRef, first: u32) {
+        let mut next = Some(first);
         while let Some(thread) = next {
             next = Queue::after::<Waiting>(&mut self.threads, thread);
             let State::Blocked(Wait::Signals(_, mask)) = self.threads[thread].state else {
@@ -63,12 +72,46 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// The signals in `mask` that are set; those that do not last are cleared.
-    fn take_signals(&mut self, object: ObjectRef, mask: Signals) -> Signals {
-        let taken = self.signals(object).intersection(mask);
-        if let Some(notifier) = self.notifier(object) {
-            notifier.signals = notifier.signals.without(taken.intersection(TAKEN));
+    /// Sets bits of an event. The usual case, one waiter without a deadline, looks nothing up
+    /// twice; the result is that of [`notify`](Self::notify).
+    #[inline]
+    pub fn signal_event(&mut self, event: u32, bits: Signals) {
+        let notifier = &mut self.events[event].notifier;
+        if notifier.waiters.is_single()
+            && notifier.member == NIL
+            && let Some(waiter) = notifier.waiters.first()
+        {
+            let thread = &mut self.threads[waiter];
+            if let State::Blocked(Wait::Signals(_, mask)) = thread.state
+                && thread.deadline_at == NIL
+            {
+                let set = notifier.signals | bits;
+                let taken = set.intersection(mask);
+                notifier.signals = set.without(taken);
+                if taken != Signals::NONE {
+                    notifier.waiters.take_only(&mut thread.queue_link);
+                    thread.context.x[0] = 0;
+                    thread.context.x[1] = taken.0;
+                    thread.state = State::Ready;
+                    self.enqueue(waiter);
+                }
+                return;
+            }
         }
+        self.notify(ObjectRef::new(Kind::EVENT, event), bits);
+    }
+
+    /// The signals in `mask` that are set; those that do not last are cleared.
+    #[inline]
+    fn take_signals(&mut self, object: ObjectRef, mask: Signals) -> Signals {
+        if object.kind == Kind::CHANNEL {
+            return self.end_signals(object.index).intersection(mask); // they all last
+        }
+        let Some(notifier) = self.notifier(object) else {
+            return Signals::NONE;
+        };
+        let taken = notifier.signals.intersection(mask);
+        notifier.signals = notifier.signals.without(taken.intersection(TAKEN));
         taken
     }
 
@@ -97,9 +140,12 @@ impl<P: Platform> Kernel<P> {
         if deadline == 0 {
             return Err(Error::WouldBlock.into());
         }
-        let mut waiters = self.notifier(object).ok_or(Error::WrongKind)?.waiters;
-        waiters.push::<Waiting>(&mut self.threads, thread);
-        self.notifier(object).ok_or(Error::WrongKind)?.waiters = waiters;
+        let notifier = self.notifier(object).ok_or(Error::WrongKind)?;
+        if !notifier.waiters.put_only(thread) {
+            let mut waiters = notifier.waiters;
+            waiters.push::<Waiting>(&mut self.threads, thread);
+            self.notifier(object).ok_or(Error::WrongKind)?.waiters = waiters;
+        }
         self.block(thread, Wait::Signals(object, mask), deadline);
         Err(Stop::Written)
     }
@@ -129,7 +175,9 @@ impl<P: Platform> Kernel<P> {
                 end.senders.remove::<Waiting>(threads, thread);
             }
             Wait::Signals(object, _) => {
-                let Some(notifier) = self.notifier(object) else { return };
+                let Some(notifier) = self.notifier(object) else {
+                    return;
+                };
                 let mut waiters = notifier.waiters;
                 waiters.remove::<Waiting>(&mut self.threads, thread);
                 if let Some(notifier) = self.notifier(object) {
@@ -137,7 +185,9 @@ impl<P: Platform> Kernel<P> {
                 }
             }
             Wait::Futex(key) => {
-                self.memories[key.memory].futexes.remove::<Waiting>(threads, thread);
+                self.memories[key.memory]
+                    .futexes
+                    .remove::<Waiting>(threads, thread);
             }
             Wait::DebugRead(..) => self.debug_readers.remove::<Waiting>(threads, thread),
             Wait::Reply | Wait::Sleep => {}
@@ -182,6 +232,13 @@ impl<P: Platform> Kernel<P> {
         }
         self.sets[set].members = member;
         self.notifier(object).ok_or(Error::Internal)?.member = member;
+        if object.kind == Kind::CHANNEL {
+            // What comes to this end goes to the set from now on.
+            let i = object.index;
+            while let Some(receiver) = self.channels[i / 2].ends[(i % 2) as usize].receivers.first() {
+                self.wake_with(receiver, Err(Error::Busy));
+            }
+        }
         if self.has_pending(member) {
             self.mark_ready(member);
         }
@@ -191,7 +248,12 @@ impl<P: Platform> Kernel<P> {
     /// Takes an object out of its poll set.
     pub fn remove_member(&mut self, member: u32) {
         self.unready(member);
-        let Member { set, object, set_link: (next, previous), .. } = self.members[member];
+        let Member {
+            set,
+            object,
+            set_link: (next, previous),
+            ..
+        } = self.members[member];
         match previous {
             NIL => self.sets[set].members = next,
             p => self.members[p].set_link.0 = next,
@@ -222,7 +284,9 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn has_pending(&mut self, member: u32) -> bool {
-        let Member { object, mask, told, .. } = self.members[member];
+        let Member {
+            object, mask, told, ..
+        } = self.members[member];
         if object.kind == Kind::CHANNEL && self.end_has_message(object.index) {
             return true;
         }
@@ -267,7 +331,11 @@ impl<P: Platform> Kernel<P> {
         if !self.members[member].is_ready {
             return;
         }
-        let Member { set, ready_link: (next, previous), .. } = self.members[member];
+        let Member {
+            set,
+            ready_link: (next, previous),
+            ..
+        } = self.members[member];
         let (mut first, mut last) = self.sets[set].ready;
         match previous {
             NIL => first = next,
@@ -293,7 +361,13 @@ impl<P: Platform> Kernel<P> {
                 return Ok(false);
             }
             self.unready(member);
-            let Member { object, key, mask, told, .. } = self.members[member];
+            let Member {
+                object,
+                key,
+                mask,
+                told,
+                ..
+            } = self.members[member];
             if object.kind == Kind::CHANNEL {
                 let taken = self.take_message(object.index, receiver, key);
                 if taken != Ok(false) && self.has_pending(member) {

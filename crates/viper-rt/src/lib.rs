@@ -33,6 +33,8 @@ pub mod sync;
 pub mod sys;
 pub mod thread;
 pub mod trace;
+#[cfg(feature = "virtio")]
+pub mod virtio;
 
 pub use handle::Object;
 pub use mapping::Mapping;

@@ -29,29 +29,62 @@ pub(crate) enum End {
 }
 
 impl RunQueue {
-    pub(crate) fn insert(&mut self, threads: &mut Threads, id: ThreadId, at: Priority, end: End) {
-        let list = &mut self.lists[at.index()];
-        let (prev, next) = match end {
+    /// Whom a thread that joins comes to stand between.
+    #[inline]
+    pub(crate) fn place(&self, at: Priority, end: End) -> (Option<ThreadId>, Option<ThreadId>) {
+        let list = &self.lists[at.index()];
+        match end {
             End::Head => (None, list.head),
             End::Tail => (list.tail, None),
-        };
-        if let Ok(thread) = threads.find_mut(id) {
-            (thread.prev, thread.next) = (prev, next);
         }
-        list.set_next(threads, prev, Some(id));
-        list.set_prev(threads, next, Some(id));
+    }
+
+    /// Adds a thread that knows its [place](Self::place).
+    #[inline]
+    pub(crate) fn insert(&mut self, threads: &mut Threads, id: ThreadId, at: Priority, end: End) {
+        let list = &mut self.lists[at.index()];
+        match end {
+            End::Head => {
+                let next = list.head.replace(id);
+                list.set_prev(threads, next, Some(id));
+            }
+            End::Tail => {
+                let prev = list.tail.replace(id);
+                list.set_next(threads, prev, Some(id));
+            }
+        }
         list.count += 1;
         self.count += 1;
         self.levels |= 1 << at.level();
     }
 
-    pub(crate) fn remove(&mut self, threads: &mut Threads, id: ThreadId, at: Priority) {
-        let Ok(&thread) = threads.find(id) else {
-            return;
-        };
+    /// Takes the first member of the list of one priority out, with what is left of its turn.
+    #[inline]
+    pub(crate) fn pop(&mut self, threads: &mut Threads, at: Priority) -> Option<(ThreadId, u64)> {
         let list = &mut self.lists[at.index()];
-        list.set_next(threads, thread.prev, thread.next);
-        list.set_prev(threads, thread.next, thread.prev);
+        let id = list.head?;
+        let thread = threads.find(id).ok()?;
+        let (next, left_ns) = (thread.next, thread.slice_left_ns);
+        list.head = next;
+        list.set_prev(threads, next, None);
+        list.count -= 1;
+        self.count -= 1;
+        if list.count == 0 {
+            self.levels &= !(1 << at.level());
+        }
+        Some((id, left_ns))
+    }
+
+    /// Takes the member between these two out.
+    pub(crate) fn remove(
+        &mut self,
+        threads: &mut Threads,
+        (prev, next): (Option<ThreadId>, Option<ThreadId>),
+        at: Priority,
+    ) {
+        let list = &mut self.lists[at.index()];
+        list.set_next(threads, prev, next);
+        list.set_prev(threads, next, prev);
         list.count -= 1;
         self.count -= 1;
         if list.count == 0 {
@@ -106,6 +139,7 @@ impl RunQueue {
 
 impl List {
     /// Makes `next` follow `of`, or be the head if there is no `of`.
+    #[inline]
     fn set_next(&mut self, threads: &mut Threads, of: Option<ThreadId>, next: Option<ThreadId>) {
         match of.map(|id| threads.find_mut(id)) {
             Some(Ok(thread)) => thread.next = next,
@@ -114,6 +148,7 @@ impl List {
     }
 
     /// Makes `prev` precede `of`, or be the tail if there is no `of`.
+    #[inline]
     fn set_prev(&mut self, threads: &mut Threads, of: Option<ThreadId>, prev: Option<ThreadId>) {
         match of.map(|id| threads.find_mut(id)) {
             Some(Ok(thread)) => thread.prev = prev,

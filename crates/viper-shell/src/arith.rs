@@ -16,13 +16,23 @@ pub(crate) fn evaluate(
     value: &mut dyn FnMut(&str) -> i64,
     assigned: &mut Vec<(String, i64)>,
 ) -> Result<i64, Wrong> {
-    let mut formula = Formula { rest: text, value, assigned, depth: 0, skipping: 0 };
+    let mut formula = Formula {
+        rest: text,
+        value,
+        assigned,
+        depth: 0,
+        skipping: 0,
+    };
     formula.blanks();
     if formula.rest.is_empty() {
         return Ok(0);
     }
     let result = formula.ternary()?;
-    if formula.rest.is_empty() { Ok(result) } else { Err("something is too much") }
+    if formula.rest.is_empty() {
+        Ok(result)
+    } else {
+        Err("something is too much")
+    }
 }
 
 struct Formula<'a> {
@@ -112,7 +122,9 @@ impl Formula<'_> {
             ("", rest)
         } else {
             let operator = ["+", "-", "*", "/", "%"].into_iter().find(|&op| {
-                after.strip_prefix(op).is_some_and(|rest| rest.starts_with('='))
+                after
+                    .strip_prefix(op)
+                    .is_some_and(|rest| rest.starts_with('='))
             })?;
             (operator, &after[2..])
         };
@@ -134,12 +146,18 @@ impl Formula<'_> {
     }
 
     fn get(&mut self, name: &str) -> i64 {
-        let latest = self.assigned.iter().rev().find(|(assigned, _)| assigned == name);
+        let latest = self
+            .assigned
+            .iter()
+            .rev()
+            .find(|(assigned, _)| assigned == name);
         latest.map_or_else(|| (self.value)(name), |(_, value)| *value)
     }
 
     fn level(&mut self, level: usize) -> Result<i64, Wrong> {
-        let Some(operators) = LEVELS.get(level) else { return self.unary() };
+        let Some(operators) = LEVELS.get(level) else {
+            return self.unary();
+        };
         let mut left = self.level(level + 1)?;
         while let Some(operator) = self.operator(operators) {
             let decided = match operator {
@@ -158,7 +176,10 @@ impl Formula<'_> {
     }
 
     fn operator(&mut self, operators: &[&'static str]) -> Option<&'static str> {
-        let found = operators.iter().copied().find(|op| self.rest.starts_with(op))?;
+        let found = operators
+            .iter()
+            .copied()
+            .find(|op| self.rest.starts_with(op))?;
         let next = self.rest.as_bytes().get(found.len()).copied();
         // `<` is not the beginning of `<<`, nor `|` of `||`, nor `&` of `&&`.
         let doubled = matches!(found, "<" | ">" | "|" | "&") && next == found.bytes().next();
@@ -207,7 +228,11 @@ impl Formula<'_> {
         }
         if self.eat("(") {
             let value = self.deeper(Self::ternary)?;
-            return if self.eat(")") { Ok(value) } else { Err("`)` is missing") };
+            return if self.eat(")") {
+                Ok(value)
+            } else {
+                Err("`)` is missing")
+            };
         }
         let name = self.name();
         if !name.is_empty() {
@@ -221,11 +246,18 @@ impl Formula<'_> {
         let digit = self.rest.starts_with(|c: char| c.is_ascii_digit());
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
-        if digit { String::new() } else { self.rest[..end].to_string() }
+        if digit {
+            String::new()
+        } else {
+            self.rest[..end].to_string()
+        }
     }
 
     fn number(&mut self) -> Result<i64, Wrong> {
-        let end = self.rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .unwrap_or(self.rest.len());
         let digits = &self.rest[..end];
         let (radix, digits) = match digits.as_bytes() {
             [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
@@ -244,7 +276,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn value(text: &str) -> Result<i64, Wrong> {
-        evaluate(text, &mut |name| if name == "x" { 7 } else { 0 }, &mut Vec::new())
+        evaluate(
+            text,
+            &mut |name| if name == "x" { 7 } else { 0 },
+            &mut Vec::new(),
+        )
     }
 
     #[test]
@@ -276,7 +312,16 @@ mod tests {
 
     #[test]
     fn mistakes() {
-        for text in ["1 +", "(1", "1 / 0", "1 2", "$", "08", &"(".repeat(1000), &"-".repeat(1000)] {
+        for text in [
+            "1 +",
+            "(1",
+            "1 / 0",
+            "1 2",
+            "$",
+            "08",
+            &"(".repeat(1000),
+            &"-".repeat(1000),
+        ] {
             assert!(value(text).is_err(), "{text}");
         }
     }

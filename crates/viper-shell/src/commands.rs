@@ -47,7 +47,15 @@ impl Spec {
         summary: &'static str,
         run: fn(&mut Context<'_>, &[String]) -> Ended,
     ) -> Self {
-        Self { name, aliases, usage, summary, details: "", quiet: false, run }
+        Self {
+            name,
+            aliases,
+            usage,
+            summary,
+            details: "",
+            quiet: false,
+            run,
+        }
     }
 
     const fn details(mut self, details: &'static str) -> Self {
@@ -84,9 +92,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Spec> {
 /// The command of this name, in any case of letters.
 pub(crate) fn find(name: &str) -> Option<&'static Spec> {
     let is = |other: &str| other.eq_ignore_ascii_case(name);
-    all().find(|spec| is(spec.name)).or_else(|| {
-        all().find(|spec| spec.aliases.iter().any(|alias| is(alias)))
-    })
+    all()
+        .find(|spec| is(spec.name))
+        .or_else(|| all().find(|spec| spec.aliases.iter().any(|alias| is(alias))))
 }
 
 /// An option of a command: a keyword, as `ALL`, and letters, as in `-r`. A keyword that ends in
@@ -173,7 +181,11 @@ impl Arguments {
 
     /// Nothing but options was given, or this is no usage of the command.
     pub(crate) fn nothing_else(&self) -> Result<(), Stop> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Stop::Usage) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Stop::Usage)
+        }
     }
 }
 
@@ -208,7 +220,11 @@ pub(crate) fn number(text: &str) -> Result<u64, Stop> {
 
 /// A command that takes no arguments got none.
 pub(crate) fn no_arguments(arguments: &[String]) -> Result<(), Stop> {
-    if arguments.is_empty() { Ok(()) } else { Err(Stop::Usage) }
+    if arguments.is_empty() {
+        Ok(())
+    } else {
+        Err(Stop::Usage)
+    }
 }
 
 /// Adds to a list what `what` could not do, and says it at once.

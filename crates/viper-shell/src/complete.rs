@@ -24,7 +24,11 @@ impl Shell {
         let word = before.get(start..).unwrap_or("");
         let first = before.get(..start).unwrap_or("").trim_end();
         let is_command = first.is_empty() || first.ends_with([';', '|', '&', '(', '{']);
-        let mut context = Context { shell: self, sys, io: Io::console() };
+        let mut context = Context {
+            shell: self,
+            sys,
+            io: Io::console(),
+        };
         let plain: String = word.chars().filter(|c| !"'\"\\".contains(*c)).collect();
         let mut candidates = Vec::new();
         if is_command && !plain.contains(['/', ':']) {
@@ -57,22 +61,34 @@ fn word_start(before: &str) -> usize {
 }
 
 fn begins(name: &str, with: &str) -> bool {
-    name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+    name.get(..with.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(with))
 }
 
 /// The name as it has to be typed.
 fn typed(name: &str) -> String {
     let special = |c: char| c.is_whitespace() || "'\"\\$`;|&<>()*?[]#".contains(c);
-    if name.contains(special) { crate::simple::quote(name) } else { name.to_string() }
+    if name.contains(special) {
+        crate::simple::quote(name)
+    } else {
+        name.to_string()
+    }
 }
 
 impl Context<'_> {
     fn commands(&mut self, word: &str, into: &mut Vec<String>) {
         let names = commands::all().map(|spec| spec.name);
-        into.extend(names.filter(|name| begins(name, word)).map(|name| format!("{name} ")));
+        into.extend(
+            names
+                .filter(|name| begins(name, word))
+                .map(|name| format!("{name} ")),
+        );
         let state = &self.shell.state;
         let own = state.aliases.keys().chain(state.functions.keys());
-        into.extend(own.filter(|name| begins(name, word)).map(|name| format!("{name} ")));
+        into.extend(
+            own.filter(|name| begins(name, word))
+                .map(|name| format!("{name} ")),
+        );
         for dir in self.shell.state.search.clone() {
             for entry in self.entries(&dir) {
                 let name = entry.name.strip_suffix(".elf").unwrap_or(&entry.name);
@@ -84,13 +100,19 @@ impl Context<'_> {
         // Other names only when nothing else fits: they are many.
         if into.is_empty() {
             let aliases = commands::all().flat_map(|spec| spec.aliases.iter());
-            into.extend(aliases.filter(|name| begins(name, word)).map(|name| format!("{name} ")));
+            into.extend(
+                aliases
+                    .filter(|name| begins(name, word))
+                    .map(|name| format!("{name} ")),
+            );
         }
     }
 
     fn entries(&mut self, dir: &str) -> Vec<DirEntry> {
         let mut entries = Vec::new();
-        let Ok(path) = self.locate(dir) else { return entries };
+        let Ok(path) = self.locate(dir) else {
+            return entries;
+        };
         let mut next = Some(0);
         while let Some(at) = next.filter(|_| entries.len() < ENTRIES_MAX) {
             next = self.sys.read_dir(&path, at, &mut entries).unwrap_or(None);
@@ -110,12 +132,17 @@ impl Context<'_> {
             let path = self.locate(&full).unwrap_or_default();
             let directory = match entry.kind {
                 FileKind::Directory => true,
-                FileKind::Link => {
-                    self.sys.stat(&path, true).is_ok_and(|s| s.kind == FileKind::Directory)
-                }
+                FileKind::Link => self
+                    .sys
+                    .stat(&path, true)
+                    .is_ok_and(|s| s.kind == FileKind::Directory),
                 _ => false,
             };
-            into.push(format!("{}{}", typed(&full), if directory { "/" } else { " " }));
+            into.push(format!(
+                "{}{}",
+                typed(&full),
+                if directory { "/" } else { " " }
+            ));
         }
     }
 

@@ -15,6 +15,9 @@ use crate::system::{AssignTarget, Stat, System};
 /// Functions, scripts, aliases and substitutions inside each other, at most.
 pub const CALLS_MAX: usize = 24;
 
+/// Calls and loops, conditions and groups inside each other, at most, while running.
+pub const LEVELS_MAX: usize = 96;
+
 /// A command's surroundings. Runs syntax trees, too: see `exec`.
 pub(crate) struct Context<'a> {
     pub(crate) shell: &'a mut Shell,
@@ -125,12 +128,21 @@ impl Context<'_> {
     /// Remembers trouble for `Why`.
     pub(crate) fn trouble(&mut self, command: &str, code: i32, message: &str) {
         let (command, message) = (command.to_string(), message.to_string());
-        self.shell.trouble = Some(Trouble { command, code, message });
+        self.shell.told = true;
+        self.shell.trouble = Some(Trouble {
+            command,
+            code,
+            message,
+        });
     }
 
     /// Fails when Ctrl-C was pressed.
     pub(crate) fn check(&mut self) -> Result<(), Stop> {
-        if self.sys.interrupted() { Err(Flow::Interrupted.into()) } else { Ok(()) }
+        if self.sys.interrupted() {
+            Err(Flow::Interrupted.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether standard output is a terminal, and how wide.
@@ -153,7 +165,12 @@ impl Context<'_> {
                 } else {
                     String::new()
                 };
-                let near: String = text.get(error.at..).unwrap_or("").chars().take(16).collect();
+                let near: String = text
+                    .get(error.at..)
+                    .unwrap_or("")
+                    .chars()
+                    .take(16)
+                    .collect();
                 let near = near.lines().next().unwrap_or("").trim();
                 let message = match near.is_empty() {
                     true => format!("{place}{error}"),
@@ -173,8 +190,22 @@ impl Context<'_> {
             return fail("functions, scripts or aliases call each other too deeply");
         }
         self.shell.depth += 1;
-        let result = inner(self);
+        let result = self.level(inner);
         self.shell.depth -= 1;
+        result
+    }
+
+    /// Runs `inner` one level deeper.
+    pub(crate) fn level<T>(
+        &mut self,
+        inner: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        if self.shell.levels >= LEVELS_MAX {
+            return fail("commands are nested too deeply");
+        }
+        self.shell.levels += 1;
+        let result = inner(self);
+        self.shell.levels -= 1;
         result
     }
 
@@ -220,7 +251,9 @@ impl Context<'_> {
     pub(crate) fn locate(&mut self, typed: &str) -> Result<String, Stop> {
         let mut all = self.candidates(typed)?;
         if all.len() > 1 {
-            let found = all.iter().position(|path| self.sys.stat(path, false).is_ok());
+            let found = all
+                .iter()
+                .position(|path| self.sys.stat(path, false).is_ok());
             all.swap(0, found.unwrap_or(0));
         }
         match all.into_iter().next() {

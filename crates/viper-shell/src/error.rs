@@ -52,6 +52,8 @@ pub enum Error {
     NotExecutable,
     /// The reader of a pipe is gone.
     BrokenPipe,
+    /// More than [`crate::PIPE_MAX`] between two commands of the shell.
+    PipeFull,
     /// This system cannot do that.
     Unsupported,
 }
@@ -84,6 +86,7 @@ impl Error {
             Self::Exhausted => "out of memory or handles",
             Self::NotExecutable => "not a program, or damaged",
             Self::BrokenPipe => "nobody reads the output any more",
+            Self::PipeFull => "a pipe between commands of the shell holds at most 1 MiB",
             Self::Unsupported => "not supported by this system",
         }
     }

@@ -8,7 +8,7 @@ use core::cell::RefCell;
 
 use crate::ast::{Command, Compound, Connector, Item, List, Pipeline, Redirect, Target, Word};
 use crate::context::{About, Context, Flow, Ran, Stop, fail};
-use crate::io::{Memory, OpenFile, Sink, Source};
+use crate::io::{Buffer, Memory, OpenFile, Sink, Source};
 use crate::shell::{ERROR, FAIL, OK, WARN};
 use crate::system::OpenMode;
 
@@ -23,7 +23,11 @@ impl Context<'_> {
             if self.shell.power_off {
                 return Err(Flow::Exit(code));
             }
-            code = if item.background { self.background(item)? } else { self.item(item)? };
+            code = if item.background {
+                self.background(item)?
+            } else {
+                self.item(item)?
+            };
         }
         Ok(code)
     }
@@ -67,10 +71,14 @@ impl Context<'_> {
         match command {
             Command::Simple(simple) => self.simple(simple),
             Command::Compound(compound, redirects) => {
-                self.redirected(redirects, |c| c.compound(compound))
+                let ended = self.level(|c| Ok(c.redirected(redirects, |c| c.compound(compound))?));
+                ended.or_else(|stop| self.stopped("shell", stop))
             }
             Command::Function(name, body) => {
-                self.shell.state.functions.insert(name.clone(), body.clone());
+                self.shell
+                    .state
+                    .functions
+                    .insert(name.clone(), body.clone());
                 Ok(OK)
             }
         }
@@ -88,7 +96,11 @@ impl Context<'_> {
                 }
                 otherwise.as_ref().map_or(Ok(OK), |list| self.list(list))
             }
-            Compound::While { until, condition, body } => {
+            Compound::While {
+                until,
+                condition,
+                body,
+            } => {
                 let mut code = OK;
                 while self.condition(condition)? != *until {
                     match self.turn(body)? {
@@ -100,13 +112,15 @@ impl Context<'_> {
             }
             Compound::For { name, words, body } => self.for_each(name, words.as_deref(), body),
             Compound::Case { word, arms } => self.case(word, arms),
-            Compound::AmigaIf { condition, then, otherwise } => {
-                match self.amiga_condition(condition) {
-                    Ok(true) => self.list(then),
-                    Ok(false) => self.list(otherwise),
-                    Err(stop) => self.stopped("If", stop),
-                }
-            }
+            Compound::AmigaIf {
+                condition,
+                then,
+                otherwise,
+            } => match self.amiga_condition(condition) {
+                Ok(true) => self.list(then),
+                Ok(false) => self.list(otherwise),
+                Err(stop) => self.stopped("If", stop),
+            },
         }
     }
 
@@ -176,8 +190,9 @@ impl Context<'_> {
         let is = |word: &String, keyword: &str| word.eq_ignore_ascii_case(keyword);
         let mut words = words.as_slice();
         let mut wanted = true;
-        while let Some((first, rest)) = words.split_first().filter(|(first, _)| is(first, "NOT")) {
-            let _ = first;
+        while let [first, rest @ ..] = words
+            && is(first, "NOT")
+        {
             wanted = !wanted;
             words = rest;
         }
@@ -215,12 +230,12 @@ impl Context<'_> {
         &mut self,
         inner: impl FnOnce(&mut Self) -> Ran,
     ) -> Result<Vec<u8>, Stop> {
-        let memory = Rc::new(RefCell::new(Vec::new()));
+        let memory = Rc::new(RefCell::new(Buffer::default()));
         let outer = core::mem::replace(&mut self.io.stdout, Sink::Memory(memory.clone()));
         let ran = self.deeper(|c| Ok(c.subshell(inner)?));
         self.io.stdout = outer;
         self.shell.last = ran?;
-        Ok(memory.take())
+        Ok(memory.take().bytes)
     }
 
     /// Turns what stopped a command into a return code.
@@ -243,7 +258,9 @@ impl Context<'_> {
         }
         let saved = self.io.clone();
         let mut opened = Vec::new();
-        let all = redirects.iter().try_for_each(|redirect| self.redirect(redirect, &mut opened));
+        let all = redirects
+            .iter()
+            .try_for_each(|redirect| self.redirect(redirect, &mut opened));
         let ran = match all {
             Ok(()) => inner(self),
             Err(stop) => {
@@ -322,8 +339,17 @@ impl Context<'_> {
         let path = self.locate(name)?;
         let id = self.sys.open(&path, mode).about(name)?;
         let appends = mode.write && !mode.truncate;
-        let offset = if appends { self.sys.stat(&path, true).map_or(0, |s| s.size) } else { 0 };
-        let file = OpenFile { id, path, offset, gathered: Vec::new() };
+        let offset = if appends {
+            self.sys.stat(&path, true).map_or(0, |s| s.size)
+        } else {
+            0
+        };
+        let file = OpenFile {
+            id,
+            path,
+            offset,
+            gathered: Vec::new(),
+        };
         let file = Rc::new(RefCell::new(file));
         opened.push(file.clone());
         Ok(file)
@@ -363,4 +389,3 @@ fn compare(a: &str, operator: &str, b: &str, numbers: bool) -> Result<bool, Stop
         other => fail(format!("`{other}` is not EQ, GT or GE")),
     }
 }
-

@@ -45,17 +45,24 @@ impl Context<'_> {
         self.shell.substituted = false;
         let mut arguments = Vec::new();
         let mut size = 0;
-        for (i, word) in words.iter().enumerate() {
+        for word in words {
             for field in self.fields(word)? {
                 // `?` alone asks for help.
-                let matches_files = field.matches_files && (i > 0 || field.text != "?");
+                let matches_files = field.matches_files && field.text != "?";
                 let found = if matches_files && !field.text.starts_with('-') {
                     self.matching_files(&field.pattern)?
                 } else {
                     Vec::new()
                 };
-                let found = if found.is_empty() { Vec::from([field.text]) } else { found };
-                size += found.iter().map(|argument| argument.len() + 8).sum::<usize>();
+                let found = if found.is_empty() {
+                    Vec::from([field.text])
+                } else {
+                    found
+                };
+                size += found
+                    .iter()
+                    .map(|argument| argument.len() + 8)
+                    .sum::<usize>();
                 if size > 4 * VALUE_MAX {
                     return fail("too many arguments");
                 }
@@ -111,10 +118,13 @@ impl Context<'_> {
                     // "$@": every argument is a field, the outer ones joined to what is around.
                     let values = self.shell.state.arguments.get(1..).unwrap_or(&[]).to_vec();
                     for (i, value) in values.iter().enumerate() {
-                        if i > 0 {
+                        if i > 0 && (*quoted || field.started) {
                             done.push(core::mem::take(&mut field));
                         }
-                        field.push(value, *quoted);
+                        match quoted {
+                            true => field.push(value, true),
+                            false => self.split(value, &mut field, &mut done),
+                        }
                     }
                 }
                 other => {
@@ -144,7 +154,9 @@ impl Context<'_> {
             let end = rest.find(is_separator).unwrap_or(rest.len());
             field.push(&rest[..end], false);
             rest = &rest[end..];
-            let Some(separator) = rest.chars().next() else { return };
+            let Some(separator) = rest.chars().next() else {
+                return;
+            };
             if field.started || !separator.is_whitespace() {
                 field.started = true;
                 done.push(core::mem::take(field));
@@ -168,7 +180,10 @@ impl Context<'_> {
                 let bytes = self.captured(|c| c.list(list))?;
                 self.shell.substituted = true;
                 let text = String::from_utf8_lossy(&bytes);
-                (text.trim_end_matches(['\n', '\r']).replace('\0', ""), *quoted)
+                (
+                    text.trim_end_matches(['\n', '\r']).replace('\0', ""),
+                    *quoted,
+                )
             }
         })
     }
@@ -187,11 +202,17 @@ impl Context<'_> {
     }
 
     fn number(&self, name: &str) -> i64 {
-        self.variable(name).and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+        self.variable(name)
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0)
     }
 
     fn variable(&self, name: &str) -> Option<&String> {
-        self.shell.state.variables.get(name).map(|variable| &variable.value)
+        self.shell
+            .state
+            .variables
+            .get(name)
+            .map(|variable| &variable.value)
     }
 
     /// The value of a parameter; `None` when it is not set.
@@ -220,8 +241,16 @@ impl Context<'_> {
 
     pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
         let variables = &mut self.shell.state.variables;
-        let exported = variables.get(name).is_some_and(|variable| variable.exported);
-        variables.insert(name.to_string(), Variable { value: value.to_string(), exported });
+        let exported = variables
+            .get(name)
+            .is_some_and(|variable| variable.exported);
+        variables.insert(
+            name.to_string(),
+            Variable {
+                value: value.to_string(),
+                exported,
+            },
+        );
     }
 
     fn parameter(&mut self, parameter: &Parameter) -> Result<String, Stop> {
@@ -233,7 +262,11 @@ impl Context<'_> {
                 value => Ok(value.unwrap_or_default()),
             },
             Operator::Length => Ok(value.unwrap_or_default().chars().count().to_string()),
-            Operator::Missing { operator, empty_too, word } => {
+            Operator::Missing {
+                operator,
+                empty_too,
+                word,
+            } => {
                 let missing = value.as_ref().is_none_or(|v| *empty_too && v.is_empty());
                 match operator {
                     '+' if missing => Ok(String::new()),
@@ -247,11 +280,18 @@ impl Context<'_> {
                     }
                     _ => {
                         let why = self.expand_text(word)?;
-                        fail(format!("{name}: {}", if why.is_empty() { "is not set" } else { &why }))
+                        fail(format!(
+                            "{name}: {}",
+                            if why.is_empty() { "is not set" } else { &why }
+                        ))
                     }
                 }
             }
-            Operator::Trim { end, longest, pattern } => {
+            Operator::Trim {
+                end,
+                longest,
+                pattern,
+            } => {
                 let pattern = self.expand_pattern(pattern)?;
                 let value = value.unwrap_or_default();
                 Ok(glob::trim(&value, &pattern, *end, *longest).to_string())
@@ -267,5 +307,9 @@ fn all_arguments(parameter: &Parameter, quoted: bool) -> bool {
 }
 
 fn limit(text: &str) -> Result<(), Stop> {
-    if text.len() > VALUE_MAX { fail("a value is longer than 1 MiB") } else { Ok(()) }
+    if text.len() > VALUE_MAX {
+        fail("a value is longer than 1 MiB")
+    } else {
+        Ok(())
+    }
 }

@@ -30,7 +30,11 @@ fn unescape(pattern: &str) -> String {
     let mut text = String::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
-        text.push(if c == '\\' { chars.next().unwrap_or(c) } else { c });
+        text.push(if c == '\\' {
+            chars.next().unwrap_or(c)
+        } else {
+            c
+        });
     }
     text
 }
@@ -65,7 +69,9 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
             (p, t) = (after_p, after_t);
             continue;
         }
-        let Some((after_star, tried)) = retry else { return false };
+        let Some((after_star, tried)) = retry else {
+            return false;
+        };
         let mut chars = tried.chars();
         if chars.next().is_none() {
             return false;
@@ -157,7 +163,10 @@ impl Context<'_> {
             _ if pattern.starts_with('/') => (Vec::from([String::from("/")]), &pattern[1..]),
             _ => (Vec::from([String::new()]), pattern),
         };
-        for component in components.split('/').filter(|component| !component.is_empty()) {
+        for component in components
+            .split('/')
+            .filter(|component| !component.is_empty())
+        {
             self.check()?;
             let mut next = Vec::new();
             for base in &found {
@@ -185,7 +194,9 @@ impl Context<'_> {
             }
             return Ok(());
         }
-        let Ok(dir) = self.locate(here) else { return Ok(()) };
+        let Ok(dir) = self.locate(here) else {
+            return Ok(());
+        };
         let mut from = Some(0);
         while let Some(at) = from {
             let mut entries: Vec<DirEntry> = Vec::new();
@@ -227,9 +238,14 @@ mod tests {
         ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in
-            [("", "a"), ("?", ""), ("a*b", "aXbc"), ("[a-c]", "d"), ("\\*", "x"), ("[!a]", "a")]
-        {
+        for (pattern, text) in [
+            ("", "a"),
+            ("?", ""),
+            ("a*b", "aXbc"),
+            ("[a-c]", "d"),
+            ("\\*", "x"),
+            ("[!a]", "a"),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }

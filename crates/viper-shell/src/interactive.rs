@@ -19,8 +19,6 @@ pub struct Session {
     editor: Editor,
     /// Lines of something that goes on on the next line.
     pending: String,
-    /// Input that came with, but after, the end of a line.
-    ahead: Vec<u8>,
     terminal: bool,
     /// The input has ended: nothing more will come to complete a command.
     at_end: bool,
@@ -34,7 +32,6 @@ impl Session {
             shell: Shell::new(),
             editor: Editor::new(width.is_some(), width.unwrap_or(80), HISTORY_MAX),
             pending: String::new(),
-            ahead: Vec::new(),
             terminal: width.is_some(),
             at_end: false,
         }
@@ -60,7 +57,9 @@ impl Session {
     /// When the console can no longer be read.
     pub fn run(&mut self, sys: &mut dyn System) -> Result<i32> {
         loop {
-            let Some(line) = self.read_line(sys)? else { return Ok(self.shell.last_code()) };
+            let Some(line) = self.read_line(sys)? else {
+                return Ok(self.shell.last_code());
+            };
             if self.enter(sys, &line).ended {
                 return Ok(self.shell.last_code());
             }
@@ -73,7 +72,10 @@ impl Session {
         self.pending.push('\n');
         let goes_on = line.ends_with('\\') || Shell::is_incomplete(&self.pending);
         if goes_on && !self.at_end {
-            return Outcome { code: self.shell.last_code(), ended: false };
+            return Outcome {
+                code: self.shell.last_code(),
+                ended: false,
+            };
         }
         let text = core::mem::take(&mut self.pending);
         self.shell.history = self.editor.history().iter().map(String::from).collect();
@@ -106,22 +108,24 @@ impl Session {
     fn edit(&mut self, sys: &mut dyn System) -> Result<Option<String>> {
         let mut buf = [0; 256];
         loop {
-            if self.ahead.is_empty() {
+            if self.shell.ahead.is_empty() {
                 show(&mut self.editor, sys)?;
                 let count = match sys.console_read(&mut buf) {
                     Err(Error::Interrupted) => {
-                        self.ahead.push(0x03);
+                        self.shell.ahead.push_back(0x03);
                         0
                     }
                     Ok(0) => return Ok(self.last_words()),
                     other => other?,
                 };
-                self.ahead.extend_from_slice(buf.get(..count).unwrap_or(&buf));
+                self.shell.ahead.extend(buf.get(..count).unwrap_or(&buf));
             }
-            let Self { shell, editor, ahead, .. } = self;
-            let taken = editor
-                .handle_input(ahead, &mut |line, cursor| shell.complete(sys, line, cursor));
-            ahead.drain(..taken.min(ahead.len()));
+            let Self { shell, editor, .. } = self;
+            let input: Vec<u8> = shell.ahead.drain(..).collect();
+            let taken = editor.handle_input(&input, &mut |line, cursor| {
+                shell.complete(sys, line, cursor)
+            });
+            shell.ahead.extend(input.get(taken..).unwrap_or(&[]));
             show(editor, sys)?;
             match editor.poll_event() {
                 Some(EditEvent::Line(line)) => return Ok(Some(line)),
@@ -156,5 +160,9 @@ impl Session {
 
 fn show(editor: &mut Editor, sys: &mut dyn System) -> Result<()> {
     let output = editor.take_output();
-    if output.is_empty() { Ok(()) } else { sys.console_write(&output, false) }
+    if output.is_empty() {
+        Ok(())
+    } else {
+        sys.console_write(&output, false)
+    }
 }

@@ -7,9 +7,10 @@ use core::cell::RefCell;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::system::{FileId, PipeId};
+use crate::system::{FileId, OpenMode, PipeId};
 
-/// Bytes that a pipe between two commands of the shell holds, at most.
+/// Bytes that a pipe between two commands of the shell, or a substitution, holds in memory. What
+/// is more goes through a file in `T:`, in pipes.
 pub const PIPE_MAX: usize = 1 << 20;
 /// Output that is put together before it goes to the console or a file.
 pub(crate) const GATHER: usize = 4096;
@@ -32,6 +33,16 @@ pub(crate) struct Memory {
     pub(crate) at: usize,
 }
 
+/// What commands write into memory: substitutions and pipes inside the shell.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: Vec<u8>,
+    /// It may go on in a file when it is more than [`PIPE_MAX`].
+    pub(crate) spills: bool,
+    /// That file, all of it: open for writing, its path and length.
+    pub(crate) file: Option<(FileId, String, u64)>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     Console,
@@ -47,7 +58,7 @@ pub(crate) enum Sink {
     ConsoleError,
     Null,
     File(Rc<RefCell<OpenFile>>),
-    Memory(Rc<RefCell<Vec<u8>>>),
+    Memory(Rc<RefCell<Buffer>>),
     Pipe(PipeId),
 }
 
@@ -61,7 +72,11 @@ pub(crate) struct Io {
 
 impl Io {
     pub(crate) fn console() -> Self {
-        Self { stdin: Source::Console, stdout: Sink::Console, stderr: Sink::ConsoleError }
+        Self {
+            stdin: Source::Console,
+            stdout: Sink::Console,
+            stderr: Sink::ConsoleError,
+        }
     }
 }
 
@@ -77,25 +92,25 @@ impl Context<'_> {
             Sink::Null => Ok(()),
             Sink::Console => {
                 self.shell.console.extend_from_slice(bytes);
-                if self.shell.console.len() < GATHER { Ok(()) } else { self.flush_console() }
+                if self.shell.console.len() < GATHER {
+                    Ok(())
+                } else {
+                    self.flush_console()
+                }
             }
             Sink::ConsoleError => {
                 self.flush_quietly();
                 self.sys.console_write(bytes, true)
             }
-            Sink::Memory(memory) => {
-                let mut memory = memory.borrow_mut();
-                if memory.len() + bytes.len() > PIPE_MAX {
-                    return Err(Error::TooLarge);
-                }
-                memory.try_reserve(bytes.len()).map_err(|_| Error::Exhausted)?;
-                memory.extend_from_slice(bytes);
-                Ok(())
-            }
+            Sink::Memory(memory) => self.write_memory(&mut memory.borrow_mut(), bytes),
             Sink::File(file) => {
                 let mut file = file.borrow_mut();
                 file.gathered.extend_from_slice(bytes);
-                if file.gathered.len() < GATHER { Ok(()) } else { self.flush_file(&mut file) }
+                if file.gathered.len() < GATHER {
+                    Ok(())
+                } else {
+                    self.flush_file(&mut file)
+                }
             }
             Sink::Pipe(pipe) => {
                 let mut rest = bytes;
@@ -108,13 +123,46 @@ impl Context<'_> {
         }
     }
 
+    fn write_memory(&mut self, buffer: &mut Buffer, bytes: &[u8]) -> Result<()> {
+        if let Some((file, _, length)) = &mut buffer.file {
+            let at = *length;
+            *length += bytes.len() as u64;
+            return self.write_all(*file, at, bytes);
+        }
+        if buffer.bytes.len() + bytes.len() <= PIPE_MAX {
+            buffer
+                .bytes
+                .try_reserve(bytes.len())
+                .map_err(|_| Error::Exhausted)?;
+            buffer.bytes.extend_from_slice(bytes);
+            return Ok(());
+        }
+        if !buffer.spills {
+            return Err(Error::PipeFull);
+        }
+        let kept = core::mem::take(&mut buffer.bytes);
+        let path = self.temporary(&kept).map_err(|_| Error::PipeFull)?;
+        let file = match self.sys.open(&path, OpenMode::APPEND) {
+            Ok(file) => file,
+            Err(error) => {
+                let _ = self.sys.unlink(&path);
+                return Err(error);
+            }
+        };
+        buffer.file = Some((file, path, kept.len() as u64));
+        self.write_memory(buffer, bytes)
+    }
+
     /// Reads from standard input; 0 is the end.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         match self.io.stdin.clone() {
             Source::Null => Ok(0),
             Source::Console => {
                 self.flush_console()?;
-                self.sys.console_read(buf)
+                match self.typed_ahead(buf) {
+                    0 => self.sys.console_read(buf),
+                    count => Ok(count),
+                }
             }
             Source::Memory(memory) => {
                 let mut memory = memory.borrow_mut();
@@ -136,6 +184,20 @@ impl Context<'_> {
         }
     }
 
+    /// Takes from what the line editor had already read, up to a line's end.
+    fn typed_ahead(&mut self, buf: &mut [u8]) -> usize {
+        let ahead = &mut self.shell.ahead;
+        let line = ahead
+            .iter()
+            .position(|&b| b == b'\n' || b == b'\r')
+            .map(|at| at + 1);
+        let count = line.unwrap_or(ahead.len()).min(buf.len());
+        for (place, byte) in buf.iter_mut().zip(ahead.drain(..count)) {
+            *place = if byte == b'\r' { b'\n' } else { byte };
+        }
+        count
+    }
+
     /// Hands gathered console output over. Also the place where Ctrl-C is noticed while writing.
     pub(crate) fn flush_console(&mut self) -> Result<()> {
         if self.shell.console.is_empty() {
@@ -143,7 +205,11 @@ impl Context<'_> {
         }
         let bytes = core::mem::take(&mut self.shell.console);
         self.sys.console_write(&bytes, false)?;
-        if self.sys.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+        if self.sys.interrupted() {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands console output over where nothing can be done about an error.
@@ -173,23 +239,6 @@ impl Context<'_> {
             rest = &rest[count..];
         }
         Ok(())
-    }
-
-    /// Reads standard input or a file to its end, up to `limit` bytes, else `TooLarge`.
-    pub(crate) fn read_all(&mut self, limit: usize) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut buf = alloc::vec![0; GATHER];
-        loop {
-            let count = self.read(&mut buf)?;
-            if count == 0 {
-                return Ok(all);
-            }
-            if all.len() + count > limit {
-                return Err(Error::TooLarge);
-            }
-            all.try_reserve(count).map_err(|_| Error::Exhausted)?;
-            all.extend_from_slice(&buf[..count]);
-        }
     }
 
     /// Closes a redirection's file, what is gathered written first.

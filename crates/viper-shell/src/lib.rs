@@ -22,10 +22,12 @@ mod expand;
 mod glob;
 mod io;
 mod path;
+mod pipeline;
+mod program;
 mod simple;
 mod text;
 
-pub use context::CALLS_MAX;
+pub use context::{CALLS_MAX, LEVELS_MAX};
 pub use error::{Error, Result};
 pub use interactive::Session;
 pub use io::PIPE_MAX;

@@ -11,16 +11,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 
-use crate::ast::{
-    Command, Compound, Connector, Item, List, Pipeline, Redirect, Simple, Target, Word,
-};
+use crate::ast::{Command, Connector, Item, List, Pipeline, Simple, Word};
 
+mod compound;
+mod redirect;
 mod word;
 
 /// Deepest nesting of commands, substitutions and quotes.
 pub const DEPTH_MAX: usize = 40;
-/// Longest script, in bytes.
-pub const TEXT_MAX: usize = 1 << 20;
+/// Longest script, in bytes. Its syntax tree takes up to a hundred times as much memory.
+pub const TEXT_MAX: usize = 256 * 1024;
 
 /// Why text is not a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,12 @@ type Result<T> = core::result::Result<T, ParseError>;
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn parse(text: &str) -> Result<List> {
-    let mut parser = Parser { text, at: 0, depth: 0, texts: Vec::new() };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+        texts: Vec::new(),
+    };
     if text.len() > TEXT_MAX {
         return Err(parser.error(ParseErrorKind::TooLong));
     }
@@ -145,17 +150,29 @@ impl<'a> Parser<'a> {
 
     /// Takes the first of `options` that is next; empty when none is.
     fn eat_one(&mut self, options: &[&'static str]) -> &'static str {
-        options.iter().copied().find(|option| self.eat(option)).unwrap_or("")
+        options
+            .iter()
+            .copied()
+            .find(|option| self.eat(option))
+            .unwrap_or("")
     }
 
     fn expect(&mut self, what: &'static str) -> Result<()> {
-        if self.eat(what) { Ok(()) } else { Err(self.missing(what)) }
+        if self.eat(what) {
+            Ok(())
+        } else {
+            Err(self.missing(what))
+        }
     }
 
     /// `what` is not here: either the text ends too early, or something else stands here.
     fn missing(&self, what: &'static str) -> ParseError {
         let at_end = self.rest().is_empty();
-        let kind = if at_end { ParseErrorKind::Incomplete } else { ParseErrorKind::Expected };
+        let kind = if at_end {
+            ParseErrorKind::Incomplete
+        } else {
+            ParseErrorKind::Expected
+        };
         self.error(kind(what))
     }
 
@@ -201,10 +218,16 @@ impl<'a> Parser<'a> {
 
     /// The plain word that begins here, or nothing.
     fn plain_word(&self) -> &'a str {
-        let end = self.rest().find(|c: char| c.is_whitespace() || ";&|<>()$'\"\\`".contains(c));
+        let end = self
+            .rest()
+            .find(|c: char| c.is_whitespace() || ";&|<>()$'\"\\`".contains(c));
         let word = end.map_or(self.rest(), |end| &self.rest()[..end]);
         let next = self.rest()[word.len()..].chars().next();
-        if next.is_some_and(|c| "$'\"\\`".contains(c)) { "" } else { word }
+        if next.is_some_and(|c| "$'\"\\`".contains(c)) {
+            ""
+        } else {
+            word
+        }
     }
 
     fn eat_word(&mut self, word: &str) -> bool {
@@ -217,7 +240,11 @@ impl<'a> Parser<'a> {
 
     fn expect_word(&mut self, word: &'static str) -> Result<()> {
         self.lines()?;
-        if self.eat_word(word) { Ok(()) } else { Err(self.missing(word)) }
+        if self.eat_word(word) {
+            Ok(())
+        } else {
+            Err(self.missing(word))
+        }
     }
 
     /// What stands here, if it ends a list.
@@ -234,7 +261,10 @@ impl<'a> Parser<'a> {
                 return Some(amiga);
             }
         }
-        CLOSERS.iter().find(|(closer, _)| *closer == word).map(|&(_, name)| name)
+        CLOSERS
+            .iter()
+            .find(|(closer, _)| *closer == word)
+            .map(|&(_, name)| name)
     }
 
     /// Commands up to the end, or to something that ends a list.
@@ -270,7 +300,13 @@ impl<'a> Parser<'a> {
             let connector = match self.eat_one(&["&&", "||"]) {
                 "&&" => Connector::And,
                 "||" => Connector::Or,
-                _ => return Ok(Item { first, rest, background: false }),
+                _ => {
+                    return Ok(Item {
+                        first,
+                        rest,
+                        background: false,
+                    });
+                }
             };
             self.lines()?;
             rest.push((connector, self.pipeline()?));
@@ -312,127 +348,6 @@ impl<'a> Parser<'a> {
             return Ok(Command::Function(name, Rc::new(body)));
         }
         self.simple().map(Command::Simple)
-    }
-
-    fn compound(&mut self) -> Result<Option<Compound>> {
-        if self.eat("(") {
-            let list = self.list()?;
-            self.expect(")")?;
-            return Ok(Some(Compound::Subshell(list)));
-        }
-        let word = self.plain_word();
-        Ok(Some(match word {
-            "{" => {
-                self.at += 1;
-                let list = self.list()?;
-                self.expect_word("}")?;
-                Compound::Group(list)
-            }
-            "if" => self.if_command()?,
-            "while" | "until" => self.while_command(word == "until")?,
-            "for" => self.for_command()?,
-            "case" => self.case_command()?,
-            "If" | "IF" => self.amiga_if()?,
-            _ => return Ok(None),
-        }))
-    }
-
-    fn if_command(&mut self) -> Result<Compound> {
-        let mut arms = Vec::new();
-        self.at += "if".len();
-        loop {
-            let condition = self.list()?;
-            self.expect_word("then")?;
-            let body = self.list()?;
-            arms.push((condition, body));
-            if !self.eat_word("elif") {
-                break;
-            }
-        }
-        let otherwise = if self.eat_word("else") { Some(self.list()?) } else { None };
-        self.expect_word("fi")?;
-        Ok(Compound::If(arms, otherwise))
-    }
-
-    fn while_command(&mut self, until: bool) -> Result<Compound> {
-        self.at += "while".len();
-        let condition = self.list()?;
-        let body = self.do_group()?;
-        Ok(Compound::While { until, condition, body })
-    }
-
-    fn for_command(&mut self) -> Result<Compound> {
-        self.at += "for".len();
-        self.blanks();
-        let name = self.name().ok_or_else(|| self.missing("a variable's name"))?;
-        self.lines()?;
-        let mut words = None;
-        if self.eat_word("in") {
-            words = Some(self.words()?);
-        }
-        self.blanks();
-        self.eat(";");
-        let body = self.do_group()?;
-        Ok(Compound::For { name, words, body })
-    }
-
-    fn do_group(&mut self) -> Result<List> {
-        self.expect_word("do")?;
-        let body = self.list()?;
-        self.expect_word("done")?;
-        Ok(body)
-    }
-
-    fn case_command(&mut self) -> Result<Compound> {
-        self.at += "case".len();
-        self.blanks();
-        let word = self.word()?.ok_or_else(|| self.missing("a word"))?;
-        self.expect_word("in")?;
-        let mut arms = Vec::new();
-        loop {
-            self.lines()?;
-            if self.eat_word("esac") {
-                return Ok(Compound::Case { word, arms });
-            }
-            self.eat("(");
-            let patterns = self.patterns()?;
-            let body = self.list()?;
-            arms.push((patterns, body));
-            self.blanks();
-            if !self.eat(";;") && self.plain_word() != "esac" {
-                return Err(self.missing(";; or esac"));
-            }
-        }
-    }
-
-    fn patterns(&mut self) -> Result<Vec<Word>> {
-        let mut patterns = Vec::new();
-        loop {
-            self.blanks();
-            patterns.push(self.word()?.ok_or_else(|| self.missing("a pattern"))?);
-            self.blanks();
-            if !self.eat("|") {
-                self.expect(")")?;
-                return Ok(patterns);
-            }
-        }
-    }
-
-    fn amiga_if(&mut self) -> Result<Compound> {
-        self.at += "If".len();
-        let condition = self.words()?;
-        self.eat(";");
-        let then = self.list()?;
-        let mut otherwise = List::default();
-        if self.closer().is_some_and(|closer| closer.eq_ignore_ascii_case("else")) {
-            self.at += "Else".len();
-            otherwise = self.list()?;
-        }
-        if self.closer() != Some("EndIf") {
-            return Err(self.missing("EndIf"));
-        }
-        self.at += "EndIf".len();
-        Ok(Compound::AmigaIf { condition, then, otherwise })
     }
 
     /// Words up to the end of the command.
@@ -481,7 +396,9 @@ impl<'a> Parser<'a> {
                 if length > 0 && self.rest()[length..].starts_with('=') {
                     let name = String::from(&self.rest()[..length]);
                     self.at += length + 1;
-                    simple.assignments.push((name, self.word()?.unwrap_or_default()));
+                    simple
+                        .assignments
+                        .push((name, self.word()?.unwrap_or_default()));
                     continue;
                 }
             }
@@ -495,93 +412,6 @@ impl<'a> Parser<'a> {
         }
         Ok(simple)
     }
-
-    fn redirect(&mut self) -> Result<Option<Redirect>> {
-        self.blanks();
-        let bytes = self.rest().as_bytes();
-        let number = match bytes {
-            [digit @ b'0'..=b'9', b'<' | b'>', ..] => Some(digit - b'0'),
-            [b'<' | b'>', ..] => None,
-            _ => return Ok(None),
-        };
-        self.at += usize::from(number.is_some());
-        if number.is_some_and(|n| n > 2) {
-            return Err(self.error(ParseErrorKind::Expected("stream 0, 1 or 2")));
-        }
-        let operators = ["<<<", "<<-", "<<", "<", ">>", ">&", ">|", ">"];
-        let (default, target) = match self.eat_one(&operators) {
-            "<<<" => (0, Target::Text(Rc::new(OnceCell::from(self.operand()?)))),
-            "<<-" => (0, self.announce(true)?),
-            "<<" => (0, self.announce(false)?),
-            "<" => (0, Target::Read(self.operand()?)),
-            ">>" => (1, Target::Append(self.operand()?)),
-            ">&" => (1, self.same()?),
-            _ => (1, Target::Write(self.operand()?)),
-        };
-        Ok(Some(Redirect { stream: number.unwrap_or(default), target }))
-    }
-
-    fn operand(&mut self) -> Result<Word> {
-        self.blanks();
-        self.word()?.ok_or_else(|| self.missing("a name after the redirection"))
-    }
-
-    fn same(&mut self) -> Result<Target> {
-        match self.bump() {
-            Some(digit @ '0'..='2') => Ok(Target::Same(digit as u8 - b'0')),
-            _ => Err(self.error(ParseErrorKind::Expected("stream 0, 1 or 2"))),
-        }
-    }
-
-    /// `<<DELIMITER`: the text follows after the line's end.
-    fn announce(&mut self, strip_tabs: bool) -> Result<Target> {
-        use crate::ast::Part::{Literal, Quoted};
-        let mut delimiter = String::new();
-        let mut quoted = false;
-        for part in self.operand()?.parts {
-            match part {
-                Literal(text) => delimiter.push_str(&text),
-                Quoted(text) => {
-                    quoted = true;
-                    delimiter.push_str(&text);
-                }
-                _ => return Err(self.error(ParseErrorKind::Expected("a plain word after <<"))),
-            }
-        }
-        let word = Rc::new(OnceCell::new());
-        self.texts.push(Announced { delimiter, quoted, strip_tabs, word: word.clone() });
-        Ok(Target::Text(word))
-    }
-
-    /// Reads the texts that the line just ended has announced.
-    fn announced_texts(&mut self) -> Result<()> {
-        for announced in core::mem::take(&mut self.texts) {
-            let mut body = String::new();
-            loop {
-                if self.rest().is_empty() {
-                    return Err(self.missing("the line that ends the text after <<"));
-                }
-                let end = self.rest().find('\n').map_or(self.rest().len(), |at| at + 1);
-                let mut line = &self.rest()[..end];
-                self.at += end;
-                if announced.strip_tabs {
-                    line = line.trim_start_matches('\t');
-                }
-                if line.trim_end_matches(['\n', '\r']) == announced.delimiter {
-                    break;
-                }
-                body.push_str(line);
-            }
-            let word = if announced.quoted {
-                Word { parts: Vec::from([crate::ast::Part::Quoted(body)]) }
-            } else {
-                self.text_word(&body)?
-            };
-            // Set here and nowhere else.
-            let _ = announced.word.set(word);
-        }
-        Ok(())
-    }
 }
 
 /// Length of the variable's name at the start of `text`.
@@ -589,7 +419,8 @@ fn name_length(text: &str) -> usize {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return 0;
     }
-    text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
+    text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(text.len())
 }
 
 #[cfg(test)]

@@ -52,14 +52,6 @@ pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit(['/', ':']).next().unwrap_or(path)
 }
 
-/// Everything before the last component of an absolute path.
-pub(crate) fn parent(path: &str) -> &str {
-    match path.rfind('/') {
-        Some(0) | None => "/",
-        Some(at) => &path[..at],
-    }
-}
-
 /// Whether `inner` is `outer` or lies below it. Both absolute and normalised.
 pub(crate) fn contains(outer: &str, inner: &str) -> bool {
     match inner.strip_prefix(outer.trim_end_matches('/')) {
@@ -110,8 +102,6 @@ mod tests {
         assert_eq!(file_name("/a/b"), "b");
         assert_eq!(file_name("C:dir"), "dir");
         assert_eq!(file_name("/"), "");
-        assert_eq!(parent("/a/b"), "/a");
-        assert_eq!(parent("/a"), "/");
         assert!(contains("/a", "/a/b") && contains("/a", "/a") && contains("/", "/x"));
         assert!(!contains("/a", "/ab"));
         assert_eq!(shown("/a/b"), "SYS:a/b");

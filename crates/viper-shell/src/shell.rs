@@ -1,6 +1,6 @@
 //! The shell's state, and how it is used from outside.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -68,10 +68,14 @@ pub struct Shell {
     /// Return code of the last command.
     pub(crate) last: i32,
     pub(crate) trouble: Option<Trouble>,
+    /// The command being run has set `trouble`.
+    pub(crate) told: bool,
     pub(crate) jobs: Vec<Job>,
     pub(crate) last_background: Option<Pid>,
     /// Functions, scripts, aliases and substitutions that are being run.
     pub(crate) depth: usize,
+    /// The same, and loops, conditions and groups.
+    pub(crate) levels: usize,
     /// Above 0 inside conditions, where failure does not end a `set -e` shell.
     pub(crate) unchecked: usize,
     /// The simple command being run had a `$(...)`, whose return code is in `last`.
@@ -80,6 +84,8 @@ pub struct Shell {
     pub(crate) aliasing: Vec<String>,
     /// Console output that was not handed over yet.
     pub(crate) console: Vec<u8>,
+    /// Input that the line editor has read but not used.
+    pub(crate) ahead: VecDeque<u8>,
     /// Lines entered, for `History`; the interactive session keeps it up to date.
     pub(crate) history: Vec<String>,
     pub(crate) history_cleared: bool,
@@ -118,13 +124,16 @@ impl Shell {
             state,
             last: OK,
             trouble: None,
+            told: false,
             jobs: Vec::new(),
             last_background: None,
             depth: 0,
+            levels: 0,
             unchecked: 0,
             substituted: false,
             aliasing: Vec::new(),
             console: Vec::new(),
+            ahead: VecDeque::new(),
             history: Vec::new(),
             history_cleared: false,
             temporary: 0,
@@ -137,7 +146,11 @@ impl Shell {
     ///
     /// Panics never, whatever the text. Stack use is bounded; see the README.
     pub fn run(&mut self, sys: &mut dyn System, text: &str) -> Outcome {
-        let mut context = Context { shell: self, sys, io: Io::console() };
+        let mut context = Context {
+            shell: self,
+            sys,
+            io: Io::console(),
+        };
         let code = match context.run_text(text, "shell") {
             Ok(code) | Err(Flow::Exit(code) | Flow::Return(code)) => code,
             Err(Flow::Break(_) | Flow::Continue(_)) => OK,
@@ -149,22 +162,31 @@ impl Shell {
         };
         context.flush_quietly();
         self.depth = 0;
+        self.levels = 0;
         self.unchecked = 0;
         self.aliasing.clear();
         self.last = code;
-        Outcome { code, ended: self.ended || self.power_off }
+        Outcome {
+            code,
+            ended: self.ended || self.power_off,
+        }
     }
 
     /// Whether `text` is the beginning of something that goes on on the next line.
     pub fn is_incomplete(text: &str) -> bool {
-        text.ends_with("\\\n")
-            || matches!(parse::parse(text), Err(e) if matches!(e.kind, ParseErrorKind::Incomplete(_)))
+        let missing =
+            |error: parse::ParseError| matches!(error.kind, ParseErrorKind::Incomplete(_));
+        text.ends_with("\\\n") || parse::parse(text).is_err_and(missing)
     }
 
     /// The prompt: `SYS:> ` or `SYS:dir> `, yellow when `colour`.
     pub fn prompt(&self, colour: bool) -> String {
         let text = format!("{}>", path::shown(&self.state.cwd));
-        if colour { format!("\x1b[33m{text}\x1b[0m ") } else { format!("{text} ") }
+        if colour {
+            format!("\x1b[33m{text}\x1b[0m ")
+        } else {
+            format!("{text} ")
+        }
     }
 
     /// Return code of the last command.
@@ -179,13 +201,20 @@ impl Shell {
 
     /// Sets a variable and hands it to programs.
     pub fn export(&mut self, name: &str, value: &str) {
-        let variable = Variable { value: String::from(value), exported: true };
+        let variable = Variable {
+            value: String::from(value),
+            exported: true,
+        };
         self.state.variables.insert(String::from(name), variable);
     }
 
     /// Tells about programs in the background that ended meanwhile.
     pub fn report_jobs(&mut self, sys: &mut dyn System) {
-        let mut context = Context { shell: self, sys, io: Io::console() };
+        let mut context = Context {
+            shell: self,
+            sys,
+            io: Io::console(),
+        };
         context.reap_jobs();
         context.flush_quietly();
     }

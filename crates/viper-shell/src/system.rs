@@ -37,11 +37,26 @@ pub struct OpenMode {
 
 impl OpenMode {
     /// An existing file, for reading.
-    pub const READ: Self = Self { write: false, create: false, truncate: false, exclusive: false };
+    pub const READ: Self = Self {
+        write: false,
+        create: false,
+        truncate: false,
+        exclusive: false,
+    };
     /// A new or emptied file, for writing.
-    pub const REPLACE: Self = Self { write: true, create: true, truncate: true, exclusive: false };
+    pub const REPLACE: Self = Self {
+        write: true,
+        create: true,
+        truncate: true,
+        exclusive: false,
+    };
     /// A new or existing file as it is, for writing.
-    pub const APPEND: Self = Self { write: true, create: true, truncate: false, exclusive: false };
+    pub const APPEND: Self = Self {
+        write: true,
+        create: true,
+        truncate: false,
+        exclusive: false,
+    };
 }
 
 /// What an entry of a directory is.

@@ -41,7 +41,11 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// `1 file`, `2 files`
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { many }
+    )
 }
 
 /// `3 days 04:05:06`
@@ -77,10 +81,18 @@ pub(crate) struct Moment {
     pub(crate) second_of_day: u32,
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const DAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+const DAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 impl Moment {
     /// From nanoseconds since 1970. Gregorian calendar, no leap seconds.
@@ -105,7 +117,10 @@ impl Moment {
     }
 
     pub(crate) fn month_name(&self) -> &'static str {
-        MONTHS.get(self.month as usize - 1).copied().unwrap_or("???")
+        MONTHS
+            .get(self.month as usize - 1)
+            .copied()
+            .unwrap_or("???")
     }
 
     pub(crate) fn day_name(&self) -> &'static str {
@@ -127,7 +142,10 @@ impl Moment {
 /// `rwed`, with `-` for what is not allowed. Who may write may delete.
 pub(crate) fn protection(mode: u32) -> String {
     let flags = [(0o400, 'r'), (0o200, 'w'), (0o100, 'e'), (0o200, 'd')];
-    flags.iter().map(|&(bit, flag)| if mode & bit != 0 { flag } else { '-' }).collect()
+    flags
+        .iter()
+        .map(|&(bit, flag)| if mode & bit != 0 { flag } else { '-' })
+        .collect()
 }
 
 /// Text filled up with blanks on the right.
@@ -165,7 +183,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(headings: &'static [&'static str]) -> Self {
-        Self { headings, rows: Vec::new() }
+        Self {
+            headings,
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn row(&mut self, cells: Vec<String>) {
@@ -239,7 +260,10 @@ mod tests {
         let mut table = Table::new(&["Name", ">Size"]);
         table.row(Vec::from(["a".into(), "12345".into()]));
         table.row(Vec::from(["longer".into(), "1".into()]));
-        assert_eq!(table.text(), "Name     Size\na       12345\nlonger      1\n");
+        assert_eq!(
+            table.text(),
+            "Name     Size\na       12345\nlonger      1\n"
+        );
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub trait Futex {
     type Deadline: Copy;
 
     /// Sleeps if `*word == expected`, until [`wake`](Self::wake) or the deadline; `false` if the
-    /// deadline has passed. Checking and going to sleep are one step as seen by `wake`. It may
-    /// return early without a reason.
+    /// deadline has passed, in which case it has used up no wake-up. Checking and going to sleep
+    /// are one step as seen by `wake`. It may return early without a reason.
     fn wait(&self, word: &AtomicU32, expected: u32, deadline: Option<Self::Deadline>) -> bool;
 
     /// Wakes up to `count` of those who sleep on `word`.
@@ -113,8 +113,7 @@ impl RawMutex {
     fn lock_slow<F: Futex>(&self, futex: &F, deadline: Option<F::Deadline>) -> bool {
         while self.state.swap(AWAITED, Ordering::Acquire) != FREE {
             if !futex.wait(&self.state, AWAITED, deadline) {
-                // The wake-up may have come together with the deadline: do not waste it.
-                return self.state.swap(AWAITED, Ordering::Acquire) == FREE;
+                return false;
             }
         }
         true

@@ -76,8 +76,9 @@ proptest! {
         let ring = memory.ring(layout);
         ring.init();
         // Positions wrap around sooner or later.
-        memory.0[8].store(start.into(), Ordering::Relaxed);
-        memory.0[16].store(start.into(), Ordering::Relaxed);
+        let side = u64::from(start) | u64::from(start.wrapping_sub(1)) << 32;
+        memory.0[8].store(side, Ordering::Relaxed);
+        memory.0[16].store(side, Ordering::Relaxed);
         let mut producer = Producer::<3>::new(ring).unwrap();
         let mut consumer = Consumer::<3>::new(ring).unwrap();
         // Entries: not published, published, read but not released.
@@ -95,7 +96,8 @@ proptest! {
                     }
                 }
                 Op::PushMany(count) => {
-                    let entries: Vec<_> = (0..count as u64).map(|at| [at, used as u64, 9]).collect();
+                    let entry = |at| [at, used as u64, 9];
+                    let entries: Vec<_> = (0..count as u64).map(entry).collect();
                     let done = producer.push_slice(&entries).unwrap();
                     prop_assert_eq!(done, count.min(room - used));
                     hidden.extend(&entries[..done]);
@@ -148,7 +150,10 @@ proptest! {
     /// The peer owns the memory. Nothing may panic, and a wrong position must be noticed.
     #[test]
     fn a_hostile_peer_is_survived(
-        ops in prop::collection::vec((op(), 0..88usize, prop_oneof![any::<u64>(), 0..20u64]), 0..80),
+        ops in prop::collection::vec(
+            (op(), 0..88usize, prop_oneof![any::<u64>(), 0..20u64]),
+            0..80,
+        ),
     ) {
         let memory = Memory::new();
         let ring = memory.ring(layout(8, 3));

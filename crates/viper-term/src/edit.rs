@@ -56,6 +56,8 @@ pub struct Editor {
     events: VecDeque<EditEvent>,
     terminal: bool,
     active: bool,
+    /// The terminal shows an older state of the line.
+    stale: bool,
     tabs: u32,
     cut: String,
 }
@@ -93,6 +95,7 @@ impl Editor {
             events: VecDeque::new(),
             terminal,
             active: false,
+            stale: false,
             tabs: 0,
             cut: String::new(),
         }
@@ -144,20 +147,24 @@ impl Editor {
         bytes: &[u8],
         complete: &mut dyn FnMut(&str, usize) -> Completion,
     ) -> usize {
-        for (taken, byte) in bytes.iter().enumerate() {
+        let mut taken = 0;
+        for byte in bytes {
             if !self.active {
-                return taken;
+                break;
             }
             self.decoder.handle_input(core::slice::from_ref(byte));
             self.drain(complete);
+            taken += 1;
         }
-        bytes.len()
+        self.update();
+        taken
     }
 
     /// No byte came for a while: see [`Decoder::handle_timeout`].
     pub fn handle_timeout(&mut self, complete: &mut dyn FnMut(&str, usize) -> Completion) {
         self.decoder.handle_timeout();
         self.drain(complete);
+        self.update();
     }
 
     /// Whether a time-out should follow; see [`Decoder::needs_timeout`].
@@ -206,7 +213,7 @@ impl Editor {
             Key::Down | Key::Ctrl('n') => self.recall_newer(),
             other => self.edit(other),
         }
-        self.redraw();
+        self.stale = true;
     }
 
     /// Input that is not typed: lines, nothing else.
@@ -347,6 +354,7 @@ impl Editor {
 
     /// Shows the candidates in columns below the line, then the line again.
     fn list(&mut self, candidates: &[String]) {
+        self.update();
         self.screen.leave(&mut self.output);
         let names = candidates
             .iter()
@@ -390,13 +398,13 @@ impl Editor {
             }
             Key::Ctrl('c' | 'g') | Key::Escape => {
                 self.buffer.set(&search.draft);
-                self.redraw();
+                self.stale = true;
                 return true;
             }
             _ => return false,
         }
         self.search = Some(search);
-        self.redraw();
+        self.stale = true;
         true
     }
 
@@ -410,7 +418,15 @@ impl Editor {
         }
     }
 
+    /// Draws what changed since the last time: once for all keys that came together.
+    fn update(&mut self) {
+        if self.stale && self.active {
+            self.redraw();
+        }
+    }
+
     fn redraw(&mut self) {
+        self.stale = false;
         if !self.terminal {
             return;
         }

@@ -18,8 +18,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use viper_virtio::{
-    Block, BlockConfig, Completion, DeviceAddress, DeviceKind, DmaRegion, Error, Net, NetConfig,
-    Registers, Request, RequestKind, Rng, Status, Transmit, Transport,
+    Block, BlockConfig, Completion, DeviceAddress, DeviceKind, DmaRegion, Error, Input, Net,
+    NetConfig, Registers, Request, RequestKind, Rng, Status, Transmit, Transport,
 };
 
 const QEMU: &str = "qemu-system-aarch64";
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             return ExitCode::from(125);
         }
     };
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 6] = [
         ("block: negotiation and geometry", block_info),
         (
             "block: write, flush, read back at full depth",
@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         ),
         ("rng: distinct bytes", rng_bytes),
         ("net: the gateway answers", net_arp),
+        ("input: the keyboard introduces itself", input_query),
     ];
     let mut failed = 0;
     for (name, test) in tests {
@@ -304,6 +305,19 @@ fn net_arp(machine: &Machine) -> Outcome {
     Ok(())
 }
 
+fn input_query(machine: &Machine) -> Outcome {
+    let transport = machine.find(DeviceKind::Input)?;
+    let mut input = Input::new(transport, machine.take(Input::<Slot>::DMA_LEN))?;
+    let mut answer = [0; 128];
+    let len = input.query(1, 0, &mut answer);
+    let name = String::from_utf8_lossy(&answer[..len]).into_owned();
+    println!("        {}", name.trim_end_matches(char::from(0)));
+    expect(name.contains("Keyboard"), "a keyboard's name")?;
+    expect(input.query(0x11, 1, &mut answer) > 0, "its keys")?;
+    expect(answer[3] & 0x40 != 0, "the key A, code 30")?;
+    expect(input.poll()?.is_none(), "nobody types")
+}
+
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 /// EtherType, hardware and protocol types and lengths, "who has".
 const ARP_REQUEST: [u8; 10] = [8, 6, 0, 1, 8, 0, 6, 4, 0, 1];
@@ -379,6 +393,7 @@ impl Machine {
             .args(["-global", "virtio-mmio.force-legacy=false"])
             .args(["-device", "virtio-blk-device,drive=disk"])
             .args(["-device", "virtio-rng-device"])
+            .args(["-device", "virtio-keyboard-device"])
             .args(["-netdev", "user,id=net,restrict=on"])
             .args([
                 "-device",

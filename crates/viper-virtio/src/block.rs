@@ -46,15 +46,15 @@ impl BlockConfig {
     }
 }
 
-/// What to do.
+/// What to do: the type of a request on the wire (5.2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
     /// Device to memory.
-    Read,
+    Read = 0,
     /// Memory to device.
-    Write,
+    Write = 1,
     /// Make all writes completed so far durable. Takes no segments; the sector is 0.
-    Flush,
+    Flush = 4,
 }
 
 /// One request. The memory it names stays the device's until its token comes back.
@@ -156,7 +156,7 @@ struct Live {
 /// `virtio_blk_req` up to the data (5.2.6): type, reserved, sector.
 type Header = [u64; 2];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Pending {
     token: u64,
     bytes: u32,
@@ -207,38 +207,46 @@ impl<R: Registers> Block<R> {
     /// Linear in the segments; no register access, no allocation.
     pub fn submit(&mut self, request: &Request<'_>) -> Result<(), Error> {
         self.state?;
-        let bytes = self.live.info.check(request)?;
         let live = &mut self.live;
         let slot = live.queue.vacant().ok_or(Error::Full)?;
         let at = usize::from(slot);
-        let (operation, direction) = match request.kind {
-            RequestKind::Read => (TYPE_IN, queue::WRITE),
-            RequestKind::Write => (TYPE_OUT, 0),
-            RequestKind::Flush => (TYPE_FLUSH, 0),
-        };
-        live.headers.set(at, [operation, request.sector]);
-        live.statuses.set(at, STATUS_NONE);
+        live.info.check_kind(request)?;
+        let is_read = request.kind == RequestKind::Read;
+        let direction = if is_read { queue::WRITE } else { 0 };
+        // Table and header of a vacant slot are ours: they may be written before all is checked.
+        let table = live.queue.table(slot);
         let mut position = 1;
+        let mut bytes = 0;
         for segment in request.segments {
-            let address = segment.address().raw();
-            live.queue.describe(
-                slot,
+            let len = segment.len();
+            if len.wrapping_sub(1) >= live.info.segment_len_max {
+                return Err(Error::Invalid);
+            }
+            bytes += u64::from(len);
+            table.describe(
                 position,
-                address,
-                segment.len(),
+                segment.address().raw(),
+                len,
                 queue::NEXT | direction,
             );
             position += 1;
         }
-        live.queue
-            .describe(slot, position, live.statuses.address(at), 1, queue::WRITE);
-        let is_read = request.kind == RequestKind::Read;
-        let pending = Pending {
-            token: request.token,
-            bytes,
-            is_read,
-        };
-        live.queue.push(slot, position + 1, pending);
+        if let Some(error) = live.info.misplaced(request, bytes) {
+            return Err(error);
+        }
+        table.describe(position, live.statuses.address(at), 1, queue::WRITE);
+        live.headers
+            .set_pair(at, request.kind as u64, request.sector);
+        live.statuses.set(at, STATUS_NONE);
+        live.queue.push(
+            slot,
+            position + 1,
+            Pending {
+                token: request.token,
+                bytes: bytes as u32,
+                is_read,
+            },
+        );
         Ok(())
     }
 
@@ -278,9 +286,10 @@ impl<R: Registers> Block<R> {
     /// the device.
     pub fn poll_completion(&mut self) -> Result<Option<Completion>, Error> {
         self.state?;
-        let taken = self.live.queue.take();
-        let Some(used) = self.stop_on(taken)? else {
-            return Ok(None);
+        let used = match self.live.queue.take() {
+            Ok(Some(used)) => used,
+            Ok(None) => return Ok(None),
+            Err(error) => return self.stop_on(Err(error)),
         };
         let Pending {
             token,
@@ -416,7 +425,9 @@ impl Live {
         let info = read_info(transport, features, depth, config)?;
         for slot in 0..depth {
             let header = headers.address(usize::from(slot));
-            queue.describe(slot, 0, header, size_of::<Header>() as u32, queue::NEXT);
+            queue
+                .table(slot)
+                .describe(0, header, size_of::<Header>() as u32, queue::NEXT);
         }
         transport.start_queue(QUEUE, &queue.place());
         transport.start();
@@ -483,43 +494,38 @@ fn read_info<R: Registers>(
 }
 
 impl BlockInfo {
-    /// The length of a request that the device may be given.
-    fn check(&self, request: &Request<'_>) -> Result<u32, Error> {
-        if request.kind == RequestKind::Flush {
-            return self.check_flush(request);
-        }
-        if request.kind == RequestKind::Write && self.is_read_only {
-            return Err(Error::ReadOnly);
-        }
-        if request.segments.len() > usize::from(self.segments_max) {
-            return Err(Error::Invalid);
-        }
-        let mut bytes = 0u32;
-        for segment in request.segments {
-            if segment.is_empty() || segment.len() > self.segment_len_max {
-                return Err(Error::Invalid);
-            }
-            bytes = bytes.checked_add(segment.len()).ok_or(Error::Invalid)?;
-        }
-        let block_mask = self.block_len - 1;
-        let sector_mask = u64::from(block_mask / SECTOR_LEN);
-        if bytes == 0 || bytes & block_mask != 0 || request.sector & sector_mask != 0 {
-            return Err(Error::Invalid);
-        }
-        match request.sector.checked_add(u64::from(bytes / SECTOR_LEN)) {
-            Some(end) if end <= self.capacity_sectors => Ok(bytes),
-            _ => Err(Error::OutOfRange),
+    /// Whether the device does such requests, of so many segments.
+    #[inline]
+    fn check_kind(&self, request: &Request<'_>) -> Result<(), Error> {
+        match request.kind {
+            RequestKind::Write if self.is_read_only => Err(Error::ReadOnly),
+            RequestKind::Flush if !self.has_flush => Err(Error::Unsupported),
+            RequestKind::Flush if !request.segments.is_empty() => Err(Error::Invalid),
+            _ if request.segments.len() > usize::from(self.segments_max) => Err(Error::Invalid),
+            _ => Ok(()),
         }
     }
 
-    fn check_flush(&self, request: &Request<'_>) -> Result<u32, Error> {
-        if !self.has_flush {
-            return Err(Error::Unsupported);
+    /// Why a request of `bytes` in all does not lie in whole blocks of the device, if so.
+    #[inline]
+    fn misplaced(&self, request: &Request<'_>, bytes: u64) -> Option<Error> {
+        let block_mask = u64::from(self.block_len - 1);
+        let sectors = bytes / u64::from(SECTOR_LEN);
+        let sector_mask = block_mask / u64::from(SECTOR_LEN);
+        // Only a flush has no data. With the status, one byte more is counted in 32 bits.
+        let is_empty = bytes == 0;
+        let is_flush = request.kind == RequestKind::Flush;
+        if (bytes & block_mask) | (request.sector & sector_mask) != 0
+            || is_empty != is_flush
+            || is_flush && request.sector != 0
+            || bytes >= u64::from(u32::MAX)
+        {
+            return Some(Error::Invalid);
         }
-        if request.sector != 0 || !request.segments.is_empty() {
-            return Err(Error::Invalid);
+        match self.capacity_sectors.checked_sub(request.sector) {
+            Some(left) if sectors <= left => None,
+            _ => Some(Error::OutOfRange),
         }
-        Ok(0)
     }
 }
 
@@ -535,10 +541,6 @@ const BLK_SIZE: u64 = 1 << 6;
 const FLUSH: u64 = 1 << 9;
 const TOPOLOGY: u64 = 1 << 10;
 const FEATURES: u64 = SIZE_MAX | SEG_MAX | RO | BLK_SIZE | FLUSH | TOPOLOGY;
-
-const TYPE_IN: u64 = 0;
-const TYPE_OUT: u64 = 1;
-const TYPE_FLUSH: u64 = 4;
 
 const STATUS_OK: u8 = 0;
 const STATUS_UNSUPPORTED: u8 = 2;

@@ -360,6 +360,7 @@ impl<T: Plain> DmaArray<T> {
     }
 
     /// Element `i`; zero beyond the end, which is a bug of this crate and never a wild access.
+    #[inline]
     pub(crate) fn get(&self, i: usize) -> T {
         debug_assert!(i < self.len);
         if i >= self.len {
@@ -370,6 +371,7 @@ impl<T: Plain> DmaArray<T> {
     }
 
     /// Sets element `i`; nothing happens beyond the end, which is a bug of this crate.
+    #[inline]
     pub(crate) fn set(&self, i: usize, value: T) {
         debug_assert!(i < self.len);
         if i < self.len {
@@ -380,6 +382,33 @@ impl<T: Plain> DmaArray<T> {
 
     pub(crate) fn zero(&self) {
         (0..self.len).for_each(|i| self.set(i, T::ZERO));
+    }
+}
+
+impl DmaArray<[u64; 2]> {
+    /// The same array once more: for a copy whose place and length stay in registers.
+    pub(crate) const fn alias(&self) -> Self {
+        Self {
+            base: self.base,
+            cpu: self.cpu,
+            len: self.len,
+            _element: PhantomData,
+        }
+    }
+
+    /// Sets element `i`, as two stores and no copy on the way; nothing happens beyond the end.
+    #[inline]
+    pub(crate) fn set_pair(&self, i: usize, first: u64, second: u64) {
+        debug_assert!(i < self.len);
+        if i < self.len {
+            // SAFETY: `i` is within the array.
+            let pair = unsafe { self.cpu.add(i) }.cast::<u64>();
+            // SAFETY: both halves of element `i` are valid and aligned.
+            unsafe {
+                pair.write_volatile(first);
+                pair.add(1).write_volatile(second);
+            }
+        }
     }
 }
 
@@ -397,6 +426,19 @@ impl DmaArray<u16> {
 }
 
 impl DmaArray<u32> {
+    /// Elements `i` and `i + 1`; zeroes unless both are within the array.
+    #[inline]
+    pub(crate) fn get_two(&self, i: usize) -> [u32; 2] {
+        debug_assert!(i + 1 < self.len);
+        if i + 1 >= self.len {
+            return [0, 0];
+        }
+        // SAFETY: `i` is within the array.
+        let first = unsafe { self.cpu.add(i) };
+        // SAFETY: elements `i` and `i + 1` are within the array, valid and aligned.
+        unsafe { [first.read_volatile(), first.add(1).read_volatile()] }
+    }
+
     /// Reads a value that the device publishes: what it wrote before is seen after.
     pub(crate) fn load_acquire(&self, i: usize) -> u32 {
         debug_assert!(i < self.len);
@@ -407,3 +449,6 @@ impl DmaArray<u32> {
         unsafe { AtomicU32::from_ptr(self.cpu.add(i).as_ptr()) }.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests;

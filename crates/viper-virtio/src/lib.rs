@@ -14,6 +14,7 @@ pub mod dma;
 pub mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod input;
 pub mod net;
 mod queue;
 pub mod rng;
@@ -22,6 +23,7 @@ pub mod transport;
 pub use block::{Block, BlockConfig, BlockInfo, Completion, Request, RequestKind, Status};
 pub use dma::{DeviceAddress, DmaRegion, DmaSegment, DmaWindow};
 pub use error::{Error, ErrorKind};
+pub use input::{Input, InputEvent};
 pub use net::{Net, NetConfig, NetInfo, Received, Transmit};
 pub use rng::Rng;
 pub use transport::{DeviceKind, Interrupt, Registers, Transport};

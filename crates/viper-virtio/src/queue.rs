@@ -29,12 +29,31 @@ pub(crate) struct Used<T> {
     pub(crate) written: u32,
 }
 
+/// The descriptors of one request.
+#[derive(Debug)]
+pub(crate) struct Table {
+    cells: DmaArray<[u64; 2]>,
+    first: usize,
+    link_mask: u16,
+}
+
+impl Table {
+    /// Writes descriptor `position`. All but the last of a request carry [`NEXT`].
+    #[inline]
+    pub(crate) fn describe(&self, position: u16, address: u64, len: u32, flags: u16) {
+        let cell = self.first + usize::from(position);
+        let next = (cell as u16 & self.link_mask).wrapping_add(1);
+        let rest = descriptor_rest(len, flags, next);
+        self.cells.set_pair(cell, address, rest);
+    }
+}
+
 /// What the driver remembers of a slot, in memory the device cannot reach.
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
-    payload: Option<T>,
-    /// How many requests were queued before it, ever. A request may stay in flight while a ring's
-    /// 16-bit index wraps around, so this one is wider.
+    payload: T,
+    /// How many requests were queued before it, ever, or [`VACANT`]. A request may stay in flight
+    /// while a ring's 16-bit index wraps around, so this one is wider.
     position: u64,
 }
 
@@ -45,12 +64,18 @@ pub(crate) struct SplitQueue<T> {
     descriptors: DmaArray<[u64; 2]>,
     available: DmaArray<u16>,
     used: DmaArray<u32>,
-    /// Tables of the slots if indirect; else they lie in `descriptors`.
-    tables: Option<DmaArray<[u64; 2]>>,
+    /// The tables of the slots: a view of `descriptors`, or memory of their own.
+    cells: DmaArray<[u64; 2]>,
+    is_indirect: bool,
     stride_shift: u32,
-    chain_max: u16,
+    /// From a slot to the id that the device knows it by: that of its first descriptor.
+    head_shift: u32,
+    /// From a cell to its place in the table that its links count in.
+    link_mask: u16,
     slots: Vec<Slot<T>>,
+    /// The vacant slots: the first `vacant` elements.
     free: Vec<u16>,
+    vacant: usize,
     /// Requests ever queued; `published` follows when the device is told. The rings' indices are
     /// the low 16 bits.
     pushed: u64,
@@ -64,7 +89,7 @@ pub(crate) struct SplitQueue<T> {
     armed: u16,
 }
 
-impl<T: Copy> SplitQueue<T> {
+impl<T: Copy + Default> SplitQueue<T> {
     /// Bytes of DMA memory that suffice for a queue of this shape, whatever the device offers.
     pub(crate) const fn dma_len(shape: Shape) -> usize {
         let depth = (shape.depth as usize).next_power_of_two();
@@ -96,20 +121,30 @@ impl<T: Copy> SplitQueue<T> {
             return Err(Error::QueueUnavailable);
         }
         let size = if indirect { depth } else { depth * stride };
+        let descriptors: DmaArray<[u64; 2]> = pool.array(size, CACHE_LINE)?;
+        let cells = if indirect {
+            pool.array(depth * stride, CACHE_LINE)?
+        } else {
+            descriptors.alias()
+        };
+        let stride_shift = stride.trailing_zeros();
         let mut queue = Self {
             size: size as u16,
-            descriptors: pool.array(size, CACHE_LINE)?,
+            descriptors,
+            cells,
+            is_indirect: indirect,
+            stride_shift,
+            head_shift: if indirect { 0 } else { stride_shift },
+            link_mask: if indirect {
+                stride as u16 - 1
+            } else {
+                u16::MAX
+            },
             available: pool.array(size + RING_EXTRA, CACHE_LINE)?,
             used: pool.array(size * 2 + 2, CACHE_LINE)?,
-            tables: if indirect {
-                Some(pool.array(depth * stride, CACHE_LINE)?)
-            } else {
-                None
-            },
-            stride_shift: stride.trailing_zeros(),
-            chain_max: shape.chain_max,
             slots: Vec::new(),
             free: Vec::new(),
+            vacant: depth,
             pushed: 0,
             published: 0,
             waiting: 0,
@@ -129,8 +164,8 @@ impl<T: Copy> SplitQueue<T> {
         queue.slots.resize(
             depth,
             Slot {
-                payload: None,
-                position: 0,
+                payload: T::default(),
+                position: VACANT,
             },
         );
         queue.free.extend((0..depth as u16).rev());
@@ -151,55 +186,52 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     pub(crate) fn in_flight(&self) -> u16 {
-        (self.slots.len() - self.free.len()) as u16
+        (self.slots.len() - self.vacant) as u16
     }
 
     /// A slot that may be described. It is taken by [`Self::push`].
+    #[inline]
     pub(crate) fn vacant(&self) -> Option<u16> {
-        self.free.last().copied()
+        self.free.get(self.vacant.wrapping_sub(1)).copied()
     }
 
-    /// Writes descriptor `position` of `slot`, which is below `chain_max`. All but the last of a
-    /// request carry [`NEXT`].
-    pub(crate) fn describe(&self, slot: u16, position: u16, address: u64, len: u32, flags: u16) {
-        debug_assert!(position < self.chain_max);
-        let start = usize::from(slot) << self.stride_shift;
-        let cell = start + usize::from(position);
-        let (table, next) = match &self.tables {
-            Some(tables) => (tables, position + 1),
-            None => (&self.descriptors, (cell + 1) as u16),
-        };
-        table.set(cell, descriptor(address, len, flags, next));
+    /// The table of `slot`. What is written there does not count before [`Self::push`].
+    #[inline]
+    pub(crate) fn table(&self, slot: u16) -> Table {
+        Table {
+            cells: self.cells.alias(),
+            first: usize::from(slot) << self.stride_shift,
+            link_mask: self.link_mask,
+        }
     }
 
     /// Queues the `count` descriptors of the vacant `slot`. The device learns of it at the next
     /// [`Self::publish`].
+    #[inline]
     pub(crate) fn push(&mut self, slot: u16, count: u16, payload: T) {
-        let vacant = self.free.pop();
-        debug_assert_eq!(vacant, Some(slot));
+        debug_assert_eq!(self.vacant(), Some(slot));
         let Some(state) = self.slots.get_mut(usize::from(slot)) else {
             return;
         };
         *state = Slot {
-            payload: Some(payload),
+            payload,
             position: self.pushed,
         };
-        let start = usize::from(slot) << self.stride_shift;
-        let head = match &self.tables {
-            Some(tables) => {
-                let len = u32::from(count) * DESCRIPTOR_LEN as u32;
-                let entry = descriptor(tables.address(start), len, INDIRECT, 0);
-                self.descriptors.set(usize::from(slot), entry);
-                slot
-            }
-            None => start as u16,
-        };
+        self.vacant -= 1;
+        if self.is_indirect {
+            let table = self.cells.address(usize::from(slot) << self.stride_shift);
+            let len = u32::from(count) * DESCRIPTOR_LEN as u32;
+            let rest = descriptor_rest(len, INDIRECT, 0);
+            self.descriptors.set_pair(usize::from(slot), table, rest);
+        }
+        let head = slot << self.head_shift;
         let entry = usize::from(self.pushed as u16 & (self.size - 1));
         self.available.set(AVAILABLE_RING + entry, head);
         self.pushed += 1;
     }
 
     /// Shows the device all that was pushed, and says whether it wants to be notified.
+    #[inline]
     pub(crate) fn publish(&mut self) -> bool {
         let batch = (self.pushed - self.published) as u16;
         if batch == 0 {
@@ -221,8 +253,9 @@ impl<T: Copy> SplitQueue<T> {
     }
 
     /// Whether the device has given back something not yet taken. Reads memory only.
+    #[inline]
     pub(crate) fn has_used(&self) -> bool {
-        (self.used.load_acquire(0) >> 16) as u16 != self.last_used
+        self.used_index() != self.last_used
     }
 
     /// Takes one request back. `None` also asks for an interrupt at the next completion.
@@ -234,23 +267,28 @@ impl<T: Copy> SplitQueue<T> {
     /// # Errors
     ///
     /// [`Error::PeerMisbehaved`]; the queue is then of no use before a reset.
+    #[inline]
     pub(crate) fn take(&mut self) -> Result<Option<Used<T>>, Error> {
         if self.used_seen == self.last_used && !self.look()? {
             return Ok(None);
         }
         let entry = usize::from(self.last_used & (self.size - 1)) * 2;
-        let id = self.used.get(entry + 1);
-        let written = self.used.get(entry + 2);
-        let slot = self.slot_of(id).ok_or(Error::PeerMisbehaved)?;
-        let state = self
-            .slots
-            .get_mut(usize::from(slot))
-            .ok_or(Error::PeerMisbehaved)?;
+        let [id, written] = self.used.get_two(entry + 1);
+        let slot = id >> self.head_shift;
+        let is_head = slot << self.head_shift == id;
+        let state = self.slots.get_mut(slot as usize).filter(|_| is_head);
+        let state = state.ok_or(Error::PeerMisbehaved)?;
+        let slot = slot as u16;
+        // Neither vacant nor still to be shown to the device.
         if state.position >= self.published {
             return Err(Error::PeerMisbehaved);
         }
-        let payload = state.payload.take().ok_or(Error::PeerMisbehaved)?;
-        self.free.push(slot);
+        let payload = state.payload;
+        state.position = VACANT;
+        if let Some(place) = self.free.get_mut(self.vacant) {
+            *place = slot;
+            self.vacant += 1;
+        }
         self.waiting -= 1;
         self.last_used = self.last_used.wrapping_add(1);
         Ok(Some(Used {
@@ -262,28 +300,33 @@ impl<T: Copy> SplitQueue<T> {
 
     /// Empties the queue and passes on what was in flight. Only after a reset of the device.
     pub(crate) fn cancel_all(&mut self, mut cancelled: impl FnMut(T)) {
-        self.slots
-            .iter_mut()
-            .filter_map(|slot| slot.payload.take())
-            .for_each(&mut cancelled);
+        for slot in &mut self.slots {
+            if slot.position != VACANT {
+                slot.position = VACANT;
+                cancelled(slot.payload);
+            }
+        }
         self.free.clear();
         self.free.extend((0..self.slots.len() as u16).rev());
+        self.vacant = self.free.len();
         self.waiting = 0;
     }
 
     /// Looks for completions; asks for an interrupt if there are none, and looks once more.
+    #[inline]
     fn look(&mut self) -> Result<bool, Error> {
-        if !self.has_used() {
-            if !self.event_index || self.armed == self.last_used {
+        let mut index = self.used_index();
+        if index == self.last_used {
+            if !self.event_index || self.armed == index {
                 return Ok(false);
             }
-            self.armed = self.last_used;
+            self.armed = index;
             self.available
-                .set(AVAILABLE_RING + usize::from(self.size), self.armed);
+                .set(AVAILABLE_RING + usize::from(self.size), index);
             // As in `publish`: the wish must be visible before the index is read (2.7.7.2).
             fence(Ordering::SeqCst);
+            index = self.used_index();
         }
-        let index = (self.used.load_acquire(0) >> 16) as u16;
         if index.wrapping_sub(self.last_used) > self.waiting {
             return Err(Error::PeerMisbehaved);
         }
@@ -291,13 +334,9 @@ impl<T: Copy> SplitQueue<T> {
         Ok(index != self.last_used)
     }
 
-    fn slot_of(&self, id: u32) -> Option<u16> {
-        let id = u16::try_from(id).ok()?;
-        if self.tables.is_some() {
-            return Some(id);
-        }
-        let slot = id >> self.stride_shift;
-        (slot << self.stride_shift == id).then_some(slot)
+    #[inline]
+    fn used_index(&self) -> u16 {
+        (self.used.load_acquire(0) >> 16) as u16
     }
 }
 
@@ -307,17 +346,17 @@ pub(crate) const NEXT: u16 = 1;
 pub(crate) const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 
-const fn descriptor(address: u64, len: u32, flags: u16, next: u16) -> [u64; 2] {
-    [
-        address,
-        len as u64 | (flags as u64) << 32 | (next as u64) << 48,
-    ]
+/// The second half of a descriptor: length, flags, next.
+const fn descriptor_rest(len: u32, flags: u16, next: u16) -> u64 {
+    len as u64 | (flags as u64) << 32 | (next as u64) << 48
 }
 
 fn floor_power_of_two(n: u16) -> Option<u16> {
     n.checked_ilog2().map(|log| 1 << log)
 }
 
+/// The position of a slot without request.
+const VACANT: u64 = u64::MAX;
 const DESCRIPTOR_LEN: usize = 16;
 const CACHE_LINE: usize = 64;
 /// The most requests that one queue may have in flight.

@@ -71,7 +71,8 @@ impl<R: Registers> Rng<R> {
         let slot = self.live.queue.vacant().ok_or(Error::Full)?;
         self.live
             .queue
-            .describe(slot, 0, self.live.buffer.address(0), len, queue::WRITE);
+            .table(slot)
+            .describe(0, self.live.buffer.address(0), len, queue::WRITE);
         self.live.queue.push(slot, 1, len);
         if self.live.queue.publish() {
             self.transport.notify(QUEUE);

@@ -23,8 +23,9 @@ pub trait Registers {
         (self.read(offset & !3) >> ((offset & 3) * 8)) as u8
     }
 
-    /// Writes one byte of the configuration space. See [`Self::read_u8`]; here the bytes beside it
-    /// are read and written back, which devices with writable fields take too.
+    /// Writes one byte of the configuration space. See [`Self::read_u8`]; but here the bytes beside
+    /// it are read and written back, which is wrong where they do not read as they were written
+    /// (the selectors of an input device). No driver of this crate uses it: it is for the bridge.
     fn write_u8(&mut self, offset: usize, value: u8) {
         let shift = (offset & 3) * 8;
         let rest = self.read(offset & !3) & !(0xff << shift);
@@ -125,6 +126,7 @@ impl<R: Registers> Transport<R> {
 
     /// The registers, for what this crate does not do itself: writes to the configuration space,
     /// or looking at the device.
+    #[must_use]
     pub const fn registers(&self) -> &R {
         &self.registers
     }

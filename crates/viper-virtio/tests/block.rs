@@ -17,7 +17,7 @@ fn bench(config: BlockConfig, prepare: impl FnOnce(&Fake<FakeDisk>)) -> Bench {
     prepare(&disk);
     let transport = Transport::probe(disk.registers()).unwrap().unwrap();
     let block = Block::new(transport, memory.take(config.dma_len()), config).unwrap();
-    let buffer = memory.take(1 << 17);
+    let buffer = memory.take(1 << 18);
     Bench {
         disk,
         block,
@@ -128,6 +128,34 @@ fn a_batch_costs_one_notification_and_one_acknowledgement() {
 }
 
 #[test]
+fn a_device_that_is_awake_is_not_notified() {
+    for event_index in [false, true] {
+        let mut bench = bench(BlockConfig::default(), |disk| {
+            disk.offer(true, event_index);
+            disk.set_eager(false);
+        });
+        let mut kick = |token| {
+            bench
+                .submit(RequestKind::Read, 0, &[(0, 512)], token)
+                .unwrap();
+            bench.block.kick().unwrap()
+        };
+        assert!(kick(0), "the device sleeps at first");
+        // It has not looked at the ring since: it is about to.
+        assert_eq!(kick(1), !event_index);
+        assert_eq!(kick(2), !event_index);
+        assert_eq!(bench.disk.waiting(0), 3);
+        let notifications = bench.disk.counts().notifications;
+        assert_eq!(notifications, if event_index { 1 } else { 3 });
+        bench.submit(RequestKind::Read, 0, &[(0, 512)], 3).unwrap();
+        assert!(
+            bench.block.kick().unwrap(),
+            "it has looked, and sleeps again"
+        );
+    }
+}
+
+#[test]
 fn completions_come_in_the_order_of_the_device() {
     let mut bench = bench(BlockConfig::default(), |disk| disk.set_eager(false));
     for token in 0..8 {
@@ -182,6 +210,8 @@ fn a_request_outlives_the_wrap_of_the_ring_index() {
         bench.submit(RequestKind::Flush, 0, &[], token).unwrap();
         bench.block.kick().unwrap();
         bench.disk.process(0, 1, |waiting| waiting - 1);
+        assert!(bench.disk.is_interrupting(), "request {token}");
+        assert!(bench.block.on_interrupt().unwrap().completions);
         assert_eq!(bench.block.poll_completion().unwrap().unwrap().token, token);
         assert_eq!(bench.block.poll_completion().unwrap(), None);
     }
@@ -223,6 +253,60 @@ fn malformed_requests_are_refused_before_the_device_sees_them() {
     assert_eq!(bench.block.in_flight(), 0);
     assert!(!bench.block.kick().unwrap());
     assert_eq!(bench.one(Read, 254, &[ok]), (Status::Ok, 1024));
+}
+
+#[test]
+fn the_memory_asked_for_is_enough_wherever_it_starts() {
+    for depth in [1, 2, 3, 33, 128] {
+        for segments_max in [1, 5, 6, 7, 254] {
+            for (indirect, ring) in [(false, 1024), (true, 1024), (true, 4), (false, 512)] {
+                let config = BlockConfig {
+                    depth,
+                    segments_max,
+                };
+                let memory = FakeMemory::new(config.dma_len() + 4096);
+                let disk = Fake::new(FakeDisk::new(1), &memory);
+                disk.offer(indirect, true);
+                disk.limit_queue_size(ring);
+                let transport = Transport::probe(disk.registers()).unwrap().unwrap();
+                let mut region = memory.take(config.dma_len() + 1);
+                region.split_front(1).unwrap();
+                let block = Block::new(transport, region, config).unwrap();
+                let full = u32::from(depth).next_power_of_two();
+                let expected = if indirect {
+                    full.min(ring)
+                } else {
+                    full.min(ring / (u32::from(segments_max) + 2).next_power_of_two())
+                };
+                assert_eq!(u32::from(block.info().depth), expected);
+                assert_eq!(disk.violations(), [""; 0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_last_sector_is_the_last() {
+    let mut bench = bench(BlockConfig::default(), |_| {});
+    for (sector, sectors, is_inside) in [
+        (255, 1, true),
+        (255, 2, false),
+        (254, 2, true),
+        (253, 4, false),
+        (256, 1, false),
+        (257, 1, false),
+        (u64::MAX, 1, false),
+        (0, 256, true),
+        (0, 257, false),
+    ] {
+        let result = bench.submit(RequestKind::Read, sector, &[(0, sectors * 512)], 0);
+        let expected = if is_inside {
+            Ok(())
+        } else {
+            Err(Error::OutOfRange)
+        };
+        assert_eq!(result, expected, "{sectors} at {sector}");
+    }
 }
 
 #[test]

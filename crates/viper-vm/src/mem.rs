@@ -69,3 +69,27 @@ pub trait Tlb {
     /// (`TLBI VAE1IS`), and complete when this returns: break-before-make relies on it.
     fn invalidate_now(&mut self, va: VirtAddr);
 }
+
+/// Translation cache maintenance by way of the memory `M`, for machines where both are behind one
+/// object: the implementor then is no more than the ASID.
+///
+/// Everything that is a [`Tlb`] on its own is one of these too.
+pub trait Invalidate<M: PhysMem> {
+    /// [`Tlb::invalidate`], given the memory.
+    fn invalidate_in(&mut self, mem: &mut M, va: VirtAddr);
+
+    /// [`Tlb::invalidate_now`], given the memory.
+    fn invalidate_now_in(&mut self, mem: &mut M, va: VirtAddr);
+}
+
+impl<M: PhysMem, T: Tlb> Invalidate<M> for T {
+    #[inline]
+    fn invalidate_in(&mut self, _: &mut M, va: VirtAddr) {
+        self.invalidate(va);
+    }
+
+    #[inline]
+    fn invalidate_now_in(&mut self, _: &mut M, va: VirtAddr) {
+        self.invalidate_now(va);
+    }
+}

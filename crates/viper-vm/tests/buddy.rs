@@ -292,3 +292,18 @@ fn stacked_frames_serve_large_blocks_too() {
     frames.iter().for_each(|&frame| buddy.free(frame).unwrap());
     assert_eq!(buddy.alloc_order(6), Ok(Frame(0)));
 }
+
+/// The buddy of frame 21 would be frame 20, and where its record would be, there is another.
+#[test]
+fn buddies_outside_of_the_range_are_left_alone() {
+    let ranges = [range(0, 9), range(21, 19)];
+    let mut metadata = metadata(&ranges);
+    let mut buddy = Buddy::new(&ranges, &[], &mut metadata).unwrap();
+    assert_eq!(buddy.free_blocks(0), 2);
+    let mut frames: Vec<_> = std::iter::from_fn(|| buddy.alloc().ok()).collect();
+    frames.sort();
+    assert!(frames.iter().map(|frame| frame.0).eq((0..9).chain(21..40)));
+    frames.iter().for_each(|&frame| buddy.free(frame).unwrap());
+    assert_eq!(buddy.alloc_order(4), Err(VmError::OutOfFrames));
+    assert_eq!(buddy.free_blocks(0), 2);
+}

@@ -55,9 +55,10 @@ impl BlockDevice for Faulty {
 }
 
 fn options(cache_blocks: usize) -> MountOptions {
-    let mut options = MountOptions::default();
-    options.cache_blocks = cache_blocks;
-    options
+    MountOptions {
+        cache_blocks,
+        ..MountOptions::default()
+    }
 }
 
 /// Runs a workload with one request failing; true when the failure was reached.

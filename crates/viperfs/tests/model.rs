@@ -42,7 +42,7 @@ fn scale() -> u64 {
     std::env::var("VIPERFS_MODEL_OPS")
         .ok()
         .and_then(|v| v.parse().ok())
-        .unwrap_or(3000)
+        .unwrap_or(if cfg!(debug_assertions) { 900 } else { 6000 })
 }
 
 #[test]
@@ -64,8 +64,12 @@ fn smallest_volume_fills_up() {
 
 #[test]
 fn directory_with_many_entries() {
-    let mut fs = mount(fresh(32768));
-    let n = 20_000;
+    let mut fs = mount(fresh(16384));
+    let n = if cfg!(debug_assertions) {
+        5_000
+    } else {
+        100_000
+    };
     for i in 0..n {
         fs.create(
             ROOT_INO,
@@ -91,7 +95,7 @@ fn directory_with_many_entries() {
     }
     assert_eq!(fs.lookup(ROOT_INO, b"file-0"), Err(Error::NotFound));
     fs.sync().unwrap();
-    let empty = mount(fresh(32768)).statfs().free_blocks;
+    let empty = mount(fresh(16384)).statfs().free_blocks;
     assert_eq!(fs.statfs().free_blocks, empty, "everything was given back");
 }
 

@@ -45,7 +45,7 @@ fn one(
     workspace: &Workspace,
     toolchain: &Toolchain,
     target: &str,
-    flags: &str,
+    flags: &[&str],
     packages: &[&str],
 ) -> Result<bool> {
     let mut command = toolchain.clippy(workspace.root(), target, flags);

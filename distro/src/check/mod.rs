@@ -19,7 +19,7 @@ use packages::Package;
 /// # Errors
 ///
 /// When the workspace cannot be read.
-pub fn check(workspace: &Workspace, what: Check) -> Result<ExitCode> {
+pub fn check(workspace: &Workspace, what: Check, update: bool) -> Result<ExitCode> {
     let packages = packages::read(workspace)?;
     let (name, complaints) = match what {
         Check::Floors => (
@@ -31,7 +31,7 @@ pub fn check(workspace: &Workspace, what: Check) -> Result<ExitCode> {
         Check::Clippy => return unable("clippy needs a compiler"),
         Check::UnsafeCount => (
             "unsafe-count",
-            unsafe_count::complaints(workspace, &packages)?,
+            unsafe_count::complaints(workspace, &packages, update)?,
         ),
     };
     for complaint in &complaints {

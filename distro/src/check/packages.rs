@@ -32,6 +32,9 @@ pub struct Package {
 pub struct Dependency {
     /// The package's name.
     pub name: String,
+    /// The condition under which it is used, such as `cfg(loom)`.
+    #[serde(default)]
+    pub target: Option<String>,
     /// `None` for a normal one, otherwise `dev` or `build`.
     #[serde(default)]
     pub kind: Option<String>,
@@ -70,11 +73,12 @@ impl Package {
         self.manifest_path.parent().unwrap_or(Path::new("."))
     }
 
-    /// Dependencies of the code itself: those for tests are free.
+    /// Dependencies of the code itself: those for tests are free, and loom is one of them.
     pub fn used(&self) -> impl Iterator<Item = &Dependency> {
-        self.dependencies
-            .iter()
-            .filter(|dependency| dependency.kind.as_deref() != Some("dev"))
+        self.dependencies.iter().filter(|dependency| {
+            let tests = dependency.kind.as_deref() == Some("dev");
+            !tests && dependency.target.as_deref() != Some("cfg(loom)")
+        })
     }
 
     /// All Rust files of the library and the binaries.

@@ -9,10 +9,12 @@
 //!
 //! The check reads the syntax: signatures of public functions, public fields, type aliases, public
 //! re-exports, trait bounds and associated types, with names resolved through the file's `use`
-//! lines. Crates of this workspace, `core`, `alloc` and `std` are always fine. It does not see
-//! through macros and glob imports; `ci/semver` sees the rest.
+//! lines. Items of private modules count when a `pub use` somewhere has their name. Crates of this
+//! workspace, `core`, `alloc` and `std` are always fine. It does not see through macros and glob
+//! imports; `ci/semver` sees the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use syn::visit::{self, Visit};
 
@@ -41,13 +43,9 @@ pub fn complaints(packages: &[Package]) -> Result<Vec<String>> {
             .map(|dependency| identifier(&dependency.name))
             .filter(|name| !own.contains(name) && !allowed.contains(name))
             .collect();
-        for file in package.sources()? {
-            let text = std::fs::read_to_string(&file).context(file.display())?;
-            let syntax = syn::parse_file(&text).context(file.display())?;
-            for (name, shown) in shown_in(&syntax, &watched) {
-                let place = file.strip_prefix(package.dir()).unwrap_or(&file).display();
-                complaints.push(format!("{}: {place}: `{name}` shows {shown}", package.name));
-            }
+        let library = Library::read(package.dir())?;
+        for (name, shown) in library.shown(&watched) {
+            complaints.push(format!("{}: `{name}` shows {shown}", package.name));
         }
     }
     Ok(complaints)
@@ -55,6 +53,80 @@ pub fn complaints(packages: &[Package]) -> Result<Vec<String>> {
 
 fn identifier(package: &str) -> String {
     package.replace('-', "_")
+}
+
+/// The modules of a library.
+#[derive(Default)]
+struct Library {
+    /// Syntax, and whether everything public in it can be reached.
+    modules: Vec<(syn::File, bool)>,
+    /// Names in `pub use` lines.
+    re_exported: BTreeSet<String>,
+}
+
+impl Library {
+    fn read(package: &Path) -> Result<Self> {
+        let mut library = Self::default();
+        let root = package.join("src/lib.rs");
+        if root.exists() {
+            library.add(&root, &package.join("src"), true)?;
+        }
+        Ok(library)
+    }
+
+    /// Adds a file and the modules that it declares, which are below `dir`.
+    fn add(&mut self, file: &Path, dir: &Path, reachable: bool) -> Result<()> {
+        let text = std::fs::read_to_string(file).context(file.display())?;
+        let syntax = syn::parse_file(&text).context(file.display())?;
+        for item in &syntax.items {
+            match item {
+                syn::Item::Mod(module) if module.content.is_none() && !is_test(&module.attrs) => {
+                    let inner = dir.join(module.ident.to_string());
+                    let candidates = [
+                        path_attribute(&module.attrs).map(|path| file.with_file_name(path)),
+                        Some(inner.with_extension("rs")),
+                        Some(inner.join("mod.rs")),
+                    ];
+                    // The compiler complains about modules without a file.
+                    let found = candidates.into_iter().flatten().find(|path| path.exists());
+                    if let Some(found) = found {
+                        self.add(&found, &inner, reachable && public(&module.vis))?;
+                    }
+                }
+                syn::Item::Use(line) if public(&line.vis) => self.re_export(&line.tree),
+                _ => {}
+            }
+        }
+        self.modules.push((syntax, reachable));
+        Ok(())
+    }
+
+    fn re_export(&mut self, tree: &syn::UseTree) {
+        match tree {
+            syn::UseTree::Path(path) => self.re_export(&path.tree),
+            syn::UseTree::Group(group) => group.items.iter().for_each(|one| self.re_export(one)),
+            syn::UseTree::Name(name) => drop(self.re_exported.insert(name.ident.to_string())),
+            syn::UseTree::Rename(name) => drop(self.re_exported.insert(name.ident.to_string())),
+            syn::UseTree::Glob(_) => {}
+        }
+    }
+
+    /// Public items and the watched crate that each shows.
+    fn shown(&self, watched: &BTreeSet<String>) -> Vec<(String, String)> {
+        self.modules
+            .iter()
+            .flat_map(|(file, reachable)| {
+                let found = shown_in(file, watched).into_iter();
+                found.filter(|(name, _)| *reachable || self.has(name))
+            })
+            .collect()
+    }
+
+    /// `Type::function` is reached by way of its type.
+    fn has(&self, name: &str) -> bool {
+        self.re_exported
+            .contains(name.split("::").next().unwrap_or(name))
+    }
 }
 
 /// Public items in a file and the watched crate that each shows.
@@ -217,10 +289,29 @@ fn public(visibility: &syn::Visibility) -> bool {
     matches!(visibility, syn::Visibility::Public(_))
 }
 
+/// The file of a module, when it says so itself.
+fn path_attribute(attributes: &[syn::Attribute]) -> Option<String> {
+    let attribute = attributes
+        .iter()
+        .find(|attribute| attribute.path().is_ident("path"))?;
+    let syn::Expr::Lit(literal) = &attribute.meta.require_name_value().ok()?.value else {
+        return None;
+    };
+    match &literal.lit {
+        syn::Lit::Str(text) => Some(text.value()),
+        _ => None,
+    }
+}
+
+/// Whether a module exists only for tests.
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes
         .iter()
-        .any(|attribute| attribute.path().is_ident("cfg"))
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+        .any(|attribute| {
+            let condition = attribute.parse_args::<syn::Path>();
+            condition.is_ok_and(|path| path.is_ident("test") || path.is_ident("loom"))
+        })
 }
 
 #[cfg(test)]
@@ -271,5 +362,28 @@ mod tests {
         ] {
             assert!(shown(text).is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn private_modules_count_only_where_they_are_re_exported() {
+        let dir = std::env::temp_dir().join(format!("distro-public-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("src/open")).expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(dir.join("src").join(name), text);
+        write(
+            "lib.rs",
+            "mod hidden; pub mod open; #[cfg(test)] mod gone; pub use hidden::Shown;",
+        )
+        .expect("written");
+        write(
+            "hidden.rs",
+            "pub struct Shown(pub elf::X); pub struct Kept(pub elf::X);",
+        )
+        .expect("written");
+        write("open/mod.rs", "pub struct Open(pub elf::X);").expect("written");
+        let library = Library::read(&dir).expect("read");
+        let shown = library.shown(&BTreeSet::from(["elf".to_string()]));
+        let names: Vec<_> = shown.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["Shown", "Open"]);
+        let _ = std::fs::remove_dir_all(&dir);
     }
 }

@@ -9,16 +9,32 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use super::Package;
 use crate::error::{Context, Result};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, write_if_changed};
 
 /// Differences between the sources and the ledger, in both directions.
 ///
+/// With `update` the ledger gets the counts first; rows that it lacks remain complaints, since the
+/// reason has to be written by somebody.
+///
 /// # Errors
 ///
-/// When a file cannot be read or is not Rust.
-pub fn complaints(workspace: &Workspace, packages: &[Package]) -> Result<Vec<String>> {
+/// When a file cannot be read or written, or is not Rust.
+pub fn complaints(
+    workspace: &Workspace,
+    packages: &[Package],
+    update: bool,
+) -> Result<Vec<String>> {
     let path = workspace.root().join("docs/unsafe.md");
-    let ledger = read_ledger(&std::fs::read_to_string(&path).context(path.display())?);
+    let mut text = std::fs::read_to_string(&path).context(path.display())?;
+    let counts = counts(packages)?;
+    if update {
+        text = updated(&text, &counts);
+        write_if_changed(&path, text.as_bytes())?;
+    }
+    Ok(compare(&read_ledger(&text), &counts))
+}
+
+fn counts(packages: &[Package]) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for package in packages {
         let mut count = 0;
@@ -29,7 +45,22 @@ pub fn complaints(workspace: &Workspace, packages: &[Package]) -> Result<Vec<Str
         }
         counts.insert(package.name.clone(), count);
     }
-    Ok(compare(&ledger, &counts))
+    Ok(counts)
+}
+
+/// The ledger with the second cell of each row replaced.
+fn updated(text: &str, counts: &BTreeMap<String, u64>) -> String {
+    let lines = text.lines().map(|line| {
+        let mut cells: Vec<_> = line.split('|').map(String::from).collect();
+        let count = cells
+            .get(1)
+            .and_then(|name| counts.get(name.trim().trim_matches('`')));
+        if let (Some(count), true) = (count, cells.len() > 3) {
+            cells[2] = format!(" {count} ");
+        }
+        cells.join("|") + "\n"
+    });
+    lines.collect()
 }
 
 fn compare(ledger: &BTreeMap<String, u64>, counts: &BTreeMap<String, u64>) -> Vec<String> {
@@ -99,5 +130,13 @@ mod tests {
             ["a says it 4 times, docs/unsafe.md 3"]
         );
         assert_eq!(compare(&ledger, &BTreeMap::new()).len(), 1);
+        let new = updated(
+            "| crate | count | why |\n|---|---|---|\n| `a` | 3 | x |\n",
+            &counts,
+        );
+        assert_eq!(
+            new,
+            "| crate | count | why |\n|---|---|---|\n| `a` | 4 | x |\n"
+        );
     }
 }

@@ -17,13 +17,10 @@ use crate::workspace::write_if_changed;
 /// # Errors
 ///
 /// When it cannot be made.
-pub fn built(system: &System) -> Result<Option<PathBuf>> {
-    let Some(tools) = tools() else {
-        return Ok(None);
-    };
+pub fn built(system: &System) -> Result<PathBuf> {
     let path = system.workspace.images().join("disk.img");
-    make(tools, &path, &volume(system), &entries(system)?)?;
-    Ok(Some(path))
+    make(tools(), &path, &volume(system), &entries(system)?)?;
+    Ok(path)
 }
 
 /// The disk of an interactive boot: the user's own image, or one that is kept between boots.
@@ -40,12 +37,10 @@ pub fn kept(system: &System, options: &MachineOptions, fresh: bool) -> Result<Op
     if let Some(path) = &options.disk {
         return named(path).map(Some);
     }
-    let Some((built, tools)) = built(system)?.zip(tools()) else {
-        return Ok(None);
-    };
+    let built = built(system)?;
     let path = system.workspace.images().join("home.img");
     let programs = programs(system)?;
-    keep(tools, &built, &path, &programs, fresh)?;
+    keep(tools(), &built, &path, &programs, fresh)?;
     Ok(Some(Disk { path, keep: true }))
 }
 

@@ -3,6 +3,7 @@
 mod guest_path;
 mod image;
 mod tools;
+mod viperfs;
 
 use std::path::Path;
 
@@ -31,20 +32,20 @@ pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Re
         };
     }
     let disk = match &options.machine.disk {
-        Some(path) => Some(named(path)?),
+        Some(path) => named(path)?,
         None if copies => copy_of_built(system, scratch)?,
-        None => built(system)?.map(|path| Disk { path, keep: false }),
+        None => Disk {
+            path: built(system)?,
+            keep: false,
+        },
     };
     if !options.put.is_empty() {
-        put(options, disk.as_ref())?;
+        put(options, &disk)?;
     }
-    Ok(disk)
+    Ok(Some(disk))
 }
 
-fn put(options: &ExecOptions, disk: Option<&Disk>) -> Result<()> {
-    let Some((disk, tools)) = disk.zip(tools()) else {
-        return unable("--put: this build has no file system");
-    };
+fn put(options: &ExecOptions, disk: &Disk) -> Result<()> {
     let mut entries = Vec::new();
     for copy in &options.put {
         let contents = std::fs::read(&copy.from).context(&copy.from)?;
@@ -55,7 +56,7 @@ fn put(options: &ExecOptions, disk: Option<&Disk>) -> Result<()> {
             executable,
         });
     }
-    tools.put(&disk.path, &entries)
+    tools().put(&disk.path, &entries)
 }
 
 /// Does `--get`.
@@ -64,11 +65,9 @@ fn put(options: &ExecOptions, disk: Option<&Disk>) -> Result<()> {
 ///
 /// When a file is not on the disk or cannot be written here.
 pub fn after_exec(options: &ExecOptions, disk: Option<&Disk>) -> Result<()> {
+    let Some(disk) = disk else { return Ok(()) };
     for copy in &options.get {
-        let Some((disk, tools)) = disk.zip(tools()) else {
-            return unable("--get: this build has no file system");
-        };
-        let contents = tools.get(&disk.path, &to_path(&copy.from)?)?;
+        let contents = tools().get(&disk.path, &to_path(&copy.from)?)?;
         std::fs::write(&copy.to, contents).context(&copy.to)?;
     }
     Ok(())
@@ -82,11 +81,9 @@ fn named(path: &Path) -> Result<Disk> {
     Ok(Disk { path, keep: true })
 }
 
-fn copy_of_built(system: &System, scratch: &Scratch) -> Result<Option<Disk>> {
-    let Some(built) = built(system)? else {
-        return Ok(None);
-    };
+fn copy_of_built(system: &System, scratch: &Scratch) -> Result<Disk> {
+    let built = built(system)?;
     let path = scratch.path("disk.img");
     std::fs::copy(&built, &path).context(format!("cannot copy {}", built.display()))?;
-    Ok(Some(Disk { path, keep: true }))
+    Ok(Disk { path, keep: true })
 }

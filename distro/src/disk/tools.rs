@@ -57,7 +57,7 @@ pub trait DiskTools {
     fn get(&self, image: &Path, path: &str) -> Result<Vec<u8>>;
 }
 
-/// The tools of this build, when the file system is part of it.
-pub fn tools() -> Option<&'static dyn DiskTools> {
-    None
+/// The tools of the file system that the guest has.
+pub fn tools() -> &'static dyn DiskTools {
+    &super::viperfs::Viperfs
 }

@@ -2,6 +2,7 @@
 
 use super::{Lab, Test, Verdict, one};
 use crate::cli::{MachineOptions, Mode};
+use crate::session::End;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -17,11 +18,15 @@ pub const TESTS: &[Test] = &[
     one("boot-mem-64m", |lab| memory(lab, "64M")),
     one("boot-mem-4g", |lab| memory(lab, "4096M")),
     one("boot-cpu-max", cpu_max),
+    one("boot-net", net),
     one("boot-recovery", recovery),
     one("boot-no-disk", no_disk),
     one("boot-no-servers", no_servers),
     one("boot-twice-the-same", twice_the_same),
 ];
+
+/// What a whole system answers.
+const ALL: &str = "Version; Dir SYS:; Servers; Type S:startup";
 
 fn plain() -> MachineOptions {
     MachineOptions {
@@ -30,23 +35,33 @@ fn plain() -> MachineOptions {
     }
 }
 
-/// Boots to a working shell and back to power-off.
-fn works(lab: &Lab<'_>, options: &MachineOptions) -> Verdict {
+/// Boots to a prompt and back to power-off, whatever else is there.
+fn answers(lab: &Lab<'_>, options: &MachineOptions) -> Verdict {
     let outcome = lab.run(options, "Version")?;
     outcome.code(0)?;
     outcome.prints("ViperOS")
 }
 
+/// Boots to a prompt with all servers and the disk.
+fn works(lab: &Lab<'_>, options: &MachineOptions) -> Verdict {
+    let outcome = lab.run(options, ALL)?;
+    outcome.code(0)?;
+    for text in ["ViperOS", "BLKD", "FSD", "Assign C: SYS:c"] {
+        outcome.prints(text)?;
+    }
+    Ok(())
+}
+
 fn banner(lab: &Lab<'_>) -> Verdict {
     let outcome = lab.run(&plain(), "Version")?;
     outcome.code(0)?;
-    outcome.logs(&["ViperOS", "MICROKERNEL"])
+    lab.logged(&["ViperOS", "MICROKERNEL"])
 }
 
 fn return_code(lab: &Lab<'_>) -> Verdict {
     let outcome = lab.run(&plain(), "Version; NoSuchCommandAnywhere")?;
     match outcome.end {
-        crate::session::End::Code(1..) => outcome.prints("ViperOS"),
+        End::Code(1..) => outcome.prints("ViperOS"),
         other => Err(format!("expected a code above 0, found {other:?}")),
     }
 }
@@ -56,22 +71,20 @@ fn cores(lab: &Lab<'_>, cores: u8) -> Verdict {
         smp: Some(cores),
         ..plain()
     };
-    let outcome = lab.run(&options, "Version")?;
-    outcome.code(0)?;
+    works(lab, &options)?;
     let plural = if cores == 1 { "" } else { "s" };
-    outcome.logs(&["ViperOS", &format!("{cores} core{plural}")])
+    lab.run(&options, "Version FULL")?
+        .prints(&format!("{cores} core{plural}"))
 }
 
 fn gic(lab: &Lab<'_>, gic: u8) -> Verdict {
-    let outcome = lab.run(
+    works(
+        lab,
         &MachineOptions {
             gic: Some(gic),
             ..plain()
         },
-        "Version",
-    )?;
-    outcome.code(0)?;
-    outcome.logs(&[&format!("GICv{gic}")])
+    )
 }
 
 fn gic_3_with_8_cores(lab: &Lab<'_>) -> Verdict {
@@ -105,6 +118,10 @@ fn cpu_max(lab: &Lab<'_>) -> Verdict {
     )
 }
 
+fn net(lab: &Lab<'_>) -> Verdict {
+    works(lab, &MachineOptions::default())
+}
+
 fn recovery(lab: &Lab<'_>) -> Verdict {
     let outcome = lab.run(
         &MachineOptions {
@@ -114,11 +131,11 @@ fn recovery(lab: &Lab<'_>) -> Verdict {
         "Version",
     )?;
     outcome.code(0)?;
-    outcome.logs(&["ViperOS", "RECOVERY"])
+    lab.logged(&["ViperOS", "RECOVERY"])
 }
 
 fn no_disk(lab: &Lab<'_>) -> Verdict {
-    works(
+    answers(
         lab,
         &MachineOptions {
             no_disk: true,
@@ -129,7 +146,7 @@ fn no_disk(lab: &Lab<'_>) -> Verdict {
 
 fn no_servers(lab: &Lab<'_>) -> Verdict {
     let servers = "-consoled,-entropyd,-blkd,-fsd".to_string();
-    works(
+    answers(
         lab,
         &MachineOptions {
             servers: Some(servers),

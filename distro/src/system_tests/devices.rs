@@ -4,6 +4,7 @@ use super::{Lab, Test, Verdict, one};
 use crate::cli::MachineOptions;
 use crate::disk::{self, Entry};
 use crate::qemu::Disk;
+use crate::session::End;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -11,6 +12,19 @@ pub const TESTS: &[Test] = &[
     one("disk-keeps-files", keeps_files),
     one("disk-throw-away", throw_away),
     one("disk-program-from-host", program_from_host),
+    one("disk-program-truncated", |lab| {
+        bad_program(lab, |elf| elf.truncate(elf.len() / 2))
+    }),
+    one("disk-program-without-end-of-header", |lab| {
+        bad_program(lab, |elf| elf.truncate(50))
+    }),
+    one("disk-program-foreign", |lab| {
+        bad_program(lab, |elf| elf[18] = 62)
+    }),
+    one("disk-program-damaged", |lab| {
+        bad_program(lab, |elf| elf[64..120].fill(0xFF))
+    }),
+    one("disk-program-empty", |lab| bad_program(lab, Vec::clear)),
     one("disk-blank", |lab| damaged(lab, &vec![0; 1 << 20])),
     one("disk-noise", |lab| damaged(lab, &noise(1 << 20))),
     one("disk-one-sector", |lab| damaged(lab, &[0; 512])),
@@ -42,26 +56,45 @@ fn throw_away(lab: &Lab<'_>) -> Verdict {
     lab.run(&plain(), "Copy S:startup T:gone")?.code(0)?;
     let outcome = lab.run(&plain(), "Type T:gone")?;
     match outcome.end {
-        crate::session::End::Code(1..) => Ok(()),
+        End::Code(1..) => Ok(()),
         other => Err(format!("the file is still there: {other:?}")),
     }
 }
 
 fn program_from_host(lab: &Lab<'_>) -> Verdict {
+    let disk = with_program(lab, |_| {})?;
+    lab.run_on(&plain(), Some(disk), "T:guest")?.code(0)
+}
+
+/// A program that is none ends with an error in its turn, and the shell goes on.
+fn bad_program(lab: &Lab<'_>, damage: fn(&mut Vec<u8>)) -> Verdict {
+    let disk = with_program(lab, damage)?;
+    let outcome = lab.run_on(&plain(), Some(disk.clone()), "T:guest; Version")?;
+    outcome.code(0)?;
+    outcome.prints("ViperOS")?;
+    match lab.run_on(&plain(), Some(disk), "T:guest")?.end {
+        End::Code(1..) => Ok(()),
+        other => Err(format!("expected a code above 0, found {other:?}")),
+    }
+}
+
+/// A disk with a changed copy of `hello` at `T:guest`.
+fn with_program(lab: &Lab<'_>, change: fn(&mut Vec<u8>)) -> Result<Disk, String> {
     let disk = lab.copied_disk("kept.img")?;
-    let tools = disk::tools().ok_or("this build has no file system")?;
-    let program = tools
+    let tools = disk::tools();
+    let mut contents = tools
         .get(&disk.path, "/c/hello")
         .map_err(|error| error.to_string())?;
+    change(&mut contents);
     let entry = Entry::File {
         path: "/t/guest".into(),
-        contents: program,
+        contents,
         executable: true,
     };
     tools
         .put(&disk.path, &[entry])
         .map_err(|error| error.to_string())?;
-    lab.run_on(&plain(), Some(disk), "T:guest")?.code(0)
+    Ok(disk)
 }
 
 /// Whatever the disk holds, there is a prompt, and nothing panics.

@@ -32,8 +32,6 @@ pub struct Outcome {
     pub end: End,
     /// The commands' output.
     pub output: String,
-    /// Everything else.
-    pub log: Vec<String>,
 }
 
 impl<'a> Lab<'a> {
@@ -60,18 +58,16 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When it cannot be made.
     pub fn built_disk(&self) -> Result<std::path::PathBuf, String> {
-        disk::built(self.system)
-            .map_err(text_of)?
-            .ok_or("this build has no file system".into())
+        disk::built(self.system).map_err(text_of)
     }
 
     /// A copy of that disk, to be written.
     ///
     /// # Errors
     ///
-    /// When there is none, or it cannot be copied.
+    /// When it cannot be made or copied.
     pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
@@ -143,16 +139,34 @@ impl<'a> Lab<'a> {
         Ok(Outcome {
             end: end.map_err(text_of)?,
             output,
-            log,
         })
+    }
+
+    /// A line of the last run's log has all these words.
+    ///
+    /// # Errors
+    ///
+    /// That none has.
+    pub fn logged(&self, words: &[&str]) -> Verdict {
+        match self
+            .log
+            .borrow()
+            .iter()
+            .any(|line| words.iter().all(|word| line.contains(word)))
+        {
+            true => Ok(()),
+            false => Err(format!("no line of the log has {words:?}")),
+        }
     }
 
     fn standard(&self, options: &MachineOptions) -> Result<Option<Disk>, String> {
         if options.no_disk {
             return Ok(None);
         }
-        let built = disk::built(self.system).map_err(text_of)?;
-        Ok(built.map(|path| Disk { path, keep: false }))
+        Ok(Some(Disk {
+            path: self.built_disk()?,
+            keep: false,
+        }))
     }
 
     /// The log and output of the last run.
@@ -183,22 +197,6 @@ impl Outcome {
         match self.output.contains(text) {
             true => Ok(()),
             false => Err(format!("the output has no `{text}`")),
-        }
-    }
-
-    /// A line of the log has all these words.
-    ///
-    /// # Errors
-    ///
-    /// That none has.
-    pub fn logs(&self, words: &[&str]) -> Verdict {
-        match self
-            .log
-            .iter()
-            .any(|line| words.iter().all(|word| line.contains(word)))
-        {
-            true => Ok(()),
-            false => Err(format!("no line of the log has {words:?}")),
         }
     }
 }

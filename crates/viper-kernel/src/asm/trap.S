@@ -79,10 +79,11 @@ vectors:
     entry
     stp x9, x10, [sp, #-16]!
     mrs x9, esr_el1
+    mov w10, #0x56000000                    // SVC from AArch64; below, its immediate
+    sub w9, w9, w10
     mrs x10, tpidr_el1
-    lsr x9, x9, #26
-    cmp x9, #0x15                           // SVC from AArch64
-    b.eq system_call
+    cmp w9, #0x10, lsl #12
+    b.lo system_call
     b user_fault
     entry
     stp x9, x10, [sp, #-16]!
@@ -121,11 +122,24 @@ system_call:
     stp x6, x7, [x10, #CTX_X + 6 * 8]
     str x8, [x10, #CTX_X + 8 * 8]
     save_high x10
-    mrs x1, esr_el1
-    mov x0, x10
-    and w1, w1, #0xffff
+    mov x2, x10
+    mov x3, x8
+    mov w19, w9
+    cmp w9, #11
+    b.eq 1f
+    cmp w9, #14
+    b.eq 2f
+0:  mrs x0, tpidr_el1
+    mov w1, w19
     mov x29, xzr
     bl trap_syscall
+    b resume
+1:  bl trap_call                            // null: it does not fit the short way
+    cbz x0, 0b
+    b resume_other
+2:  bl trap_reply_receive
+    cbz x0, 0b
+    b resume_other
 
 // Goes on with the context in x0.
 .global resume
@@ -133,6 +147,7 @@ resume:
     mrs x1, tpidr_el1
     cmp x0, x1
     b.eq 1f
+resume_other:
     ldp x2, x3, [x0, #CTX_TLS]              // and CTX_IPC
     ldr x4, [x0, #CTX_TTBR0]
     msr tpidr_el1, x0

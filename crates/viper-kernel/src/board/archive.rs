@@ -14,7 +14,9 @@ pub fn find<'a>(archive: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
             return None;
         }
         let (size, name_len) = (hex(&header[54..62])?, hex(&header[94..102])?);
-        let body = 110usize.checked_add(name_len)?.checked_next_multiple_of(4)?;
+        let body = 110usize
+            .checked_add(name_len)?
+            .checked_next_multiple_of(4)?;
         let entry = rest.get(110..110 + name_len.checked_sub(1)?)?;
         let data = rest.get(body..body.checked_add(size)?)?;
         if entry == name {

@@ -1,7 +1,7 @@
 //! State that belongs to whoever holds the kernel lock.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A value that only the holder of the kernel lock (or the boot core, before others run) touches.
 pub struct KernelCell<T>(UnsafeCell<T>);
@@ -33,17 +33,31 @@ impl<T> KernelCell<T> {
 pub struct KernelLock {
     next: AtomicU32,
     serving: AtomicU32,
+    /// Whether there are others: alone, a core needs no lock.
+    is_shared: AtomicBool,
 }
 
 impl KernelLock {
     /// Nobody holds it.
     pub const fn new() -> Self {
-        KernelLock { next: AtomicU32::new(0), serving: AtomicU32::new(0) }
+        KernelLock {
+            next: AtomicU32::new(0),
+            serving: AtomicU32::new(0),
+            is_shared: AtomicBool::new(false),
+        }
+    }
+
+    /// There is a second core from now on. Called before it starts.
+    pub fn share(&self) {
+        self.is_shared.store(true, Ordering::Relaxed);
     }
 
     /// Waits for the lock.
-    #[inline]
+    #[inline(always)]
     pub fn acquire(&self) {
+        if !self.is_shared.load(Ordering::Relaxed) {
+            return;
+        }
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         while self.serving.load(Ordering::Acquire) != ticket {
             core::hint::spin_loop();
@@ -54,8 +68,11 @@ impl KernelLock {
     ///
     /// # Safety
     /// The caller holds it and uses nothing that it protects afterwards.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn release(&self) {
+        if !self.is_shared.load(Ordering::Relaxed) {
+            return;
+        }
         let next = self.serving.load(Ordering::Relaxed).wrapping_add(1);
         self.serving.store(next, Ordering::Release);
     }

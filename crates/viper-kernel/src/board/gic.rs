@@ -11,7 +11,10 @@ pub enum Gic {
     /// Distributor and core interface.
     V2 { distributor: u64, interface: u64 },
     /// Distributor and the first redistributor.
-    V3 { distributor: u64, redistributors: u64 },
+    V3 {
+        distributor: u64,
+        redistributors: u64,
+    },
 }
 
 static DISTRIBUTOR: AtomicU64 = AtomicU64::new(0);
@@ -83,7 +86,10 @@ pub fn init(gic: Gic) {
 pub fn init_core(gic: Gic, core: usize) {
     match gic {
         Gic::V2 { .. } => {
-            let (d, c) = (DISTRIBUTOR.load(Ordering::Relaxed), INTERFACE.load(Ordering::Relaxed));
+            let (d, c) = (
+                DISTRIBUTOR.load(Ordering::Relaxed),
+                INTERFACE.load(Ordering::Relaxed),
+            );
             for n in (0..32).step_by(4) {
                 write(d + PRIORITY + n, 0xa0a0_a0a0);
             }
@@ -158,7 +164,10 @@ pub fn call_core(core: usize) {
     // SAFETY: barriers only order accesses.
     unsafe { asm!("dsb ishst") };
     if is_v2() {
-        write(DISTRIBUTOR.load(Ordering::Relaxed) + SOFTWARE, 1 << (16 + core) | CALL_LINE);
+        write(
+            DISTRIBUTOR.load(Ordering::Relaxed) + SOFTWARE,
+            1 << (16 + core) | CALL_LINE,
+        );
     } else {
         // QEMU numbers cores by affinity level 0 in clusters of 16: eight cores are one cluster.
         let value = 1u64 << core | u64::from(CALL_LINE) << 24;

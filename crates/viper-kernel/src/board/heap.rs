@@ -41,13 +41,21 @@ struct Free {
 }
 
 fn class_of(layout: Layout) -> Option<usize> {
-    let size = layout.size().max(layout.align()).max(16).next_power_of_two();
+    let size = layout
+        .size()
+        .max(layout.align())
+        .max(16)
+        .next_power_of_two();
     let class = size.trailing_zeros() as usize - 4;
     (class < CLASSES).then_some(class)
 }
 
 fn order_of(layout: Layout) -> u8 {
-    let pages = layout.size().max(layout.align()).div_ceil(PAGE).next_power_of_two();
+    let pages = layout
+        .size()
+        .max(layout.align())
+        .div_ceil(PAGE)
+        .next_power_of_two();
     pages.trailing_zeros() as u8
 }
 
@@ -146,7 +154,9 @@ impl Heap {
 // come from the buddy allocator. Exclusive access is by the kernel lock.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(class) = class_of(layout) else { return take(order_of(layout)) };
+        let Some(class) = class_of(layout) else {
+            return take(order_of(layout));
+        };
         // SAFETY: lists hold live slab pages with at least one free object.
         unsafe {
             let mut slab = self.0.get()[class];

@@ -109,7 +109,10 @@ impl Platform for Machine {
     }
 
     fn copy_in(&mut self, to: &mut [u8], from: u64) -> Result<(), ()> {
-        if from.checked_add(to.len() as u64).is_none_or(|end| end > viper_abi::USER_MAX) {
+        if from
+            .checked_add(to.len() as u64)
+            .is_none_or(|end| end > viper_abi::USER_MAX)
+        {
             return Err(());
         }
         // SAFETY: `to` is valid for its length; the loads are unprivileged, so they reach only what
@@ -119,7 +122,10 @@ impl Platform for Machine {
     }
 
     fn copy_out(&mut self, to: u64, from: &[u8]) -> Result<(), ()> {
-        if to.checked_add(from.len() as u64).is_none_or(|end| end > viper_abi::USER_MAX) {
+        if to
+            .checked_add(from.len() as u64)
+            .is_none_or(|end| end > viper_abi::USER_MAX)
+        {
             return Err(());
         }
         // SAFETY: as in `copy_in`, with unprivileged stores.

@@ -75,7 +75,9 @@ impl AllFrames {
     fn buddy(&self) -> &mut Buddy<'static> {
         // SAFETY: an `AllFrames` is used under the kernel lock or on the boot core alone, each
         // reference only for the length of one operation, which does not allocate.
-        unsafe { FRAMES.get() }.as_mut().expect("frames are found before anything is made")
+        unsafe { FRAMES.get() }
+            .as_mut()
+            .expect("frames are found before anything is made")
     }
 }
 
@@ -151,9 +153,8 @@ pub unsafe fn init(tree: &Tree<'_>, tree_at: u64) -> Result<(u64, u64), VmError>
     ];
     // SAFETY: the memory behind the image is RAM that nothing uses yet (the loader put archive and
     // tree elsewhere, at 32 MiB and up), mapped by the boot tables; `FrameMeta` is plain data.
-    let metadata = unsafe {
-        core::slice::from_raw_parts_mut(direct(at) as *mut FrameMeta, records)
-    };
+    let metadata =
+        unsafe { core::slice::from_raw_parts_mut(direct(at) as *mut FrameMeta, records) };
     let buddy = Buddy::new(ranges, &reserved, metadata)?;
     // SAFETY: boot core alone.
     unsafe { *super::heap::FRAMES.get() = Some(buddy) };
@@ -190,7 +191,11 @@ pub unsafe fn map_kernel(tree: &Tree<'_>) -> Result<u64, VmError> {
             return Ok(());
         }
         let range = PageRange::between(VirtAddr(direct(from)), VirtAddr(direct(to)))?;
-        let target = Target { pa: PhysAddr(from), perms, mem_type };
+        let target = Target {
+            pa: PhysAddr(from),
+            perms,
+            mem_type,
+        };
         table.map_range(&mut mem, &mut frames, &mut NoTlb, range, target)
     };
     let (ram, rw) = (MemType::NormalWriteBack, Perms::ReadWrite);

@@ -17,6 +17,7 @@ mod uart;
 
 core::arch::global_asm!(include_str!("../asm/boot.S"), options(raw));
 core::arch::global_asm!(include_str!("../asm/trap.S"), options(raw));
+core::arch::global_asm!(include_str!("../asm/mem.S"), options(raw));
 
 /// Where physical address zero is mapped.
 pub const OFFSET: u64 = 0xffff_ff80_0000_0000;

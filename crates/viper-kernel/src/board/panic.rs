@@ -13,7 +13,10 @@ static IS_DYING: AtomicBool = AtomicBool::new(false);
 pub fn die(what: Arguments<'_>, pc: u64, frame: u64) -> ! {
     if !IS_DYING.swap(true, Ordering::Relaxed) {
         let mut line = Line::new();
-        let _ = write!(line, "\r\nKERNEL PANIC: {what}; pc={pc:#x}; backtrace: kernel {pc:#x}");
+        let _ = write!(
+            line,
+            "\r\nKERNEL PANIC: {what}; pc={pc:#x}; backtrace: kernel {pc:#x}"
+        );
         let mut frame = frame;
         for _ in 0..16 {
             if frame < OFFSET || !frame.is_multiple_of(16) {

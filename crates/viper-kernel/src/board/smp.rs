@@ -15,8 +15,11 @@ struct Record {
     core: AtomicU64,
 }
 
-static RECORD: Record =
-    Record { root: AtomicU64::new(0), stack: AtomicU64::new(0), core: AtomicU64::new(0) };
+static RECORD: Record = Record {
+    root: AtomicU64::new(0),
+    stack: AtomicU64::new(0),
+    core: AtomicU64::new(0),
+};
 static ONLINE: AtomicUsize = AtomicUsize::new(1);
 static ROOT: AtomicU64 = AtomicU64::new(0);
 static GIC: super::cell::KernelCell<Option<Gic>> = super::cell::KernelCell::new(None);
@@ -33,6 +36,9 @@ pub fn start_all(tree: &Tree<'_>, root: u64) -> usize {
     unsafe { *GIC.get() = Some(tree.gic) };
     let entry = secondary_start as *const () as u64 - OFFSET;
     let record = core::ptr::from_ref(&RECORD) as u64 - OFFSET;
+    if tree.core_count > 1 {
+        trap::LOCK.share();
+    }
     for core in 1..tree.core_count {
         // SAFETY: a linker symbol; only its address is used.
         let stack =

@@ -53,9 +53,8 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
     kernel.counters.counter_hz = time::frequency();
     let (start, end) = tree.archive.expect("a boot archive (-initrd)");
     // SAFETY: the loader put the archive there; it is reserved, so that it never changes.
-    let files = unsafe {
-        core::slice::from_raw_parts(direct(start) as *const u8, (end - start) as usize)
-    };
+    let files =
+        unsafe { core::slice::from_raw_parts(direct(start) as *const u8, (end - start) as usize) };
     let init = archive::find(files, b"init").expect("a file `init` in the boot archive");
     let found = Found {
         init,
@@ -66,7 +65,9 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
         lines: (32, 256),
         quota_bytes: ram_bytes - ram_bytes / KERNEL_SHARE - kernel_bytes,
     };
-    kernel.start_first(&found).expect("the first process starts");
+    kernel
+        .start_first(&found)
+        .expect("the first process starts");
     // SAFETY: the other cores wait for `IS_READY`.
     unsafe { *trap::KERNEL.get() = Some(kernel) };
     trap::IS_READY.store(true, Ordering::Release);

@@ -14,8 +14,14 @@ static TICKS_PER_NS: AtomicU64 = AtomicU64::new((1 << 32) / 16);
 /// Reads the frequency.
 pub fn init() {
     let hz = frequency();
-    NS_PER_TICK.store(((1_000_000_000u128 << 32) / u128::from(hz)) as u64, Ordering::Relaxed);
-    TICKS_PER_NS.store(((u128::from(hz) << 32) / 1_000_000_000) as u64 + 1, Ordering::Relaxed);
+    NS_PER_TICK.store(
+        ((1_000_000_000u128 << 32) / u128::from(hz)) as u64,
+        Ordering::Relaxed,
+    );
+    TICKS_PER_NS.store(
+        ((u128::from(hz) << 32) / 1_000_000_000) as u64 + 1,
+        Ordering::Relaxed,
+    );
 }
 
 /// Ticks in a second.

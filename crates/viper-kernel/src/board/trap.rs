@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use viper_abi::FaultKind;
+use viper_abi::{FaultKind, MsgInfo};
 use viper_kernel::arena::NIL;
+use viper_kernel::fast::Way;
 use viper_kernel::memory::Access;
 use viper_kernel::thread::Context;
 use viper_kernel::{Exception, Kernel};
@@ -22,7 +23,9 @@ pub static KERNEL: KernelCell<Option<Kernel<Machine>>> = KernelCell::new(None);
 fn with_kernel(work: impl FnOnce(&mut Kernel<Machine>) -> *mut Context) -> *mut Context {
     LOCK.acquire();
     // SAFETY: we hold the lock; the kernel is not entered again before `release`.
-    let kernel = unsafe { KERNEL.get() }.as_mut().expect("traps come after boot");
+    let kernel = unsafe { KERNEL.get() }
+        .as_mut()
+        .expect("traps come after boot");
     let next = work(kernel);
     // SAFETY: taken above; the reference is not used any more. `next` is the context of a thread
     // that runs on this core from now on, so that no other core touches it, or the idle context.
@@ -39,6 +42,56 @@ fn owner(context: *mut Context) -> (usize, u32) {
 extern "C" fn trap_syscall(context: *mut Context, number: u32) -> *mut Context {
     let (core, thread) = owner(context);
     with_kernel(|kernel| kernel.on_syscall(core, thread, number as u16))
+}
+
+/// Reads what the short way needs, and tries it. Null if it does not fit.
+#[inline(always)]
+fn try_short(
+    context: *mut Context,
+    handle: u32,
+    info: u64,
+    deadline: u64,
+    way: impl FnOnce(&mut Kernel<Machine>, Way) -> Option<*mut Context>,
+) -> *mut Context {
+    // SAFETY: the vectors pass what TPIDR_EL1 holds: the context that runs on this core.
+    let (core, thread, table) =
+        unsafe { ((*context).core as u8, (*context).thread, (*context).table) };
+    let handle = viper_cap::Handle::from_raw(handle);
+    let registers = Way {
+        thread,
+        core,
+        table,
+        handle,
+        info: MsgInfo(info),
+        deadline,
+    };
+    LOCK.acquire();
+    // SAFETY: as in `with_kernel`; there is a kernel, as threads come after boot.
+    let kernel = unsafe { KERNEL.get().as_mut().unwrap_unchecked() };
+    let next = way(kernel, registers).unwrap_or(core::ptr::null_mut());
+    // SAFETY: as in `with_kernel`.
+    unsafe { LOCK.release() };
+    next
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn trap_call(
+    handle: u32,
+    info: u64,
+    context: *mut Context,
+    deadline: u64,
+) -> *mut Context {
+    try_short(context, handle, info, deadline, Kernel::fast_call)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn trap_reply_receive(
+    handle: u32,
+    info: u64,
+    context: *mut Context,
+    deadline: u64,
+) -> *mut Context {
+    try_short(context, handle, info, deadline, Kernel::fast_reply_receive)
 }
 
 #[unsafe(no_mangle)]

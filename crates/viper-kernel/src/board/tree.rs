@@ -64,7 +64,9 @@ impl<'a> Tree<'a> {
         for node in fdt.root().children() {
             if node.name_without_address() == "memory" {
                 for i in 0.. {
-                    let Some(piece) = registers(node, i) else { break };
+                    let Some(piece) = registers(node, i) else {
+                        break;
+                    };
                     if let Some(slot) = ram.get_mut(ram_count) {
                         *slot = piece;
                         ram_count += 1;
@@ -90,15 +92,19 @@ impl<'a> Tree<'a> {
                 });
                 uart = Some((registers(node, 0)?.0, line.unwrap_or(0)));
             } else if node.name_without_address() == "psci" {
-                is_psci_hvc =
-                    node.property("method").is_none_or(|p| p.value() != b"smc\0".as_slice());
+                is_psci_hvc = node
+                    .property("method")
+                    .is_none_or(|p| p.value() != b"smc\0".as_slice());
             }
         }
         ram[..ram_count].sort_unstable();
         let mut cores = [0; 8];
         let mut core_count = 0;
         if let Some(cpus) = fdt.find_node("/cpus") {
-            for node in cpus.children().filter(|n| n.name_without_address() == "cpu") {
+            for node in cpus
+                .children()
+                .filter(|n| n.name_without_address() == "cpu")
+            {
                 if let (Some(slot), Some(id)) = (cores.get_mut(core_count), number(&node, "reg")) {
                     *slot = id;
                     core_count += 1;
@@ -107,7 +113,10 @@ impl<'a> Tree<'a> {
         }
         let chosen = fdt.find_node("/chosen");
         let archive = chosen.and_then(|c| {
-            Some((number(&c, "linux,initrd-start")?, number(&c, "linux,initrd-end")?))
+            Some((
+                number(&c, "linux,initrd-start")?,
+                number(&c, "linux,initrd-end")?,
+            ))
         });
         let command_line = chosen
             .and_then(|c| c.property("bootargs"))

@@ -46,17 +46,26 @@ fn run() -> i64 {
         let _ = sys::null();
     });
     let (client, server) = Channel::pair(4).unwrap();
-    let t = thread::spawn(move || echo(&server)).unwrap();
+    let t = thread::spawn_with(
+        thread::Options {
+            priority: 7,
+            ..Default::default()
+        },
+        move || echo(&server),
+    )
+    .unwrap();
     for (row, len) in [(2, 48), (3, 256)] {
         measure(row, "call", 101, || {
-            sys::call(client.raw(), MsgInfo::new(7, len, 0), [1, 2, 3, 4, 5, 6], FOREVER).check().unwrap();
+            sys::call(
+                client.raw(),
+                MsgInfo::new(7, len, 0),
+                [1, 2, 3, 4, 5, 6],
+                FOREVER,
+            )
+            .check()
+            .unwrap();
         });
     }
-    unsafe { core::arch::asm!(".inst 0xd29ffe1f") };
-    for _ in 0..1000 {
-            sys::call(client.raw(), MsgInfo::new(7, 48, 0), [1, 2, 3, 4, 5, 6], FOREVER).check().unwrap();
-    }
-    unsafe { core::arch::asm!(".inst 0xd29ffe3f") };
     drop(client);
     t.join(FOREVER).unwrap();
     let event = Event::new().unwrap();
@@ -64,7 +73,7 @@ fn run() -> i64 {
     let (ping, pong) = (Event::new().unwrap(), Event::new().unwrap());
     let (ping2, pong2) = (ping.try_clone().unwrap(), pong.try_clone().unwrap());
     let t = thread::spawn(move || {
-        for _ in 0..101 {
+        for _ in 0..1101 {
             ping2.wait(Signals(1), FOREVER).unwrap();
             pong2.signal(1).unwrap();
         }
@@ -74,6 +83,12 @@ fn run() -> i64 {
         ping.signal(1).unwrap();
         pong.wait(Signals(1), FOREVER).unwrap();
     });
+    unsafe { core::arch::asm!(".inst 0xd29ffe1f") };
+    for _ in 0..1000 {
+        ping.signal(1).unwrap();
+        pong.wait(Signals(1), FOREVER).unwrap();
+    }
+    unsafe { core::arch::asm!(".inst 0xd29ffe3f") };
     t.join(FOREVER).unwrap();
     measure(7, "duplicate and close", 101, || {
         let h = sys::handle_duplicate(event.raw(), Rights::SIGNAL).unwrap();
@@ -86,10 +101,15 @@ fn run() -> i64 {
         let start = count();
         let n = sys::handle_revoke(event.raw()).unwrap();
         let spent = count().wrapping_sub(start);
-        if spent == 0xdead { eprintln!("{}", n.0); }
+        if spent == 0xdead {
+            eprintln!("{}", n.0);
+        }
         REVOKE.store(spent, core::sync::atomic::Ordering::Relaxed);
     });
-    eprintln!("BENCH 8 revoke {}", REVOKE.load(core::sync::atomic::Ordering::Relaxed));
+    eprintln!(
+        "BENCH 8 revoke {}",
+        REVOKE.load(core::sync::atomic::Ordering::Relaxed)
+    );
     let memory = Memory::new(4096 * 200).unwrap();
     let mapping = Mapping::whole(&memory).unwrap();
     let mut page = 0;

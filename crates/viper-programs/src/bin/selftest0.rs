@@ -11,10 +11,12 @@ use viper_rt::{Error, Mapping, Object, clock, eprintln, program, sys, thread};
 
 viper_rt::entry!(run);
 
+type Check = fn() -> Result<(), Error>;
+
 fn run() -> i64 {
     eprintln!("selftest0: alive");
-    let checks: &[(&str, fn() -> Result<(), Error>)] = &[
-        ("null", || sys::null().map(|()| ())),
+    let checks: &[(&str, Check)] = &[
+        ("null", || sys::null()),
         ("clock", clock_runs),
         ("heap", heap),
         ("memory", memory),
@@ -35,7 +37,10 @@ fn run() -> i64 {
             }
         }
     }
-    eprintln!("selftest0: {} passed, {failed} failed", checks.len() - failed);
+    eprintln!(
+        "selftest0: {} passed, {failed} failed",
+        checks.len() - failed
+    );
     if let Some(system) = program::take(Slot::SYSTEM) {
         let _ = system.into_object::<System>().power(PowerAction::OFF);
     }
@@ -43,7 +48,11 @@ fn run() -> i64 {
 }
 
 fn ensure(condition: bool) -> Result<(), Error> {
-    if condition { Ok(()) } else { Err(Error::Internal) }
+    if condition {
+        Ok(())
+    } else {
+        Err(Error::Internal)
+    }
 }
 
 fn clock_runs() -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use super::{Scheduler, Switch};
 use crate::queue::End;
-use crate::{CoreId, CoreMask, PRIORITIES, Priority, SchedError, ThreadId, ThreadState};
+use crate::{CoreId, CoreMask, Priority, SchedError, ThreadId, ThreadState};
 
 /// Cores decide.
 impl Scheduler {
@@ -37,11 +37,7 @@ impl Scheduler {
         let left_ns = self.cores[core.index()].slice_end_ns.saturating_sub(now_ns);
         self.cores[core.index()].running = None;
         if let Some(id) = next {
-            let left_ns = self
-                .threads
-                .find(id)
-                .map_or(0, |thread| thread.slice_left_ns);
-            self.dequeue(id);
+            let left_ns = self.dequeue(id);
             self.start(core, id, now_ns, left_ns);
         }
         let displaced = running.and_then(|id| self.put_back(id, left_ns));
@@ -60,6 +56,24 @@ impl Scheduler {
             thread.state = ThreadState::Blocked;
         }
         Some(id)
+    }
+
+    /// [`block`](Self::block) and [`reschedule`](Self::reschedule) in one. O(1) on one core.
+    pub fn block_and_reschedule(&mut self, core: CoreId, now_ns: u64) -> Switch {
+        if self.core_count > 1 {
+            self.block(core);
+            return self.reschedule(core, now_ns);
+        }
+        self.release(core);
+        self.cores[core.index()].is_pending = false;
+        let next = self.pop(core);
+        if let Some((id, left_ns)) = next {
+            self.start(core, id, now_ns, left_ns);
+        }
+        Switch {
+            thread: next.map(|(id, _)| id),
+            interrupt: None,
+        }
     }
 
     /// Ends the turn of the thread that runs on `core`, which must reschedule next and lets others
@@ -95,6 +109,30 @@ impl Scheduler {
         }
         self.occupy(core, to);
         true
+    }
+
+    /// Takes the thread that runs on `core` off it, blocked, without asking the core for anything:
+    /// the caller gives the core a thread by [`adopt`](Self::adopt) before anything else. O(1).
+    #[inline]
+    pub fn release(&mut self, core: CoreId) -> Option<ThreadId> {
+        let id = self.cores[core.index()].running.take()?;
+        if let Ok(thread) = self.threads.find_mut(id) {
+            thread.state = ThreadState::Blocked;
+        }
+        Some(id)
+    }
+
+    /// Notes that `core`, which was [released](Self::release), runs the blocked thread `to` for the
+    /// rest of the turn, because somebody has made it so already. Names the core if it must
+    /// reschedule, because someone of a higher priority waits. O(1).
+    pub fn adopt(&mut self, core: CoreId, to: ThreadId) -> Option<CoreId> {
+        self.occupy(core, to);
+        let priority = self.priority(to).ok()?;
+        if self.is_waiting_above(priority) {
+            self.mark_pending(core)
+        } else {
+            None
+        }
     }
 
     /// Whether a thread of this priority should not wait for `core`: it idles, or runs a lower
@@ -137,7 +175,11 @@ impl Scheduler {
 
     /// Queues a thread that is in no queue, where it is best off.
     pub(super) fn requeue(&mut self, id: ThreadId, end: End) -> Option<CoreId> {
-        let core = self.place(id).ok()?;
+        let core = match self.core_count {
+            1 => CoreId::FIRST,
+            _ => self.place(id).ok()?,
+        };
+        let queue = &mut self.cores[core.index()].queue;
         let thread = self.threads.find_mut(id).ok()?;
         thread.state = ThreadState::Queued(core);
         thread.core = core;
@@ -146,9 +188,8 @@ impl Scheduler {
             self.next_ticket += 1;
         }
         let priority = thread.priority();
-        self.cores[core.index()]
-            .queue
-            .insert(&mut self.threads, id, priority, end);
+        (thread.prev, thread.next) = queue.place(priority, end);
+        queue.insert(&mut self.threads, id, priority, end);
         self.waiting[priority.index()] += 1;
         self.waiting_levels |= 1 << priority.level();
         if self.should_preempt(core, priority) {
@@ -158,37 +199,60 @@ impl Scheduler {
         }
     }
 
-    /// Takes a queued thread out of its queue; it is blocked then.
-    pub(super) fn dequeue(&mut self, id: ThreadId) {
+    /// Takes a queued thread out of its queue; it is blocked then. Gives what is left of its turn.
+    pub(super) fn dequeue(&mut self, id: ThreadId) -> u64 {
         let Ok(thread) = self.threads.find_mut(id) else {
-            return;
+            return 0;
         };
         let ThreadState::Queued(core) = thread.state else {
-            return;
+            return 0;
         };
         thread.state = ThreadState::Blocked;
-        let priority = thread.priority();
+        let (priority, left_ns) = (thread.priority(), thread.slice_left_ns);
+        let neighbours = (thread.prev, thread.next);
         self.cores[core.index()]
             .queue
-            .remove(&mut self.threads, id, priority);
-        self.waiting[priority.index()] -= 1;
-        if self.waiting[priority.index()] == 0 {
-            self.waiting_levels &= !(1 << priority.level());
+            .remove(&mut self.threads, neighbours, priority);
+        self.count_out(priority);
+        left_ns
+    }
+
+    /// Takes the first thread of the highest priority out of a core's own queue, with what is left
+    /// of its turn.
+    fn pop(&mut self, core: CoreId) -> Option<(ThreadId, u64)> {
+        let queue = &mut self.cores[core.index()].queue;
+        let at = queue.top()?;
+        let (id, left_ns) = queue.pop(&mut self.threads, at)?;
+        self.count_out(at);
+        Some((id, left_ns))
+    }
+
+    /// One thread of this priority less is queued.
+    #[inline]
+    fn count_out(&mut self, at: Priority) {
+        let waiting = &mut self.waiting[at.index()];
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.waiting_levels &= !(1 << at.level());
         }
     }
 
     /// Gives a core to a thread, for `left_ns` or if that is 0 for a full turn.
+    #[inline]
     fn start(&mut self, core: CoreId, id: ThreadId, now_ns: u64, left_ns: u64) {
-        let Ok(priority) = self.priority(id) else {
+        let Ok(thread) = self.threads.find_mut(id) else {
             return;
         };
         let slice_ns = if left_ns == 0 {
-            self.slices_ns[priority.index()]
+            self.slices_ns[thread.priority().index()]
         } else {
             left_ns
         };
-        self.cores[core.index()].slice_end_ns = now_ns.saturating_add(slice_ns);
-        self.occupy(core, id);
+        thread.state = ThreadState::Running(core);
+        thread.core = core;
+        let core = &mut self.cores[core.index()];
+        core.slice_end_ns = now_ns.saturating_add(slice_ns);
+        core.running = Some(id);
     }
 
     #[inline]
@@ -203,23 +267,39 @@ impl Scheduler {
     /// The queued thread that `core` should run next, of level `floor` or above: of the highest
     /// priority in any queue, the one that has waited longest.
     fn find_best(&self, core: CoreId, floor: u8) -> Option<ThreadId> {
-        let levels = (floor..PRIORITIES as u8).rev().filter_map(Priority::new);
-        let mut waiting = levels.filter(|at| self.waiting[at.index()] > 0);
-        waiting.find_map(|at| {
+        let mut levels = u32::from(self.waiting_levels) >> floor << floor;
+        while let Some(level) = levels.checked_ilog2() {
+            let at = Priority::new(level as u8)?;
             let first = |of: CoreId| {
-                let id = self.cores[of.index()]
+                self.cores[of.index()]
                     .queue
-                    .first_for(&self.threads, at, core)?;
-                Some((self.threads.find(id).ok()?.ticket, id))
+                    .first_for(&self.threads, at, core)
             };
-            let firsts = CoreMask::first(self.core_count).iter().filter_map(first);
-            firsts.min().map(|(_, id)| id)
-        })
+            let found = match self.core_count {
+                1 => first(core),
+                _ => CoreMask::first(self.core_count)
+                    .iter()
+                    .filter_map(|of| {
+                        let id = first(of)?;
+                        Some((self.threads.find(id).ok()?.ticket, id))
+                    })
+                    .min()
+                    .map(|(_, id)| id),
+            };
+            if found.is_some() {
+                return found;
+            }
+            levels ^= 1 << level;
+        }
+        None
     }
 
     /// Asks one core to reschedule that does less than it could for a thread waiting elsewhere. If
     /// there are more such cores, that one will ask them when it reschedules.
     fn find_idler(&mut self) -> Option<CoreId> {
+        if self.core_count == 1 {
+            return None; // it is deciding right now
+        }
         let highest = Priority::new(self.waiting_levels.checked_ilog2()? as u8);
         let is_idler = |core: &CoreId| {
             let running = self.running_rank(*core);
@@ -237,8 +317,9 @@ impl Scheduler {
         (!was_pending).then_some(core)
     }
 
+    /// Whether a thread of a higher priority is queued on any core. O(1).
     #[inline]
-    pub(super) fn is_waiting_above(&self, priority: Priority) -> bool {
+    pub fn is_waiting_above(&self, priority: Priority) -> bool {
         self.waiting_levels >> priority.level() > 1
     }
 

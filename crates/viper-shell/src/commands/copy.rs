@@ -15,16 +15,34 @@ use crate::system::{DirEntry, FileId, FileKind, OpenMode, Stat};
 use crate::text;
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Copy", &["cp"], "Copy from... [TO] to [ALL] [NEW] [CLONE] [QUIET]", "copies files", copy)
-        .details(
-            "Several files need a directory to go to. ALL (-r) copies directories with \
+    Spec::new(
+        "Copy",
+        &["cp"],
+        "Copy from... [TO] to [ALL] [NEW] [CLONE] [QUIET]",
+        "copies files",
+        copy,
+    )
+    .details(
+        "Several files need a directory to go to. ALL (-r) copies directories with \
              everything in them, NEW (-n) leaves existing files alone, CLONE (-p) keeps dates and \
              flags. What Copy has reported is safe on the disk.",
-        ),
-    Spec::new("Rename", &["ren"], "Rename old [AS|TO] new", "gives a file another name", rename)
-        .details("Refuses to replace an existing file; Move replaces it."),
-    Spec::new("Move", &["mv"], "Move from... [TO] to", "moves files to another place", move_files)
-        .details("Across volumes the files are copied and then deleted."),
+    ),
+    Spec::new(
+        "Rename",
+        &["ren"],
+        "Rename old [AS|TO] new",
+        "gives a file another name",
+        rename,
+    )
+    .details("Refuses to replace an existing file; Move replaces it."),
+    Spec::new(
+        "Move",
+        &["mv"],
+        "Move from... [TO] to",
+        "moves files to another place",
+        move_files,
+    )
+    .details("Across volumes the files are copied and then deleted."),
 ];
 
 /// What a copy has done so far.
@@ -91,7 +109,10 @@ impl Progress {
     fn text(&self, several: bool) -> String {
         let bytes = text::count(self.bytes, "byte", "bytes");
         let mut text = match several || self.files != 1 {
-            true => format!("{}, {bytes} copied", text::count(self.files, "file", "files")),
+            true => format!(
+                "{}, {bytes} copied",
+                text::count(self.files, "file", "files")
+            ),
             false => format!("{bytes} copied"),
         };
         if self.skipped > 0 {
@@ -160,9 +181,9 @@ fn copy_one(
         None => target.to_string(),
     };
     match stat.kind {
-        FileKind::Directory if !how.all => {
-            fail(format!("{typed}: is a directory (ALL copies it with everything in it)"))
-        }
+        FileKind::Directory if !how.all => fail(format!(
+            "{typed}: is a directory (ALL copies it with everything in it)"
+        )),
         FileKind::Directory => copy_tree(c, &from, &to, how, progress),
         _ => copy_file(c, (&from, typed, stat), (&to, &shown), how, progress, true),
     }
@@ -177,7 +198,10 @@ fn copy_tree(
     progress: &mut Progress,
 ) -> Result<(), Stop> {
     if path::contains(from, to) {
-        return fail(format!("{}: cannot be copied into itself", path::shown(from)));
+        return fail(format!(
+            "{}: cannot be copied into itself",
+            path::shown(from)
+        ));
     }
     let mut waiting = Vec::from([(from.to_string(), to.to_string(), 0)]);
     while let Some((from, to, depth)) = waiting.pop() {
@@ -188,7 +212,10 @@ fn copy_tree(
         let mut next = Some(0);
         while let Some(at) = next {
             let mut entries: Vec<DirEntry> = Vec::new();
-            next = c.sys.read_dir(&from, at, &mut entries).about(&path::shown(&from))?;
+            next = c
+                .sys
+                .read_dir(&from, at, &mut entries)
+                .about(&path::shown(&from))?;
             for entry in entries {
                 let inner = path::join(&from, &entry.name);
                 let goal = path::join(&to, &entry.name);
@@ -216,11 +243,18 @@ fn copy_entry(
 ) -> Result<(), Stop> {
     let (from_shown, to_shown) = (path::shown(from), path::shown(to));
     let copied = match kind {
-        FileKind::Link => copy_link(c, from, to).about(&to_shown).map(|()| progress.files += 1),
+        FileKind::Link => copy_link(c, from, to)
+            .about(&to_shown)
+            .map(|()| progress.files += 1),
         _ => match c.sys.stat(from, true).about(&from_shown) {
-            Ok(stat) => {
-                copy_file(c, (from, &from_shown, stat), (to, &to_shown), how, progress, false)
-            }
+            Ok(stat) => copy_file(
+                c,
+                (from, &from_shown, stat),
+                (to, &to_shown),
+                how,
+                progress,
+                false,
+            ),
             Err(stop) => Err(stop),
         },
     };
@@ -284,7 +318,9 @@ fn copy_file(
     }
     if how.clone {
         c.sys.set_mode(to, stat.mode).about(to_shown)?;
-        c.sys.set_modified(to, Some(stat.modified_ns)).about(to_shown)?;
+        c.sys
+            .set_modified(to, Some(stat.modified_ns))
+            .about(to_shown)?;
     } else if stat.mode & 0o111 != 0 {
         // A program stays a program, where the system can say so.
         let _ = c.sys.set_mode(to, stat.mode);
@@ -297,10 +333,14 @@ fn copy_file(
 /// Whether two paths with the same inode number are on the same volume: then renaming one to the
 /// other changes nothing, and the volumes' roots tell.
 fn same_file(c: &mut Context<'_>, a: &str, b: &str) -> bool {
-    let Ok(volumes) = c.sys.volumes() else { return true };
+    let Ok(volumes) = c.sys.volumes() else {
+        return true;
+    };
     let volume = |path: &str| {
         let roots = volumes.iter().map(|volume| volume.root.as_str());
-        roots.filter(|root| path::contains(root, path)).max_by_key(|root| root.len())
+        roots
+            .filter(|root| path::contains(root, path))
+            .max_by_key(|root| root.len())
     };
     volume(a) == volume(b)
 }
@@ -345,7 +385,9 @@ fn give_up(c: &mut Context<'_>, (to, shown): (&str, &str), done: u64, stop: Stop
 fn rename(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let args = Arguments::parse(arguments, &[])?;
     let (sources, target) = sources_and_target(args.rest, &["AS", "TO"])?;
-    let [old] = sources.as_slice() else { return Err(Stop::Usage) };
+    let [old] = sources.as_slice() else {
+        return Err(Stop::Usage);
+    };
     move_one(c, old, &target, false)?;
     Ok(OK)
 }
@@ -390,7 +432,12 @@ fn move_one(c: &mut Context<'_>, old: &str, new: &str, replace: bool) -> Result<
 }
 
 fn move_by_copy(c: &mut Context<'_>, from: &str, to: &str, stat: Stat) -> Result<(), Stop> {
-    let how = How { all: true, new_only: false, clone: true, quiet: true };
+    let how = How {
+        all: true,
+        new_only: false,
+        clone: true,
+        quiet: true,
+    };
     let mut progress = Progress::default();
     let (from_shown, to_shown) = (path::shown(from), path::shown(to));
     match stat.kind {
@@ -402,7 +449,9 @@ fn move_by_copy(c: &mut Context<'_>, from: &str, to: &str, stat: Stat) -> Result
         }
     }
     if progress.code > WARN {
-        return fail(format!("{from_shown}: not everything was copied; nothing was deleted"));
+        return fail(format!(
+            "{from_shown}: not everything was copied; nothing was deleted"
+        ));
     }
     c.sys.sync_all().about(&to_shown)?;
     super::delete::delete_tree(c, from, &mut 0)

@@ -14,13 +14,31 @@ use crate::system::{DirEntry, FileKind, OpenMode};
 use crate::text;
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Delete", &["rm", "del"], "Delete path... [ALL] [QUIET] [FORCE]", "deletes files", delete)
-        .details(
-            "Deletes files and empty directories. ALL (-r) deletes directories with everything \
+    Spec::new(
+        "Delete",
+        &["rm", "del"],
+        "Delete path... [ALL] [QUIET] [FORCE]",
+        "deletes files",
+        delete,
+    )
+    .details(
+        "Deletes files and empty directories. ALL (-r) deletes directories with everything \
              in them; FORCE (-f) does not mind what is not there.",
-        ),
-    Spec::new("RmDir", &[], "RmDir path...", "deletes empty directories", remove_dir),
-    Spec::new("Touch", &[], "Touch path...", "makes files, or sets their date to now", touch),
+    ),
+    Spec::new(
+        "RmDir",
+        &[],
+        "RmDir path...",
+        "deletes empty directories",
+        remove_dir,
+    ),
+    Spec::new(
+        "Touch",
+        &[],
+        "Touch path...",
+        "makes files, or sets their date to now",
+        touch,
+    ),
     Spec::new(
         "Protect",
         &["chmod"],
@@ -32,15 +50,38 @@ pub(super) static COMMANDS: &[Spec] = &[
         "`Protect x rwed` sets the flags, `Protect x -w` takes one away, `Protect x +e` adds one. \
          chmod takes its mode first: `chmod 755 x`.",
     ),
-    Spec::new("MakeLink", &[], "MakeLink new [TO] old [HARD]", "makes a link to a file", make_link)
-        .details("Without HARD a symbolic link. `ln -s old new` has its own order."),
+    Spec::new(
+        "MakeLink",
+        &[],
+        "MakeLink new [TO] old [HARD]",
+        "makes a link to a file",
+        make_link,
+    )
+    .details("Without HARD a symbolic link. `ln -s old new` has its own order."),
     Spec::new("ln", &[], "ln [-s] old new", "makes a link to a file", ln),
-    Spec::new("Truncate", &[], "Truncate path size", "cuts or extends a file", truncate),
-    Spec::new("Sync", &[], "Sync", "makes everything written safe on the disk", sync),
+    Spec::new(
+        "Truncate",
+        &[],
+        "Truncate path size",
+        "cuts or extends a file",
+        truncate,
+    ),
+    Spec::new(
+        "Sync",
+        &[],
+        "Sync",
+        "makes everything written safe on the disk",
+        sync,
+    ),
 ];
 
 fn delete(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let keywords = [("ALL", "rR"), ("QUIET", "q"), ("FORCE", "f"), ("IGNORED", "v")];
+    let keywords = [
+        ("ALL", "rR"),
+        ("QUIET", "q"),
+        ("FORCE", "f"),
+        ("IGNORED", "v"),
+    ];
     let args = Arguments::parse(arguments, &keywords)?;
     if args.rest.is_empty() && !args.has("FORCE") {
         return Err(Stop::Usage);
@@ -63,8 +104,11 @@ fn delete(c: &mut Context<'_>, arguments: &[String]) -> Ended {
             }
         }
     }
-    if count > 1 && !args.has("QUIET") {
-        c.line(&format!("{} deleted", text::count(count, "entry", "entries")))?;
+    if args.has("ALL") && count > 1 && !args.has("QUIET") {
+        c.line(&format!(
+            "{} deleted",
+            text::count(count, "entry", "entries")
+        ))?;
     }
     Ok(code)
 }
@@ -80,12 +124,7 @@ impl From<Stop> for Missing {
     }
 }
 
-fn delete_one(
-    c: &mut Context<'_>,
-    typed: &str,
-    all: bool,
-    count: &mut u64,
-) -> Result<(), Missing> {
+fn delete_one(c: &mut Context<'_>, typed: &str, all: bool, count: &mut u64) -> Result<(), Missing> {
     let path = c.locate(typed)?;
     let stat = match c.sys.stat(&path, false) {
         Ok(stat) => stat,
@@ -192,7 +231,10 @@ fn remove_dir(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 fn touch(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let args = Arguments::parse(arguments, &[("IGNORED", "m")])?;
     each(c, "Touch", &args.rest, |c, path, _| {
-        let mode = OpenMode { exclusive: true, ..OpenMode::APPEND };
+        let mode = OpenMode {
+            exclusive: true,
+            ..OpenMode::APPEND
+        };
         match c.sys.open(path, mode) {
             Ok(file) => c.sys.close(file),
             Err(Error::AlreadyExists | Error::IsADirectory) => c.sys.set_modified(path, None),
@@ -231,9 +273,18 @@ impl Change {
             };
         }
         Some(match sign {
-            b'+' => Self { clear: 0, set: bits },
-            b'-' => Self { clear: bits, set: 0 },
-            _ => Self { clear: 0o777, set: bits },
+            b'+' => Self {
+                clear: 0,
+                set: bits,
+            },
+            b'-' => Self {
+                clear: bits,
+                set: 0,
+            },
+            _ => Self {
+                clear: 0o777,
+                set: bits,
+            },
         })
     }
 }
@@ -248,7 +299,8 @@ fn protect(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     };
     each(c, "Protect", files, |c, path, _| {
         let mode = c.sys.stat(path, true)?.mode;
-        c.sys.set_mode(path, mode & 0o7777 & !change.clear | change.set)
+        c.sys
+            .set_mode(path, mode & 0o7777 & !change.clear | change.set)
     })
 }
 
@@ -264,13 +316,18 @@ fn make_link(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 
 fn ln(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let args = Arguments::parse(arguments, &[("SOFT", "s"), ("IGNORED", "f")])?;
-    let [old, new] = args.rest.as_slice() else { return Err(Stop::Usage) };
+    let [old, new] = args.rest.as_slice() else {
+        return Err(Stop::Usage);
+    };
     link(c, old, new, !args.has("SOFT"))
 }
 
 fn link(c: &mut Context<'_>, old: &str, new: &str, hard: bool) -> Ended {
     let mut path = c.locate(new)?;
-    if c.sys.stat(&path, true).is_ok_and(|stat| stat.kind == FileKind::Directory) {
+    if c.sys
+        .stat(&path, true)
+        .is_ok_and(|stat| stat.kind == FileKind::Directory)
+    {
         path = path::join(&path, path::file_name(old));
     }
     if hard {
@@ -278,14 +335,20 @@ fn link(c: &mut Context<'_>, old: &str, new: &str, hard: bool) -> Ended {
         c.sys.hard_link(&from, &path).about(new)?;
     } else {
         // The system knows no assigns: they are resolved now. Other texts stay as they are.
-        let target = if old.contains(':') { c.locate(old)? } else { old.to_string() };
+        let target = if old.contains(':') {
+            c.locate(old)?
+        } else {
+            old.to_string()
+        };
         c.sys.symlink(&target, &path).about(new)?;
     }
     Ok(OK)
 }
 
 fn truncate(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let [typed, size] = arguments else { return Err(Stop::Usage) };
+    let [typed, size] = arguments else {
+        return Err(Stop::Usage);
+    };
     let size = number(size)?;
     let path = c.locate(typed)?;
     c.sys.truncate(&path, size).about(typed)?;

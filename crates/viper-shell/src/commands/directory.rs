@@ -13,18 +13,43 @@ use crate::system::{DirEntry, FileKind};
 use crate::text::{self, Moment, Table};
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Dir", &["ls"], "Dir [path...] [ALL] [FILES|DIRS] [LONG]", "shows names", dir).details(
+    Spec::new(
+        "Dir",
+        &["ls"],
+        "Dir [path...] [ALL] [FILES|DIRS] [LONG]",
+        "shows names",
+        dir,
+    )
+    .details(
         "Directories end in `/` and come first. ALL goes into directories, FILES and DIRS show \
          only one kind, LONG is List. Letters: -a with hidden names, -l LONG, -R ALL, -1 one \
          per line.",
     ),
-    Spec::new("List", &["ll"], "List [path...] [ALL]", "shows names with sizes and dates", list)
-        .details("The flags are r read, w write, e execute, d delete."),
-    Spec::new("Cd", &["chdir"], "Cd [path]", "changes or shows the current directory", cd)
-        .details("`Cd /` goes to the root, `Cd ..` up, `Cd -` back to where it was before."),
+    Spec::new(
+        "List",
+        &["ll"],
+        "List [path...] [ALL]",
+        "shows names with sizes and dates",
+        list,
+    )
+    .details("The flags are r read, w write, e execute, d delete."),
+    Spec::new(
+        "Cd",
+        &["chdir"],
+        "Cd [path]",
+        "changes or shows the current directory",
+        cd,
+    )
+    .details("`Cd /` goes to the root, `Cd ..` up, `Cd -` back to where it was before."),
     Spec::new("Cwd", &["pwd"], "Cwd", "shows the current directory", cwd),
-    Spec::new("MakeDir", &["mkdir"], "MakeDir path... [PARENTS]", "makes directories", make_dir)
-        .details("PARENTS (-p) makes the directories above, too, and accepts existing ones."),
+    Spec::new(
+        "MakeDir",
+        &["mkdir"],
+        "MakeDir path... [PARENTS]",
+        "makes directories",
+        make_dir,
+    )
+    .details("PARENTS (-p) makes the directories above, too, and accepts existing ones."),
     Spec::new("Info", &["df", "mount"], "Info", "shows the volumes", info),
 ];
 
@@ -105,13 +130,20 @@ fn show_all(c: &mut Context<'_>, paths: &[String], show: Show) -> Ended {
 }
 
 fn show_one(c: &mut Context<'_>, typed: &str, show: Show, titled: bool) -> Result<(), Stop> {
-    let shown = if typed.is_empty() { "the current directory" } else { typed };
+    let shown = if typed.is_empty() {
+        "the current directory"
+    } else {
+        typed
+    };
     let path = c.locate(typed)?;
     let stat = c.sys.stat(&path, true).about(shown)?;
     let mut totals = Totals::default();
     if stat.kind != FileKind::Directory {
         let name = typed.to_string();
-        let entry = DirEntry { name, kind: FileKind::File };
+        let entry = DirEntry {
+            name,
+            kind: FileKind::File,
+        };
         if show.long {
             return long_line(c, &path, &entry, 0, &mut totals);
         }
@@ -165,12 +197,19 @@ fn show_directory(
         let mut next = Some(start);
         while let Some(at) = next.filter(|_| entries.len() < SORTED_MAX) {
             c.check()?;
-            next = c.sys.read_dir(path, at, &mut entries).about(&path::shown(path))?;
+            next = c
+                .sys
+                .read_dir(path, at, &mut entries)
+                .about(&path::shown(path))?;
         }
         from = next;
         entries.retain(|entry| {
             let directory = entry.kind == FileKind::Directory;
-            let wanted = if directory { show.directories } else { show.files };
+            let wanted = if directory {
+                show.directories
+            } else {
+                show.files
+            };
             wanted && (show.hidden || !entry.name.starts_with('.'))
         });
         sort(&mut entries);
@@ -179,7 +218,11 @@ fn show_directory(
             below.extend(directories.map(|e| e.name.clone()));
         }
         if show.long {
-            let widest = entries.iter().map(|e| e.name.chars().count()).max().unwrap_or(0);
+            let widest = entries
+                .iter()
+                .map(|e| e.name.chars().count())
+                .max()
+                .unwrap_or(0);
             for entry in &entries {
                 let full = path::join(path, &entry.name);
                 long_line(c, &full, entry, widest, totals)?;
@@ -195,7 +238,11 @@ fn show_directory(
 /// Directories first, then by name without case.
 fn sort(entries: &mut [DirEntry]) {
     entries.sort_by_cached_key(|entry| {
-        (entry.kind != FileKind::Directory, entry.name.to_lowercase(), entry.name.clone())
+        (
+            entry.kind != FileKind::Directory,
+            entry.name.to_lowercase(),
+            entry.name.clone(),
+        )
     });
 }
 
@@ -238,7 +285,10 @@ fn long_line(
     let name = text::padded(&entry.name, widest.max(24));
     let moment = Moment::new(stat.modified_ns);
     let (date, time) = (moment.date(), moment.time());
-    let mut line = format!("{name} {size:>12} {} {date} {time}", text::protection(stat.mode));
+    let mut line = format!(
+        "{name} {size:>12} {} {date} {time}",
+        text::protection(stat.mode)
+    );
     if stat.kind == FileKind::Link {
         let target = c.sys.read_link(path).unwrap_or_default();
         line.push_str(&format!(" -> {target}"));
@@ -292,11 +342,17 @@ fn make_one(c: &mut Context<'_>, typed: &str, parents: bool) -> Result<(), Stop>
     if !parents {
         return c.sys.make_dir(&path).about(typed);
     }
-    let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+    let ends = path
+        .match_indices('/')
+        .map(|(at, _)| at)
+        .skip(1)
+        .chain([path.len()]);
     for end in ends {
         let made = c.sys.make_dir(&path[..end]);
         let exists = |c: &mut Context<'_>| {
-            c.sys.stat(&path[..end], true).is_ok_and(|stat| stat.kind == FileKind::Directory)
+            c.sys
+                .stat(&path[..end], true)
+                .is_ok_and(|stat| stat.kind == FileKind::Directory)
         };
         match made {
             Err(Error::AlreadyExists | Error::ReadOnly | Error::PermissionDenied) if exists(c) => {}
@@ -308,12 +364,17 @@ fn make_one(c: &mut Context<'_>, typed: &str, parents: bool) -> Result<(), Stop>
 
 fn info(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     Arguments::parse(arguments, &[("IGNORED", "hHkT")])?.nothing_else()?;
-    let mut table =
-        Table::new(&["Volume", "Root", "Format", ">Size", ">Used", ">Free", ">Full", "State"]);
+    let mut table = Table::new(&[
+        "Volume", "Root", "Format", ">Size", ">Used", ">Free", ">Full", "State",
+    ]);
     for volume in c.sys.volumes()? {
         let used = volume.total.saturating_sub(volume.free);
         let full = (u128::from(used) * 100).div_ceil(u128::from(volume.total.max(1)));
-        let mut state = String::from(if volume.read_only { "read-only" } else { "read/write" });
+        let mut state = String::from(if volume.read_only {
+            "read-only"
+        } else {
+            "read/write"
+        });
         if !volume.note.is_empty() {
             state = format!("{state}, {}", volume.note);
         }

@@ -18,7 +18,7 @@ pub(crate) fn help(spec: &Spec) -> String {
 }
 
 /// The list of all commands.
-pub(super) fn overview(width: Option<usize>) -> String {
+pub(super) fn overview() -> String {
     let mut page = String::new();
     for (title, commands) in GROUPS {
         if matches!(*title, "Scripts" | "POSIX") {
@@ -27,17 +27,24 @@ pub(super) fn overview(width: Option<usize>) -> String {
         page.push_str(title);
         page.push('\n');
         for spec in *commands {
-            page.push_str(&format!("  {} {}\n", text::padded(spec.name, 10), spec.summary));
+            page.push_str(&format!(
+                "  {} {}\n",
+                text::padded(spec.name, 10),
+                spec.summary
+            ));
         }
     }
-    let scripts = GROUPS.iter().filter(|(title, _)| matches!(*title, "Scripts" | "POSIX"));
-    let names: Vec<String> =
-        scripts.flat_map(|(_, all)| all.iter()).map(|spec| spec.name.to_string()).collect();
+    let scripts = GROUPS
+        .iter()
+        .filter(|(title, _)| matches!(*title, "Scripts" | "POSIX"));
+    let names: Vec<String> = scripts
+        .flat_map(|(_, all)| all.iter())
+        .map(|spec| spec.name.to_string())
+        .collect();
     page.push_str("For scripts\n  ");
     page.push_str(&names.join(" "));
     page.push_str("\n`Help command` explains one, `Help shell` the language; ");
     page.push_str("Tab completes, Up recalls.\n");
-    let _ = width;
     page
 }
 

@@ -15,15 +15,40 @@ use crate::system::{DirEntry, FileId, FileKind, OpenMode};
 use crate::text;
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Type", &["cat"], "Type [file...] [HEX] [NUMBER]", "shows files", type_files).details(
+    Spec::new(
+        "Type",
+        &["cat"],
+        "Type [file...] [HEX] [NUMBER]",
+        "shows files",
+        type_files,
+    )
+    .details(
         "HEX (-x) shows bytes, NUMBER (-n) the lines' numbers. Without a file, or for `-`, it \
          reads its input.",
     ),
-    Spec::new("Head", &[], "Head [file...] [LINES n]", "shows the first lines", head)
-        .details("Ten lines, or as many as LINES (-n) says."),
-    Spec::new("Tail", &[], "Tail [file...] [LINES n]", "shows the last lines", tail)
-        .details("Ten lines, or as many as LINES (-n) says."),
-    Spec::new("Count", &["wc"], "Count [file...] [LINES] [WORDS] [BYTES]", "counts", count),
+    Spec::new(
+        "Head",
+        &[],
+        "Head [file...] [LINES n]",
+        "shows the first lines",
+        head,
+    )
+    .details("Ten lines, or as many as LINES (-n) says."),
+    Spec::new(
+        "Tail",
+        &[],
+        "Tail [file...] [LINES n]",
+        "shows the last lines",
+        tail,
+    )
+    .details("Ten lines, or as many as LINES (-n) says."),
+    Spec::new(
+        "Count",
+        &["wc"],
+        "Count [file...] [LINES] [WORDS] [BYTES]",
+        "counts",
+        count,
+    ),
     Spec::new(
         "Search",
         &["grep", "find"],
@@ -215,7 +240,11 @@ fn hex_dump(c: &mut Context<'_>, feed: &mut Feed, typed: &str) -> Result<(), Sto
         }
         Ok(true)
     })?;
-    if row.is_empty() { Ok(()) } else { hex_row(c, at, &row) }
+    if row.is_empty() {
+        Ok(())
+    } else {
+        hex_row(c, at, &row)
+    }
 }
 
 fn hex_row(c: &mut Context<'_>, at: u64, row: &[u8]) -> Result<(), Stop> {
@@ -226,7 +255,13 @@ fn hex_row(c: &mut Context<'_>, at: u64, row: &[u8]) -> Result<(), Stop> {
             bytes.push(' ');
         }
     }
-    let shown = |&b: &u8| if (0x20..0x7f).contains(&b) { b as char } else { '.' };
+    let shown = |&b: &u8| {
+        if (0x20..0x7f).contains(&b) {
+            b as char
+        } else {
+            '.'
+        }
+    };
     let chars: String = row.iter().map(shown).collect();
     c.line(&format!("{at:08x}  {bytes:<50}{chars}"))
 }
@@ -249,7 +284,11 @@ fn files_and_lines(arguments: &[String]) -> Result<(Vec<String>, u64), Stop> {
 }
 
 fn title(c: &mut Context<'_>, several: bool, typed: &str) -> Result<(), Stop> {
-    if several { c.line(&format!("==> {typed} <==")) } else { Ok(()) }
+    if several {
+        c.line(&format!("==> {typed} <=="))
+    } else {
+        Ok(())
+    }
 }
 
 fn head(c: &mut Context<'_>, arguments: &[String]) -> Ended {
@@ -303,11 +342,19 @@ fn count(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let args = Arguments::parse(arguments, &keywords)?;
     let every = keywords.iter().all(|(keyword, _)| !args.has(keyword));
     let show = |c: &mut Context<'_>, counts: Counts, name: &str| {
-        let Counts { lines, words, bytes } = counts;
+        let Counts {
+            lines,
+            words,
+            bytes,
+        } = counts;
         let all = [("LINES", lines), ("WORDS", words), ("BYTES", bytes)];
         let wanted = all.iter().filter(|(keyword, _)| every || args.has(keyword));
         let columns: Vec<String> = wanted.map(|(_, number)| format!("{number:>8}")).collect();
-        let name = if name == "-" { String::new() } else { format!("  {name}") };
+        let name = if name == "-" {
+            String::new()
+        } else {
+            format!("  {name}")
+        };
         c.line(&format!("{}{name}", columns.join("")))
     };
     let mut total = Counts::default();
@@ -368,7 +415,9 @@ fn search(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         ("IGNORED", "FEsq"),
     ];
     let args = Arguments::parse(arguments, &keywords)?;
-    let Some((text, files)) = args.rest.split_first() else { return Err(Stop::Usage) };
+    let Some((text, files)) = args.rest.split_first() else {
+        return Err(Stop::Usage);
+    };
     let wanted = Wanted {
         text: text.clone().into_bytes(),
         case: args.has("CASE"),
@@ -424,7 +473,11 @@ fn search_tree(
         // Links are left out: they may lead in circles.
         entries.retain(|e| matches!(e.kind, FileKind::File | FileKind::Directory));
         entries.sort_by(|a, b| b.name.cmp(&a.name));
-        waiting.extend(entries.iter().map(|e| (path::beside(&typed, &e.name), depth + 1)));
+        waiting.extend(
+            entries
+                .iter()
+                .map(|e| (path::beside(&typed, &e.name), depth + 1)),
+        );
     }
     Ok(())
 }
@@ -437,7 +490,11 @@ fn search_file(
     wanted: &Wanted,
 ) -> Result<u64, Stop> {
     let (mut number, mut found) = (0u64, 0u64);
-    let name = if wanted.titled { format!("{typed}:") } else { String::new() };
+    let name = if wanted.titled {
+        format!("{typed}:")
+    } else {
+        String::new()
+    };
     lines(c, feed, typed, |c, line| {
         number += 1;
         if !wanted.fits(line) {
@@ -464,7 +521,12 @@ fn search_file(
 }
 
 fn sort(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let keywords = [("REVERSE", "r"), ("NUMERIC", "n"), ("UNIQUE", "u"), ("NOCASE", "f")];
+    let keywords = [
+        ("REVERSE", "r"),
+        ("NUMERIC", "n"),
+        ("UNIQUE", "u"),
+        ("NOCASE", "f"),
+    ];
     let args = Arguments::parse(arguments, &keywords)?;
     let mut all: Vec<String> = Vec::new();
     let mut size = 0;
@@ -472,7 +534,10 @@ fn sort(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         lines(c, feed, typed, |_, line| {
             size += line.len() + 32;
             if size > SORT_MAX {
-                return fail(format!("{typed}: more than {} to sort", text::size(SORT_MAX as u64)));
+                return fail(format!(
+                    "{typed}: more than {} to sort",
+                    text::size(SORT_MAX as u64)
+                ));
             }
             all.push(String::from_utf8_lossy(line).into_owned());
             Ok(true)
@@ -480,7 +545,9 @@ fn sort(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     })?;
     let value = |line: &String| {
         let text = line.trim_start();
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !c.is_ascii_digit() && c != '-')
+            .unwrap_or(text.len());
         text[..end].parse::<i64>().unwrap_or(0)
     };
     match (args.has("NUMERIC"), args.has("NOCASE")) {

@@ -35,16 +35,30 @@ pub(super) static COMMANDS: &[Spec] = &[
         search_path,
     )
     .details("Without a keyword directories are added. RESET leaves only C:."),
-    Spec::new("Resolve", &["realpath"], "Resolve path...", "shows what a path stands for", resolve),
-    Spec::new("Which", &["type?", "command"], "Which name...", "shows what a command's name means", which)
-        .details("Returns 5 when it means nothing.")
-        .quiet(),
+    Spec::new(
+        "Resolve",
+        &["realpath"],
+        "Resolve path...",
+        "shows what a path stands for",
+        resolve,
+    ),
+    Spec::new(
+        "Which",
+        &["type?", "command"],
+        "Which name...",
+        "shows what a command's name means",
+        which,
+    )
+    .details("Returns 5 when it means nothing.")
+    .quiet(),
 ];
 
 fn assign(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let keywords = [("ADD", ""), ("REMOVE", ""), ("EXISTS", ""), ("LIST", "")];
     let args = Arguments::parse(arguments, &keywords)?;
-    let Some((name, paths)) = args.rest.split_first() else { return list(c) };
+    let Some((name, paths)) = args.rest.split_first() else {
+        return list(c);
+    };
     let Some(name) = name.strip_suffix(':').filter(|name| valid(name)) else {
         return Err(Stop::Usage);
     };
@@ -64,7 +78,11 @@ fn assign(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         return remove(c, name, &directories);
     }
     if directories.is_empty() {
-        return if args.has("ADD") || args.has("LIST") { Err(Stop::Usage) } else { exists(c, name) };
+        return if args.has("ADD") || args.has("LIST") {
+            Err(Stop::Usage)
+        } else {
+            exists(c, name)
+        };
     }
     if args.has("ADD") {
         let mut before = current(c, name)?;
@@ -84,7 +102,10 @@ fn valid(name: &str) -> bool {
 
 fn current(c: &mut Context<'_>, name: &str) -> Result<Vec<String>, Stop> {
     match c.sys.assign(name) {
-        Ok(Assign { target: AssignTarget::Directories(all), .. }) => Ok(all),
+        Ok(Assign {
+            target: AssignTarget::Directories(all),
+            ..
+        }) => Ok(all),
         Ok(_) => fail(format!("{name}: is a service")),
         Err(Error::NotFound) => Ok(Vec::new()),
         Err(error) => Err(error).about(name),
@@ -136,12 +157,19 @@ fn describe(assign: &Assign) -> String {
 
 /// The root is called by the only name it has without assigns.
 fn shown(path: &str) -> String {
-    if path == "/" { String::from("/") } else { path::shown(path) }
+    if path == "/" {
+        String::from("/")
+    } else {
+        path::shown(path)
+    }
 }
 
 fn list(c: &mut Context<'_>) -> Ended {
-    let (services, directories): (Vec<Assign>, Vec<Assign>) =
-        c.sys.assigns()?.into_iter().partition(|a| a.target == AssignTarget::Service);
+    let (services, directories): (Vec<Assign>, Vec<Assign>) = c
+        .sys
+        .assigns()?
+        .into_iter()
+        .partition(|a| a.target == AssignTarget::Service);
     for (title, assigns) in [("Directories:", directories), ("Services:", services)] {
         if !assigns.is_empty() {
             c.line(title)?;

@@ -13,20 +13,56 @@ use crate::shell::{OK, WARN};
 use crate::system::{FileKind, Stat};
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("test", &["["], "test expression", "compares; returns 0 or 5", test)
-        .details(
-            "-e -f -d -L -s -r -w -x file, -z -n text, a = b, a != b, a -eq -ne -lt -le -gt -ge b, \
+    Spec::new(
+        "test",
+        &["["],
+        "test expression",
+        "compares; returns 0 or 5",
+        test,
+    )
+    .details(
+        "-e -f -d -L -s -r -w -x file, -z -n text, a = b, a != b, a -eq -ne -lt -le -gt -ge b, \
              ! expression, expression -a expression, expression -o expression.",
-        )
-        .quiet(),
-    Spec::new("read", &[], "read name...", "reads a line into variables", read)
-        .details("The last variable gets the rest of the line. Returns 5 at the end of input.")
-        .quiet(),
-    Spec::new("printf", &[], "printf format [arguments...]", "writes text after a format", printf)
-        .details("%s %d %x %o %c %b %% with a width: %-8s %5d %03d; \\n \\t \\\\."),
-    Spec::new("basename", &[], "basename path [suffix]", "shows a path's last part", basename),
-    Spec::new("dirname", &[], "dirname path", "shows a path without its last part", dirname),
-    Spec::new("seq", &[], "seq [first] last", "shows numbers in a row", seq),
+    )
+    .quiet(),
+    Spec::new(
+        "read",
+        &[],
+        "read name...",
+        "reads a line into variables",
+        read,
+    )
+    .details("The last variable gets the rest of the line. Returns 5 at the end of input.")
+    .quiet(),
+    Spec::new(
+        "printf",
+        &[],
+        "printf format [arguments...]",
+        "writes text after a format",
+        printf,
+    )
+    .details("%s %d %x %o %c %b %% with a width: %-8s %5d %03d; \\n \\t \\\\."),
+    Spec::new(
+        "basename",
+        &[],
+        "basename path [suffix]",
+        "shows a path's last part",
+        basename,
+    ),
+    Spec::new(
+        "dirname",
+        &[],
+        "dirname path",
+        "shows a path without its last part",
+        dirname,
+    ),
+    Spec::new(
+        "seq",
+        &[],
+        "seq [first] last",
+        "shows numbers in a row",
+        seq,
+    ),
 ];
 
 fn test(c: &mut Context<'_>, arguments: &[String]) -> Ended {
@@ -48,10 +84,18 @@ fn expression(c: &mut Context<'_>, words: &[&str], depth: usize) -> Result<bool,
         return Ok(holds);
     }
     for (operator, decides) in [("-o", true), ("-a", false)] {
-        if let Some(at) = words.iter().position(|word| *word == operator).filter(|&at| at > 0) {
+        if let Some(at) = words
+            .iter()
+            .position(|word| *word == operator)
+            .filter(|&at| at > 0)
+        {
             let left = expression(c, &words[..at], depth + 1)?;
             let right = expression(c, &words[at + 1..], depth + 1)?;
-            return Ok(if decides { left || right } else { left && right });
+            return Ok(if decides {
+                left || right
+            } else {
+                left && right
+            });
         }
     }
     match words {
@@ -82,7 +126,10 @@ fn about_file(c: &mut Context<'_>, operator: &str, typed: &str) -> Result<bool, 
         _ => return Err(Stop::Usage),
     };
     if matches!(operator, "-L" | "-h") {
-        return Ok(c.sys.stat(&path, false).is_ok_and(|stat| stat.kind == FileKind::Link));
+        return Ok(c
+            .sys
+            .stat(&path, false)
+            .is_ok_and(|stat| stat.kind == FileKind::Link));
     }
     Ok(c.sys.stat(&path, true).is_ok_and(fits))
 }
@@ -110,7 +157,10 @@ fn compare(a: &str, operator: &str, b: &str) -> Result<Option<bool>, Stop> {
 }
 
 fn read(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let names: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
+    let names: Vec<&String> = arguments
+        .iter()
+        .filter(|name| !name.starts_with('-'))
+        .collect();
     if let Some(bad) = names.iter().find(|name| !is_name(name)) {
         return fail(format!("`{bad}` is no name for a variable"));
     }
@@ -147,7 +197,9 @@ fn read(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 }
 
 fn printf(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let Some((format, mut values)) = arguments.split_first() else { return Err(Stop::Usage) };
+    let Some((format, mut values)) = arguments.split_first() else {
+        return Err(Stop::Usage);
+    };
     let format = unescaped(format);
     loop {
         let before = values.len();
@@ -223,13 +275,18 @@ fn basename(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         _ => return Err(Stop::Usage),
     };
     let name = path::file_name(typed);
-    let cut = name.strip_suffix(suffix).filter(|cut| !cut.is_empty()).unwrap_or(name);
+    let cut = name
+        .strip_suffix(suffix)
+        .filter(|cut| !cut.is_empty())
+        .unwrap_or(name);
     c.line(if cut.is_empty() { "/" } else { cut })?;
     Ok(OK)
 }
 
 fn dirname(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let [typed] = arguments else { return Err(Stop::Usage) };
+    let [typed] = arguments else {
+        return Err(Stop::Usage);
+    };
     let trimmed = typed.trim_end_matches('/');
     let dir = match (trimmed.rfind('/'), trimmed.find(':')) {
         _ if trimmed.is_empty() => "/",

@@ -13,14 +13,46 @@ use crate::system::{Pid, TraceRecord};
 use crate::text::{self, Table};
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Run", &[], "Run program [arguments] [&]", "runs a program", run).details(
+    Spec::new(
+        "Run",
+        &[],
+        "Run program [arguments] [&]",
+        "runs a program",
+        run,
+    )
+    .details(
         "A program also runs when its name alone is typed; Run is for one whose name is a command \
          of the shell, too. With `&` it runs in the background.",
     ),
-    Spec::new("Status", &["ps", "top"], "Status", "shows the processes", status),
-    Spec::new("Jobs", &[], "Jobs", "shows the programs in the background", jobs),
-    Spec::new("Kill", &["stop"], "Kill pid|%job...", "ends processes", kill),
-    Spec::new("Wait", &[], "Wait [pid|%job...] | Wait n [SECS|MINS]", "waits", wait).details(
+    Spec::new(
+        "Status",
+        &["ps", "top"],
+        "Status",
+        "shows the processes",
+        status,
+    ),
+    Spec::new(
+        "Jobs",
+        &[],
+        "Jobs",
+        "shows the programs in the background",
+        jobs,
+    ),
+    Spec::new(
+        "Kill",
+        &["stop"],
+        "Kill pid|%job...",
+        "ends processes",
+        kill,
+    ),
+    Spec::new(
+        "Wait",
+        &[],
+        "Wait [pid|%job...] | Wait n [SECS|MINS]",
+        "waits",
+        wait,
+    )
+    .details(
         "Without arguments for all programs in the background, with a process or job for that, \
          with any other number for so many seconds.",
     ),
@@ -35,14 +67,28 @@ pub(super) static COMMANDS: &[Spec] = &[
         "RESTART ends a server in an orderly way, KILL at once, as a crash would. Either way it \
          is started again.",
     ),
-    Spec::new("Caps", &[], "Caps [pid]", "shows the capabilities a process holds", caps)
-        .details("Without a process, the shell's own."),
-    Spec::new("Trace", &[], "Trace [command...]", "shows a request's way through the servers", trace)
-        .details("Runs the command and then shows what was recorded meanwhile; alone, everything."),
+    Spec::new(
+        "Caps",
+        &[],
+        "Caps [pid]",
+        "shows the capabilities a process holds",
+        caps,
+    )
+    .details("Without a process, the shell's own."),
+    Spec::new(
+        "Trace",
+        &[],
+        "Trace [command...]",
+        "shows a request's way through the servers",
+        trace,
+    )
+    .details("Runs the command and then shows what was recorded meanwhile; alone, everything."),
 ];
 
 fn run(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let Some(name) = arguments.first() else { return Err(Stop::Usage) };
+    let Some(name) = arguments.first() else {
+        return Err(Stop::Usage);
+    };
     match c.find_program(name)? {
         Some(path) => c.run_program(&path, arguments),
         None => fail(format!("{name}: no such program")),
@@ -60,7 +106,9 @@ fn status(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     for process in c.sys.processes()? {
         table.row(Vec::from([
             process.pid.0.to_string(),
-            process.parent.map_or_else(|| String::from("-"), |pid| pid.0.to_string()),
+            process
+                .parent
+                .map_or_else(|| String::from("-"), |pid| pid.0.to_string()),
             process.name,
             process.state,
             process.priority.to_string(),
@@ -85,10 +133,19 @@ fn jobs(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 
 /// `%job` or a process number.
 fn process(c: &Context<'_>, text: &str) -> Result<Pid, Stop> {
-    let Some(job) = text.strip_prefix('%') else { return Ok(Pid(number(text)?)) };
+    let Some(job) = text.strip_prefix('%') else {
+        return Ok(Pid(number(text)?));
+    };
     let wanted = number(job)?;
-    let found = c.shell.jobs.iter().find(|job| u64::from(job.number) == wanted);
-    found.map_or_else(|| fail(format!("there is no job %{wanted}")), |job| Ok(job.pid))
+    let found = c
+        .shell
+        .jobs
+        .iter()
+        .find(|job| u64::from(job.number) == wanted);
+    found.map_or_else(
+        || fail(format!("there is no job %{wanted}")),
+        |job| Ok(job.pid),
+    )
 }
 
 fn kill(c: &mut Context<'_>, arguments: &[String]) -> Ended {
@@ -154,13 +211,19 @@ fn pause(c: &mut Context<'_>, seconds: u64) -> Ended {
 
 fn wait_job(c: &mut Context<'_>, pid: Pid) -> Ended {
     let Some(at) = c.shell.jobs.iter().position(|job| job.pid == pid) else {
-        return fail(format!("process {} was not started in the background here", pid.0));
+        return fail(format!(
+            "process {} was not started in the background here",
+            pid.0
+        ));
     };
     let status = c.wait_for(pid);
     let job = c.shell.jobs.remove(at);
     let status = status?;
     match status.fault {
-        Some(fault) => Err(Stop::Fail(status.code.max(1), format!("{}: {fault}", job.name))),
+        Some(fault) => Err(Stop::Fail(
+            status.code.max(1),
+            format!("{}: {fault}", job.name),
+        )),
         None => Ok(status.code),
     }
 }
@@ -175,11 +238,15 @@ fn servers(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     };
     match (name, action) {
         (Some(name), action) if is(action, "RESTART") => {
-            c.sys.server_restart(name).map_err(|error| no_server(name, error))?;
+            c.sys
+                .server_restart(name)
+                .map_err(|error| no_server(name, error))?;
             c.line(&format!("{name}: restarted"))?;
         }
         (Some(name), action) if is(action, "KILL") => {
-            c.sys.server_kill(name).map_err(|error| no_server(name, error))?;
+            c.sys
+                .server_kill(name)
+                .map_err(|error| no_server(name, error))?;
             c.line(&format!("{name}: killed"))?;
         }
         (name, action) if is(action, "STATUS") => return server_table(c, name),
@@ -196,7 +263,15 @@ fn no_server(name: &str, error: Error) -> Stop {
 }
 
 fn server_table(c: &mut Context<'_>, name: Option<&String>) -> Ended {
-    let mut table = Table::new(&["Server", "Service", ">PID", "State", ">Restarts", ">Up", "Note"]);
+    let mut table = Table::new(&[
+        "Server",
+        "Service",
+        ">PID",
+        "State",
+        ">Restarts",
+        ">Up",
+        "Note",
+    ]);
     let mut found = false;
     for server in c.sys.servers()? {
         if name.is_some_and(|name| !name.eq_ignore_ascii_case(&server.name)) {
@@ -206,7 +281,9 @@ fn server_table(c: &mut Context<'_>, name: Option<&String>) -> Ended {
         table.row(Vec::from([
             server.name,
             server.service,
-            server.pid.map_or_else(|| String::from("-"), |pid| pid.0.to_string()),
+            server
+                .pid
+                .map_or_else(|| String::from("-"), |pid| pid.0.to_string()),
             server.state,
             server.restarts.to_string(),
             text::duration(server.uptime_ns),
@@ -253,7 +330,10 @@ fn trace(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         let records = c.sys.trace(0)?;
         return show_trace(c, &records, OK);
     }
-    if let Err(stop) = c.meaning(&arguments[0]).map(|meaning| matches!(meaning, Meaning::Alias(_))) {
+    if let Err(stop) = c
+        .meaning(&arguments[0])
+        .map(|meaning| matches!(meaning, Meaning::Alias(_)))
+    {
         return match stop {
             Stop::Fail(code, why) => Err(Stop::Fail(code, format!("{}: {why}", arguments[0]))),
             stop => Err(stop),
@@ -277,7 +357,11 @@ fn show_trace(c: &mut Context<'_>, records: &[TraceRecord], code: i32) -> Ended 
         table.row(Vec::from([
             text::short_time(record.time_ns.saturating_sub(first.time_ns)),
             text::short_time(record.time_ns.saturating_sub(before)),
-            if record.request == 0 { String::new() } else { record.request.to_string() },
+            if record.request == 0 {
+                String::new()
+            } else {
+                record.request.to_string()
+            },
             record.process.clone(),
             record.event.clone(),
         ]));

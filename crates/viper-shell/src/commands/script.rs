@@ -13,14 +13,50 @@ use crate::shell::{OK, WARN};
 use crate::system::OpenMode;
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Execute", &["sh"], "Execute script [arguments...]", "runs a script", execute)
-        .details("The arguments are $1, $2, ... in the script. Also `sh -c 'commands'`."),
-    Spec::new(".", &["source"], ". script", "runs a script in this shell", source),
-    Spec::new("eval", &[], "eval text...", "runs its arguments as commands", eval),
-    Spec::new("shift", &[], "shift [n]", "drops the first arguments of a script", shift),
+    Spec::new(
+        "Execute",
+        &["sh"],
+        "Execute script [arguments...]",
+        "runs a script",
+        execute,
+    )
+    .details("The arguments are $1, $2, ... in the script. Also `sh -c 'commands'`."),
+    Spec::new(
+        ".",
+        &["source"],
+        ". script",
+        "runs a script in this shell",
+        source,
+    ),
+    Spec::new(
+        "eval",
+        &[],
+        "eval text...",
+        "runs its arguments as commands",
+        eval,
+    ),
+    Spec::new(
+        "shift",
+        &[],
+        "shift [n]",
+        "drops the first arguments of a script",
+        shift,
+    ),
     Spec::new("break", &[], "break [n]", "leaves a loop", leave),
-    Spec::new("continue", &[], "continue [n]", "goes on with the next turn of a loop", go_on),
-    Spec::new("return", &[], "return [code]", "leaves a function or script", give_back),
+    Spec::new(
+        "continue",
+        &[],
+        "continue [n]",
+        "goes on with the next turn of a loop",
+        go_on,
+    ),
+    Spec::new(
+        "return",
+        &[],
+        "return [code]",
+        "leaves a function or script",
+        give_back,
+    ),
     Spec::new("true", &[":"], "true", "returns 0", |_, _| Ok(OK)),
     Spec::new("false", &[], "false", "returns 5", |_, _| Ok(WARN)).quiet(),
 ];
@@ -51,7 +87,14 @@ fn execute(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         [] => return Err(Stop::Usage),
         [option, text, rest @ ..] if option == "-c" => {
             let zero = String::from("sh");
-            (text.clone(), if rest.is_empty() { Vec::from([zero]) } else { rest.to_vec() })
+            (
+                text.clone(),
+                if rest.is_empty() {
+                    Vec::from([zero])
+                } else {
+                    rest.to_vec()
+                },
+            )
         }
         [typed, ..] => (c.script(typed)?, arguments.to_vec()),
     };
@@ -66,7 +109,9 @@ fn execute(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 }
 
 fn source(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let [typed, rest @ ..] = arguments else { return Err(Stop::Usage) };
+    let [typed, rest @ ..] = arguments else {
+        return Err(Stop::Usage);
+    };
     let text = c.script(typed)?;
     let outer = (!rest.is_empty())
         .then(|| core::mem::replace(&mut c.shell.state.arguments, arguments.to_vec()));

@@ -10,27 +10,68 @@ use crate::shell::{ERROR, FAIL, OK, WARN};
 use crate::text;
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Help", &["?", "man"], "Help [command]", "shows the commands, or explains one", help)
-        .details("`Help ALL` explains every command, `Help shell` the language."),
-    Spec::new("Echo", &[], "Echo [text...] [NOLINE]", "writes its arguments", echo)
-        .details("NOLINE (-n) leaves out the line's end; with -e \\n \\t \\\\ \\e are replaced."),
+    Spec::new(
+        "Help",
+        &["?", "man"],
+        "Help [command]",
+        "shows the commands, or explains one",
+        help,
+    )
+    .details("`Help ALL` explains every command, `Help shell` the language."),
+    Spec::new(
+        "Echo",
+        &[],
+        "Echo [text...] [NOLINE]",
+        "writes its arguments",
+        echo,
+    )
+    .details("NOLINE (-n) leaves out the line's end; with -e \\n \\t \\\\ \\e are replaced."),
     Spec::new("Cls", &["clear"], "Cls", "clears the screen", cls),
-    Spec::new("Why", &[], "Why", "explains the last return code that was not 0", why),
-    Spec::new("History", &[], "History [n|CLEAR]", "shows the lines entered", history),
-    Spec::new("Alias", &[], "Alias [name [text]]", "shows and makes other names for commands", alias)
-        .details(
-            "`[]` in the text stands for the arguments; without it they come last. Also \
+    Spec::new(
+        "Why",
+        &[],
+        "Why",
+        "explains the last return code that was not 0",
+        why,
+    ),
+    Spec::new(
+        "History",
+        &[],
+        "History [n|CLEAR]",
+        "shows the lines entered",
+        history,
+    ),
+    Spec::new(
+        "Alias",
+        &[],
+        "Alias [name [text]]",
+        "shows and makes other names for commands",
+        alias,
+    )
+    .details(
+        "`[]` in the text stands for the arguments; without it they come last. Also \
              `alias name=text`.",
-        ),
-    Spec::new("Unalias", &[], "Unalias name...", "takes aliases away", unalias),
-    Spec::new("EndShell", &["exit", "quit", "endcli"], "EndShell [code]", "ends the shell", end_shell),
+    ),
+    Spec::new(
+        "Unalias",
+        &[],
+        "Unalias name...",
+        "takes aliases away",
+        unalias,
+    ),
+    Spec::new(
+        "EndShell",
+        &["exit", "quit", "endcli"],
+        "EndShell [code]",
+        "ends the shell",
+        end_shell,
+    ),
 ];
 
 fn help(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     match arguments {
         [] => {
-            let width = c.width();
-            let page = super::help::overview(width);
+            let page = super::help::overview();
             c.out(&page)?;
         }
         [all] if all.eq_ignore_ascii_case("ALL") => {
@@ -147,8 +188,14 @@ fn history(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         [count] => usize::try_from(number(count)?).unwrap_or(all),
         _ => return Err(Stop::Usage),
     };
-    let lines: Vec<(usize, String)> =
-        c.shell.history.iter().cloned().enumerate().skip(all.saturating_sub(wanted)).collect();
+    let lines: Vec<(usize, String)> = c
+        .shell
+        .history
+        .iter()
+        .cloned()
+        .enumerate()
+        .skip(all.saturating_sub(wanted))
+        .collect();
     for (i, line) in lines {
         c.line(&format!("{:>4}  {line}", i + 1))?;
     }
@@ -167,7 +214,9 @@ fn alias(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     }
     if text.is_empty() {
         return match c.shell.state.aliases.get(&name.to_lowercase()).cloned() {
-            Some(text) => c.line(&format!("{} {text}", text::padded(name, 12))).map(|()| OK),
+            Some(text) => c
+                .line(&format!("{} {text}", text::padded(name, 12)))
+                .map(|()| OK),
             None => fail(format!("{name}: no such alias")),
         };
     }
@@ -178,7 +227,10 @@ fn define(c: &mut Context<'_>, name: &str, text: &str) -> Ended {
     if name.is_empty() || text.trim().is_empty() {
         return Err(Stop::Usage);
     }
-    c.shell.state.aliases.insert(name.to_lowercase(), text.to_string());
+    c.shell
+        .state
+        .aliases
+        .insert(name.to_lowercase(), text.to_string());
     Ok(OK)
 }
 

@@ -12,22 +12,54 @@ use crate::text::{self, Moment, Table};
 
 pub(super) static COMMANDS: &[Spec] = &[
     Spec::new("Avail", &["free"], "Avail", "shows the memory", avail),
-    Spec::new("Uptime", &[], "Uptime", "shows how long the system runs", uptime),
-    Spec::new("Date", &["time"], "Date [+format]", "shows date and time in UTC", date)
-        .details("In the format %Y %m %d %H %M %S %a %A %b %j %s %F %T %% are replaced."),
-    Spec::new("Version", &["ver", "uname"], "Version [FULL]", "shows who the system is", version)
-        .details("FULL (-a) also tells the machine and the build."),
+    Spec::new(
+        "Uptime",
+        &[],
+        "Uptime",
+        "shows how long the system runs",
+        uptime,
+    ),
+    Spec::new(
+        "Date",
+        &["time"],
+        "Date [+format]",
+        "shows date and time in UTC",
+        date,
+    )
+    .details("In the format %Y %m %d %H %M %S %a %A %b %j %s %F %T %% are replaced."),
+    Spec::new(
+        "Version",
+        &["ver", "uname"],
+        "Version [FULL]",
+        "shows who the system is",
+        version,
+    )
+    .details("FULL (-a) also tells the machine and the build."),
     Spec::new("Sleep", &[], "Sleep seconds", "waits", sleep)
         .details("Parts of a second are allowed: `Sleep 0.5`. Ctrl-C ends it."),
-    Spec::new("Shutdown", &["poweroff", "halt"], "Shutdown", "ends the system", shutdown),
-    Spec::new("Reboot", &[], "Reboot", "ends the system and starts it again", reboot),
+    Spec::new(
+        "Shutdown",
+        &["poweroff", "halt"],
+        "Shutdown",
+        "ends the system",
+        shutdown,
+    ),
+    Spec::new(
+        "Reboot",
+        &[],
+        "Reboot",
+        "ends the system and starts it again",
+        reboot,
+    ),
 ];
 
 fn avail(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     Arguments::parse(arguments, &[("IGNORED", "hkmb")])?.nothing_else()?;
     let memory = c.sys.memory()?;
     let used = memory.total.saturating_sub(memory.free);
-    let other = used.saturating_sub(memory.kernel).saturating_sub(memory.user);
+    let other = used
+        .saturating_sub(memory.kernel)
+        .saturating_sub(memory.user);
     let mut table = Table::new(&["Memory", ">Bytes", ">"]);
     for (name, bytes) in [
         ("Total", memory.total),
@@ -40,7 +72,11 @@ fn avail(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     ] {
         // What a system does not tell is left out.
         if bytes > 0 || !name.starts_with(' ') {
-            table.row(Vec::from([name.to_string(), text::grouped(bytes), text::size(bytes)]));
+            table.row(Vec::from([
+                name.to_string(),
+                text::grouped(bytes),
+                text::size(bytes),
+            ]));
         }
     }
     c.out(&table.text())?;
@@ -50,7 +86,11 @@ fn avail(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 fn uptime(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     no_arguments(arguments)?;
     let up = c.sys.uptime_ns();
-    c.line(&format!("Up {} ({})", text::duration(up), text::short_time(up)))?;
+    c.line(&format!(
+        "Up {} ({})",
+        text::duration(up),
+        text::short_time(up)
+    ))?;
     Ok(OK)
 }
 
@@ -66,7 +106,12 @@ fn date(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     };
     let moment = Moment::new(now);
     let text = match format {
-        None => format!("{} {} {} UTC", moment.day_name(), moment.date(), moment.time()),
+        None => format!(
+            "{} {} {} UTC",
+            moment.day_name(),
+            moment.date(),
+            moment.time()
+        ),
         Some(format) => formatted(&moment, now, format),
     };
     c.line(&text)?;
@@ -117,8 +162,15 @@ fn version(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     };
     c.line(&format!("{} {} {mode}", info.name, info.version))?;
     if args.has("FULL") {
-        c.line(&format!("Machine  {}, {}", info.machine, text::count(info.cpus.into(), "core", "cores")))?;
-        c.line(&format!("Shell    viper-shell {}", env!("CARGO_PKG_VERSION")))?;
+        c.line(&format!(
+            "Machine  {}, {}",
+            info.machine,
+            text::count(info.cpus.into(), "core", "cores")
+        ))?;
+        c.line(&format!(
+            "Shell    viper-shell {}",
+            env!("CARGO_PKG_VERSION")
+        ))?;
         if !info.build.is_empty() {
             c.line(&format!("Build    {}", info.build))?;
         }
@@ -127,18 +179,25 @@ fn version(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 }
 
 fn sleep(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let [text] = arguments else { return Err(Stop::Usage) };
+    let [text] = arguments else {
+        return Err(Stop::Usage);
+    };
     let text = text.strip_suffix('s').unwrap_or(text);
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     if text.is_empty() || text == "." || !digits(whole) || !digits(part) {
         return Err(Stop::Usage);
     }
-    let seconds: u64 = if whole.is_empty() { 0 } else { super::number(whole)? };
+    let seconds: u64 = if whole.is_empty() {
+        0
+    } else {
+        super::number(whole)?
+    };
     let nano: String = part.chars().chain("000000000".chars()).take(9).collect();
     let nano = super::number(&nano)?;
     c.flush_console()?;
-    c.sys.sleep(seconds.saturating_mul(1_000_000_000).saturating_add(nano))?;
+    c.sys
+        .sleep(seconds.saturating_mul(1_000_000_000).saturating_add(nano))?;
     Ok(OK)
 }
 
@@ -155,7 +214,9 @@ fn end(c: &mut Context<'_>, arguments: &[String], power: Power) -> Ended {
     c.flush_console()?;
     // A file system that is gone must not keep the machine on.
     if let Err(error) = c.sys.sync_all() {
-        c.complain(&format!("Shutdown: the disk may not be up to date: {error}"));
+        c.complain(&format!(
+            "Shutdown: the disk may not be up to date: {error}"
+        ));
     }
     c.sys.power(power)?;
     c.shell.power_off = true;

@@ -8,14 +8,39 @@ use crate::context::{Context, Ended, Stop, fail};
 use crate::shell::{OK, Variable};
 
 pub(super) static COMMANDS: &[Spec] = &[
-    Spec::new("Set", &["setenv"], "Set [name [value...]]", "shows and sets variables", set).details(
+    Spec::new(
+        "Set",
+        &["setenv"],
+        "Set [name [value...]]",
+        "shows and sets variables",
+        set,
+    )
+    .details(
         "Variables set this way go to programs. `name=value` sets one for the shell alone. \
          `set -e` ends the shell at the first failure, -u makes unset variables an error, -x \
          shows commands; `set -- a b` sets $1 and $2.",
     ),
-    Spec::new("Unset", &["unsetenv"], "Unset name...", "takes variables away", unset),
-    Spec::new("export", &[], "export name[=value]...", "hands variables to programs", export),
-    Spec::new("env", &["printenv"], "env", "shows the variables that programs get", env),
+    Spec::new(
+        "Unset",
+        &["unsetenv"],
+        "Unset name...",
+        "takes variables away",
+        unset,
+    ),
+    Spec::new(
+        "export",
+        &[],
+        "export name[=value]...",
+        "hands variables to programs",
+        export,
+    ),
+    Spec::new(
+        "env",
+        &["printenv"],
+        "env",
+        "shows the variables that programs get",
+        env,
+    ),
 ];
 
 pub(super) fn is_name(name: &str) -> bool {
@@ -25,7 +50,11 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 fn checked(name: &str) -> Result<&str, Stop> {
-    if is_name(name) { Ok(name) } else { fail(format!("`{name}` is no name for a variable")) }
+    if is_name(name) {
+        Ok(name)
+    } else {
+        fail(format!("`{name}` is no name for a variable"))
+    }
 }
 
 fn set(c: &mut Context<'_>, arguments: &[String]) -> Ended {
@@ -45,7 +74,13 @@ fn set(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 }
 
 fn store(c: &mut Context<'_>, name: &str, value: String) {
-    c.shell.state.variables.insert(name.to_string(), Variable { value, exported: true });
+    c.shell.state.variables.insert(
+        name.to_string(),
+        Variable {
+            value,
+            exported: true,
+        },
+    );
 }
 
 fn options(c: &mut Context<'_>, arguments: &[String]) -> Ended {
@@ -57,7 +92,11 @@ fn options(c: &mut Context<'_>, arguments: &[String]) -> Ended {
             return Ok(OK);
         }
         let on = argument.starts_with('-');
-        for letter in argument.strip_prefix(['-', '+']).ok_or(Stop::Usage)?.chars() {
+        for letter in argument
+            .strip_prefix(['-', '+'])
+            .ok_or(Stop::Usage)?
+            .chars()
+        {
             let state = &mut c.shell.state;
             match letter {
                 'e' => state.stop_on_error = on,

@@ -112,7 +112,12 @@ impl Parser<'_> {
 
     /// A text from `<<`, in which `$` counts but quotes do not.
     pub(super) fn text_word(&mut self, body: &str) -> Result<Word> {
-        let mut inner = Parser { text: body, at: 0, depth: self.depth, texts: Vec::new() };
+        let mut inner = Parser {
+            text: body,
+            at: 0,
+            depth: self.depth,
+            texts: Vec::new(),
+        };
         let mut parts = Parts::default();
         let outer = self.at;
         while let Some(c) = inner.bump() {
@@ -130,7 +135,10 @@ impl Parser<'_> {
         } else if self.eat("(") {
             let list = self.nested(Self::list)?;
             self.expect(")")?;
-            Part::Command { list: Rc::new(list), quoted }
+            Part::Command {
+                list: Rc::new(list),
+                quoted,
+            }
         } else if self.eat("{") {
             let parameter = Box::new(self.nested(Self::braces)?);
             Part::Parameter { parameter, quoted }
@@ -144,7 +152,10 @@ impl Parser<'_> {
                 }
                 return Ok(());
             }
-            let parameter = Box::new(Parameter { name, operator: Operator::Value });
+            let parameter = Box::new(Parameter {
+                name,
+                operator: Operator::Value,
+            });
             Part::Parameter { parameter, quoted }
         };
         parts.0.push(part);
@@ -154,7 +165,11 @@ impl Parser<'_> {
     /// A name, a digit, or a special parameter.
     fn parameter_name(&mut self) -> String {
         let mut length = name_length(self.rest());
-        if length == 0 && self.peek().is_some_and(|c| c.is_ascii_digit() || "?#@*$!".contains(c)) {
+        if length == 0
+            && self
+                .peek()
+                .is_some_and(|c| c.is_ascii_digit() || "?#@*$!".contains(c))
+        {
             length = 1;
         }
         let name = String::from(self.rest().get(..length).unwrap_or(""));
@@ -168,18 +183,32 @@ impl Parser<'_> {
             self.bump();
             let name = self.braced_name()?;
             self.expect("}")?;
-            return Ok(Parameter { name, operator: Operator::Length });
+            return Ok(Parameter {
+                name,
+                operator: Operator::Length,
+            });
         }
         let name = self.braced_name()?;
         let empty_too = self.eat(":");
         let operator = match self.bump() {
-            Some('}') if !empty_too => return Ok(Parameter { name, operator: Operator::Value }),
-            Some(operator @ ('-' | '=' | '?' | '+')) => {
-                Operator::Missing { operator, empty_too, word: self.until_brace()? }
+            Some('}') if !empty_too => {
+                return Ok(Parameter {
+                    name,
+                    operator: Operator::Value,
+                });
             }
+            Some(operator @ ('-' | '=' | '?' | '+')) => Operator::Missing {
+                operator,
+                empty_too,
+                word: self.until_brace()?,
+            },
             Some(side @ ('#' | '%')) if !empty_too => {
                 let longest = self.eat(if side == '%' { "%" } else { "#" });
-                Operator::Trim { end: side == '%', longest, pattern: self.until_brace()? }
+                Operator::Trim {
+                    end: side == '%',
+                    longest,
+                    pattern: self.until_brace()?,
+                }
             }
             None => return Err(self.missing("}")),
             Some(_) => return Err(self.error(ParseErrorKind::BadSubstitution)),
@@ -253,14 +282,24 @@ impl Parser<'_> {
             }
         }
         let list = self.nested(|p| {
-            let mut inner = Parser { text: &text, at: 0, depth: p.depth, texts: Vec::new() };
-            let list = inner.list().map_err(|e| super::ParseError { at: p.at, ..e })?;
+            let mut inner = Parser {
+                text: &text,
+                at: 0,
+                depth: p.depth,
+                texts: Vec::new(),
+            };
+            let list = inner
+                .list()
+                .map_err(|e| super::ParseError { at: p.at, ..e })?;
             match inner.rest().is_empty() {
                 true => Ok(list),
                 false => Err(p.error(ParseErrorKind::Expected("a command in `...`"))),
             }
         })?;
-        parts.0.push(Part::Command { list: Rc::new(list), quoted });
+        parts.0.push(Part::Command {
+            list: Rc::new(list),
+            quoted,
+        });
         Ok(())
     }
 }

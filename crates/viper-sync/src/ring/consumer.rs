@@ -80,11 +80,9 @@ impl<'a, const WORDS: usize> Consumer<'a, WORDS> {
         if self.released == self.head {
             return false;
         }
-        self.released = self.head;
-        self.ring
-            .header
-            .consumer
-            .publish(self.head, &self.ring.header.producer)
+        let old = core::mem::replace(&mut self.released, self.head);
+        let header = self.ring.header;
+        header.consumer.publish(old, self.head, &header.producer)
     }
 
     /// How many entries there are to read now.
@@ -110,12 +108,8 @@ impl<'a, const WORDS: usize> Consumer<'a, WORDS> {
     /// [`RingError::Corrupt`].
     pub fn prepare_wait(&mut self) -> Result<bool, RingError> {
         let header = self.ring.header;
-        let tail = header.consumer.announce(&header.producer);
-        let empty = self.look_at(tail)? == 0;
-        if !empty {
-            header.consumer.retract();
-        }
-        Ok(empty)
+        let tail = header.consumer.announce(self.head, &header.producer);
+        Ok(self.look_at(tail)? == 0)
     }
 
     /// Believes the producer's position if it is not less than what was read, and not more than

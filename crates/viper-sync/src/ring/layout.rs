@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!   0  magic u32, version u32, entries u32, words per entry u32
-//!  64  tail u32 (written by the producer), producer waits u32
-//! 128  head u32 (written by the consumer), consumer waits u32
+//!  64  tail u32, wake at u32 (both written by the producer only)
+//! 128  head u32, wake at u32 (both written by the consumer only)
 //! 192  entries, each of some 64-bit words
 //! ```
 //! Little-endian. Positions count entries from 0 on and wrap around at 2^32; entry `n` is in slot
 //! `n % entries`. Each side has a cache line of its own, so that they do not slow each other down.
+//!
+//! "Wake at `p`" asks the other side for a wake-up when its position goes from `p` or before to
+//! beyond `p`. Nobody has to take it back: once passed, it means nothing more.
 
 use core::fmt;
 #[cfg(not(loom))]
@@ -41,8 +44,8 @@ pub struct RingHeader {
 pub(super) struct Side {
     /// How many entries this side is done with.
     pub position: AtomicU32,
-    /// Not 0: this side sleeps or is about to, and wants to be woken.
-    pub waits: AtomicU32,
+    /// This side sleeps, or did, until the other side's position gets past this one.
+    pub wake_at: AtomicU32,
 }
 
 /// A ring in shared memory, seen from either side.
@@ -56,6 +59,9 @@ pub struct Ring<'a> {
 /// "VRNG", read as a little-endian number.
 const MAGIC: u32 = u32::from_le_bytes(*b"VRNG");
 const VERSION: u32 = 1;
+
+/// The last position before 0: no wake-up for the next 2^32 - 1 entries.
+const NEVER: u32 = u32::MAX;
 
 /// At most 2^20 entries of at most 512 words: 4 GiB.
 const ENTRIES_MAX: u32 = 1 << 20;
@@ -114,7 +120,7 @@ impl RingHeader {
         let zero = || AtomicU32::new(0);
         let side = || Side {
             position: zero(),
-            waits: zero(),
+            wake_at: zero(),
         };
         Self {
             magic: zero(),
@@ -200,9 +206,9 @@ impl<'a> Ring<'a> {
         let header = self.header;
         for (field, value) in [
             (&header.producer.position, 0),
-            (&header.producer.waits, 0),
+            (&header.producer.wake_at, NEVER),
             (&header.consumer.position, 0),
-            (&header.consumer.waits, 0),
+            (&header.consumer.wake_at, NEVER),
             (&header.version, VERSION),
             (&header.entries, self.layout.entries),
             (&header.words, self.layout.words),
@@ -267,29 +273,27 @@ impl<'a> Ring<'a> {
 }
 
 impl Side {
-    /// Publishes a position, and says whether the other side, `peer`, must be woken.
+    /// Publishes that this side's position goes from `old` to `new`, and says whether `peer` must
+    /// be woken for that.
     ///
-    /// Either this side sees the flag of the peer, or the peer sees the position: both put a
-    /// sequentially consistent fence between their store and their load (compare `announce`).
+    /// No wake-up is lost: this function and `announce` both have a sequentially consistent fence
+    /// between their store and their load, so at least one of the two sees the other's store. If
+    /// `peer` sleeps because it did not see `new`, this side sees what it wakes at.
     #[inline]
-    pub fn publish(&self, position: u32, peer: &Side) -> bool {
-        self.position.store(position, Ordering::Release);
+    pub fn publish(&self, old: u32, new: u32, peer: &Side) -> bool {
+        self.position.store(new, Ordering::Release);
         fence(Ordering::SeqCst);
-        peer.waits.load(Ordering::Relaxed) != 0 && peer.waits.swap(0, Ordering::Relaxed) != 0
+        let wake_at = peer.wake_at.load(Ordering::Relaxed);
+        wake_at.wrapping_sub(old) < new.wrapping_sub(old)
     }
 
-    /// Says that this side is about to sleep, and returns the position of `peer` after that.
+    /// Says that this side will sleep if the position of `peer` still is `wake_at`, and returns
+    /// that position.
     #[inline]
-    pub fn announce(&self, peer: &Side) -> u32 {
-        self.waits.store(1, Ordering::Relaxed);
+    pub fn announce(&self, wake_at: u32, peer: &Side) -> u32 {
+        self.wake_at.store(wake_at, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         peer.position.load(Ordering::Acquire)
-    }
-
-    /// Takes the announcement back.
-    #[inline]
-    pub fn retract(&self) {
-        self.waits.store(0, Ordering::Relaxed);
     }
 }
 

@@ -76,11 +76,9 @@ impl<'a, const WORDS: usize> Producer<'a, WORDS> {
         if self.published == self.tail {
             return false;
         }
-        self.published = self.tail;
-        self.ring
-            .header
-            .producer
-            .publish(self.tail, &self.ring.header.consumer)
+        let old = core::mem::replace(&mut self.published, self.tail);
+        let header = self.ring.header;
+        header.producer.publish(old, self.tail, &header.consumer)
     }
 
     /// How many entries fit in now.
@@ -104,12 +102,9 @@ impl<'a, const WORDS: usize> Producer<'a, WORDS> {
     /// [`RingError::Corrupt`].
     pub fn prepare_wait(&mut self) -> Result<bool, RingError> {
         let header = self.ring.header;
-        let head = header.producer.announce(&header.consumer);
-        let full = self.look_at(head)? == 0;
-        if !full {
-            header.producer.retract();
-        }
-        Ok(full)
+        let head_if_full = self.tail.wrapping_sub(self.ring.layout().entries());
+        let head = header.producer.announce(head_if_full, &header.consumer);
+        Ok(self.look_at(head)? == 0)
     }
 
     fn look_at(&mut self, head: u32) -> Result<u32, RingError> {

@@ -22,8 +22,8 @@ pub trait Model {
     /// Its configuration space.
     fn config(&self) -> Vec<u8>;
 
-    /// Carries out a request. False keeps it and those after it for later: offered again at the next
-    /// [`Fake::process`].
+    /// Carries out a request. False keeps it and those after it for later: they are offered again
+    /// at the next [`Fake::process`] or notification.
     fn handle(&mut self, queue: u16, chain: &mut Chain) -> bool;
 }
 
@@ -271,6 +271,9 @@ impl<M: Model> Device<M> {
                 .skip(self.queue_sel as usize)
                 .take(1)
                 .for_each(|queue| *queue = Queue::default());
+            return;
+        }
+        if offset >= reg::CONFIG {
             return;
         }
         let expected = status::FEATURES_OK_SET;

@@ -1,4 +1,5 @@
-//! Honest models: a disk in memory, a source of counted bytes, a network card.
+//! Honest models: a disk in memory, a source of counted bytes, a network card, a
+//! keyboard.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -199,6 +200,39 @@ impl Model for FakeNet {
         let frame = self.inbox.pop_front();
         frame.iter().for_each(|frame| chain.write(frame));
         frame.is_some()
+    }
+}
+
+/// A keyboard on which the test types.
+#[derive(Clone, Debug, Default)]
+pub struct FakeInput {
+    /// Events to come: kind, code, value.
+    pub events: VecDeque<(u16, u16, u32)>,
+}
+
+impl Model for FakeInput {
+    const ID: u32 = 18;
+    const QUEUES: u16 = 2;
+
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn config(&self) -> Vec<u8> {
+        // As if select 1, the name, had been asked for.
+        let mut config = alloc::vec![1, 0, 4, 0, 0, 0, 0, 0];
+        config.extend(b"keys");
+        config
+    }
+
+    fn handle(&mut self, _queue: u16, chain: &mut Chain) -> bool {
+        let Some((kind, code, value)) = self.events.pop_front() else {
+            return false;
+        };
+        chain.write(&kind.to_le_bytes());
+        chain.write(&code.to_le_bytes());
+        chain.write(&value.to_le_bytes());
+        true
     }
 }
 

@@ -32,7 +32,7 @@ const STACK_SPILL: usize = 32;
 /// The order of the blocks that refill the stack.
 const REFILL_ORDER: u8 = 4;
 
-/// The frame allocator. See the [module documentation](self).
+/// The frame allocator.
 pub struct Buddy<'m> {
     zones: Zones,
     lists: FreeLists<'m>,
@@ -318,13 +318,15 @@ impl<'m> Buddy<'m> {
     /// Moves the `count` oldest frames of the stack to the free lists.
     #[cold]
     fn spill(&mut self, count: usize) {
-        let oldest = self.stack;
-        for &index in oldest.iter().take(count) {
+        let frames = self.stack;
+        for &index in frames.iter().take(count) {
             if let Some(zone) = self.zones.of_index(index) {
                 self.lists.put(zone, index, 0);
             }
         }
-        self.stack.copy_within(count..self.stacked, 0);
+        for (slot, &kept) in self.stack.iter_mut().zip(frames.iter().skip(count)) {
+            *slot = kept;
+        }
         self.stacked -= count;
     }
 

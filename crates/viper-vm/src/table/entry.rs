@@ -34,10 +34,12 @@ impl Entry {
         Self(frame.addr().0 | TABLE_OR_PAGE | VALID)
     }
 
+    #[inline]
     pub const fn page(target: Target, space: Space) -> Self {
         Self(Self::block(target, space).0 | TABLE_OR_PAGE)
     }
 
+    #[inline]
     pub const fn block(target: Target, space: Space) -> Self {
         let space_bits = match space {
             Space::User => EL0 | NOT_GLOBAL,
@@ -52,6 +54,7 @@ impl Entry {
         Self(base | attr | shareable | space_bits).with_perms(target.perms, space)
     }
 
+    #[inline]
     pub const fn with_perms(self, perms: Perms, space: Space) -> Self {
         let read_only = match perms {
             Perms::ReadWrite => 0,
@@ -86,6 +89,7 @@ impl Entry {
     }
 
     /// Whether the two differ in permissions at most, so that one may directly follow the other.
+    #[inline]
     pub const fn differs_in_perms_only(self, other: Self) -> bool {
         self.0 & !PERMS_MASK == other.0 & !PERMS_MASK
     }

@@ -8,8 +8,8 @@ mod destroy;
 mod entry;
 mod range;
 
-use crate::{Frame, FrameSource, PAGE_SHIFT, PAGE_SIZE, PageRange, PhysAddr, PhysMem, Tlb};
-use crate::{VirtAddr, VmError};
+use crate::{Frame, FrameSource, Invalidate, PAGE_SHIFT, PAGE_SIZE, PageRange, PhysAddr};
+use crate::{PhysMem, VirtAddr, VmError};
 pub use destroy::Destroy;
 use entry::Entry;
 
@@ -195,10 +195,10 @@ impl PageTable {
     ///
     /// [`VmError::NotMapped`]; [`VmError::BadRange`] and [`VmError::Refused`] as for
     /// [`map`](Self::map), and `BadRange` if a block is there.
-    pub fn replace(
+    pub fn replace<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
-        tlb: &mut impl Tlb,
+        mem: &mut M,
+        tlb: &mut impl Invalidate<M>,
         va: VirtAddr,
         target: Target,
     ) -> Result<Leaf, VmError> {
@@ -214,16 +214,16 @@ impl PageTable {
     ///
     /// [`VmError::NotMapped`]; [`VmError::BadRange`] if the address is misaligned or out of
     /// bounds, or lies in a block (use [`unmap_range`](Self::unmap_range)).
-    pub fn unmap(
+    pub fn unmap<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
-        tlb: &mut impl Tlb,
+        mem: &mut M,
+        tlb: &mut impl Invalidate<M>,
         va: VirtAddr,
     ) -> Result<Leaf, VmError> {
         self.check_va(va)?;
         let stop = self.page_at(mem, va)?;
         mem.write_u64(stop.at, Entry::INVALID.0);
-        tlb.invalidate(va);
+        tlb.invalidate_in(mem, va);
         Ok(self.leaf(va, &stop))
     }
 
@@ -232,10 +232,10 @@ impl PageTable {
     /// # Errors
     ///
     /// As for [`replace`](Self::replace).
-    pub fn protect(
+    pub fn protect<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
-        tlb: &mut impl Tlb,
+        mem: &mut M,
+        tlb: &mut impl Invalidate<M>,
         va: VirtAddr,
         perms: Perms,
     ) -> Result<(), VmError> {
@@ -319,10 +319,10 @@ impl PageTable {
     }
 
     /// Replaces a valid page descriptor, with break-before-make where the architecture asks for it.
-    fn change(
+    fn change<M: PhysMem>(
         &self,
-        mem: &mut impl PhysMem,
-        tlb: &mut impl Tlb,
+        mem: &mut M,
+        tlb: &mut impl Invalidate<M>,
         va: VirtAddr,
         stop: &Stop,
         entry: Entry,
@@ -332,10 +332,10 @@ impl PageTable {
         }
         if entry.differs_in_perms_only(stop.entry) {
             mem.write_u64(stop.at, entry.0);
-            tlb.invalidate(va);
+            tlb.invalidate_in(mem, va);
         } else {
             mem.write_u64(stop.at, Entry::INVALID.0);
-            tlb.invalidate_now(va);
+            tlb.invalidate_now_in(mem, va);
             mem.write_u64(stop.at, entry.0);
             mem.publish();
         }

@@ -5,7 +5,9 @@ use core::ops::ControlFlow;
 use super::entry::Entry;
 use super::{BLOCK_SIZE, ENTRIES, Leaf, PageTable, Perms, Stop, Target};
 use super::{check_kind, entry_at, new_table, nth_entry, span};
-use crate::{Frame, FrameSource, PAGE_SIZE, PageRange, PhysAddr, PhysMem, Tlb, VirtAddr, VmError};
+use crate::{
+    Frame, FrameSource, Invalidate, PAGE_SIZE, PageRange, PhysAddr, PhysMem, VirtAddr, VmError,
+};
 
 impl PageTable {
     /// Maps a range to contiguous memory from `target.pa` on, by blocks of 2 MiB where both
@@ -19,11 +21,11 @@ impl PageTable {
     /// # Complexity
     ///
     /// Linear in the number of pages and blocks.
-    pub fn map_range(
+    pub fn map_range<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
+        mem: &mut M,
         frames: &mut impl FrameSource,
-        tlb: &mut impl Tlb,
+        tlb: &mut impl Invalidate<M>,
         range: PageRange,
         target: Target,
     ) -> Result<(), VmError> {
@@ -70,11 +72,11 @@ impl PageTable {
     /// # Complexity
     ///
     /// Linear in the number of mappings and of tables touched.
-    pub fn unmap_range(
+    pub fn unmap_range<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
+        mem: &mut M,
         frames: &mut impl FrameSource,
-        tlb: &mut impl Tlb,
+        tlb: &mut impl Invalidate<M>,
         range: PageRange,
         mut removed: impl FnMut(Leaf),
     ) -> Result<(), VmError> {
@@ -85,7 +87,7 @@ impl PageTable {
             let stop = self.descend(mem, va);
             if stop.entry.is_valid() {
                 mem.write_u64(stop.at, Entry::INVALID.0);
-                tlb.invalidate(va);
+                tlb.invalidate_in(mem, va);
                 removed(self.leaf(va, &stop));
             }
             let Some(next) = next_after(va, stop.level).filter(|next| *next < range.end()) else {
@@ -106,11 +108,11 @@ impl PageTable {
     ///
     /// As [`unmap_range`](Self::unmap_range), and [`VmError::Refused`] for device memory that
     /// would become executable.
-    pub fn protect_range(
+    pub fn protect_range<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
+        mem: &mut M,
         frames: &mut impl FrameSource,
-        tlb: &mut impl Tlb,
+        tlb: &mut impl Invalidate<M>,
         range: PageRange,
         perms: Perms,
     ) -> Result<(), VmError> {
@@ -206,11 +208,11 @@ impl PageTable {
     }
 
     /// Splits the blocks that an end of the range cuts.
-    fn split_edges(
+    fn split_edges<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
+        mem: &mut M,
         frames: &mut impl FrameSource,
-        tlb: &mut impl Tlb,
+        tlb: &mut impl Invalidate<M>,
         range: PageRange,
     ) -> Result<(), VmError> {
         for edge in [range.start(), range.end()] {
@@ -229,11 +231,11 @@ impl PageTable {
     }
 
     /// Turns the block of 2 MiB around `va`, if there is one, into pages.
-    fn split(
+    fn split<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
+        mem: &mut M,
         frames: &mut impl FrameSource,
-        tlb: &mut impl Tlb,
+        tlb: &mut impl Invalidate<M>,
         va: VirtAddr,
     ) -> Result<(), VmError> {
         let stop = self.descend(mem, va);
@@ -246,18 +248,18 @@ impl PageTable {
             mem.write_u64(nth_entry(table, index), page.0);
         }
         mem.write_u64(stop.at, Entry::INVALID.0);
-        tlb.invalidate_now(va.page());
+        tlb.invalidate_now_in(mem, va.page());
         mem.write_u64(stop.at, Entry::table(table).0);
         mem.publish();
         Ok(())
     }
 
     /// Frees the tables of levels 3 and 2 on the way to `va` if they are empty.
-    fn prune(
+    fn prune<M: PhysMem>(
         &mut self,
-        mem: &mut impl PhysMem,
+        mem: &mut M,
         frames: &mut impl FrameSource,
-        tlb: &mut impl Tlb,
+        tlb: &mut impl Invalidate<M>,
         va: VirtAddr,
     ) {
         let at_first = entry_at(self.root, va, 1);
@@ -278,16 +280,16 @@ impl PageTable {
 }
 
 /// Takes an empty table out of its tree and frees it.
-fn unlink(
-    mem: &mut impl PhysMem,
+fn unlink<M: PhysMem>(
+    mem: &mut M,
     frames: &mut impl FrameSource,
-    tlb: &mut impl Tlb,
+    tlb: &mut impl Invalidate<M>,
     va: VirtAddr,
     at: PhysAddr,
     table: Frame,
 ) {
     mem.write_u64(at, Entry::INVALID.0);
-    tlb.invalidate_now(va);
+    tlb.invalidate_now_in(mem, va);
     frames.free_frame(table);
 }
 

@@ -1,151 +1,10 @@
-//! All interleavings, as far as the bounds go. Run with `RUSTFLAGS="--cfg loom"`.
-#![cfg(loom)]
-#![allow(
-    unexpected_cfgs,
-    reason = "`--cfg loom` builds the crate for the model checker"
-)]
+//! The sleeping locks exclude, and strand nobody.
 
-use loom::model::Builder;
 use loom::sync::{Arc, Condvar, Mutex as Baton};
 use loom::thread;
 use viper_sync::futex::{AtomicU32, Futex, Mutex, RawCondvar, RawMutex};
-use viper_sync::ring::{AtomicU64, Consumer, Producer, Ring, RingHeader, RingLayout};
-use viper_sync::{SpinHint, TicketLock};
 
-/// Explores with up to `preemptions` switches away from threads that could go on.
-fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(run);
-}
-
-#[test]
-fn ticket_lock_excludes() {
-    model(3, || {
-        let lock = Arc::new(TicketLock::<_, SpinHint>::new(0));
-        let others: Vec<_> = (0..2)
-            .map(|_| {
-                let lock = lock.clone();
-                thread::spawn(move || *lock.lock() += 1)
-            })
-            .collect();
-        others.into_iter().for_each(|other| other.join().unwrap());
-        assert_eq!(*lock.lock(), 2);
-    });
-}
-
-#[test]
-fn ticket_lock_tries() {
-    model(3, || {
-        let lock = Arc::new(TicketLock::<_, SpinHint>::new(0));
-        let other = {
-            let lock = lock.clone();
-            thread::spawn(move || lock.try_lock().map(|mut count| *count += 1).is_some())
-        };
-        *lock.lock() += 1;
-        let both = other.join().unwrap();
-        assert_eq!(*lock.lock(), 1 + i32::from(both));
-        assert!(!lock.is_locked());
-    });
-}
-
-/// A wake-up that is remembered, like a notification bit of the kernel.
-#[derive(Default)]
-struct Bell {
-    rung: Baton<bool>,
-    changed: Condvar,
-}
-
-impl Bell {
-    fn ring(&self) {
-        *self.rung.lock().unwrap() = true;
-        self.changed.notify_one();
-    }
-    fn wait(&self) {
-        let mut rung = self.rung.lock().unwrap();
-        while !*rung {
-            rung = self.changed.wait(rung).unwrap();
-        }
-        *rung = false;
-    }
-}
-
-struct Shared {
-    header: RingHeader,
-    slots: Vec<AtomicU64>,
-    to_consumer: Bell,
-    to_producer: Bell,
-}
-
-impl Shared {
-    fn new(layout: RingLayout) -> Self {
-        let shared = Self {
-            header: RingHeader::new(),
-            slots: (0..layout.slot_words())
-                .map(|_| AtomicU64::new(0))
-                .collect(),
-            to_consumer: Bell::default(),
-            to_producer: Bell::default(),
-        };
-        shared.ring(layout).init();
-        shared
-    }
-    fn ring(&self, layout: RingLayout) -> Ring<'_> {
-        Ring::from_parts(&self.header, &self.slots, layout).unwrap()
-    }
-}
-
-/// If a wake-up could get lost, some interleaving would end with both sides asleep, which loom
-/// reports as a deadlock.
-fn pass_all(entries: u32, count: u64, preemptions: usize) {
-    model(preemptions, move || {
-        let layout = RingLayout::new(entries, 1).unwrap();
-        let shared = Arc::new(Shared::new(layout));
-        let writer = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let mut producer = Producer::<1>::new(shared.ring(layout)).unwrap();
-                for number in 1..=count {
-                    while producer.push(&[number]).is_err() {
-                        if producer.prepare_wait().unwrap() {
-                            shared.to_producer.wait();
-                        }
-                    }
-                    if producer.publish() {
-                        shared.to_consumer.ring();
-                    }
-                }
-            })
-        };
-        let mut consumer = Consumer::<1>::new(shared.ring(layout)).unwrap();
-        for number in 1..=count {
-            let entry = loop {
-                if let Some(entry) = consumer.pop().unwrap() {
-                    break entry;
-                }
-                if consumer.prepare_wait().unwrap() {
-                    shared.to_consumer.wait();
-                }
-            };
-            assert_eq!(entry, [number]);
-            if consumer.release() {
-                shared.to_producer.ring();
-            }
-        }
-        writer.join().unwrap();
-        assert_eq!(consumer.pop(), Ok(None));
-    });
-}
-
-#[test]
-fn ring_loses_no_wake_up_with_room() {
-    pass_all(2, 2, 3);
-}
-
-#[test]
-fn ring_loses_no_wake_up_when_full() {
-    pass_all(1, 2, 2);
-}
+use crate::model;
 
 /// A futex of one word: sleeping is waiting for any wake-up, as early returns are allowed.
 #[derive(Default)]
@@ -214,7 +73,7 @@ impl Counter {
 
 #[test]
 fn mutex_excludes_and_wakes() {
-    model(2, || {
+    model(3, || {
         let shared = Arc::new(Counter::new());
         let others: Vec<_> = (0..2)
             .map(|_| {
@@ -236,7 +95,7 @@ fn mutex_excludes_and_wakes() {
 
 #[test]
 fn a_passed_deadline_strands_nobody() {
-    model(3, || {
+    model(4, || {
         let shared = Arc::new(Counter::new());
         let hasty = {
             let shared = shared.clone();
@@ -266,7 +125,7 @@ fn a_passed_deadline_strands_nobody() {
 
 #[test]
 fn condvar_loses_no_notification() {
-    model(3, || {
+    model(4, || {
         let shared = Arc::new((Counter::new(), RawCondvar::new(), OneWord::default()));
         let other = {
             let shared = shared.clone();
@@ -302,7 +161,7 @@ impl Futex for Yield {
 
 #[test]
 fn mutex_guards_its_content() {
-    model(2, || {
+    model(3, || {
         let mutex = Arc::new(Mutex::new(0, Yield));
         let other = {
             let mutex = mutex.clone();

@@ -1,0 +1,3 @@
+//! The kernel's logic on a machine of vectors.
+
+mod fuzz;
