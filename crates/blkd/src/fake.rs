@@ -17,6 +17,9 @@ use viper_virtio::{BlockInfo, Completion, Error, Request, RequestKind, Status};
 const SECTOR: usize = 512;
 
 /// What the disk is and does.
+/// A request: kind, first sector, segments, token.
+type Waiting = (RequestKind, u64, Vec<(u64, u32)>, u64);
+
 #[derive(Debug, Default)]
 pub struct Platter {
     /// What a power failure would leave.
@@ -24,7 +27,7 @@ pub struct Platter {
     /// What reads see: with the writes that were not flushed.
     pub data: Vec<u8>,
     /// Requests that were not carried out yet.
-    waiting: VecDeque<(RequestKind, u64, Vec<(u64, u32)>, u64)>,
+    waiting: VecDeque<Waiting>,
     done: VecDeque<Completion>,
     /// Carries nothing out by itself.
     pub is_held: bool,

@@ -28,6 +28,9 @@ const SESSIONS_MAX: usize = 8;
 const JOBS_MAX: usize = 256;
 const INTERRUPT_KEY: u32 = 0;
 
+/// Opens a client's memory to a device.
+pub type Opener = alloc::boxed::Box<dyn Fn(&Memory) -> Result<DmaWindow, Error>>;
+
 /// A disk with what comes with it.
 pub struct Hardware<D> {
     /// The driver.
@@ -35,7 +38,7 @@ pub struct Hardware<D> {
     /// Its interrupt line.
     pub interrupt: Interrupt,
     /// Opens a client's memory to the device.
-    pub open: alloc::boxed::Box<dyn Fn(&Memory) -> Result<DmaWindow, Error>>,
+    pub open: Opener,
     /// Tells this disk from others, the same after a restart.
     pub serial: u64,
 }
