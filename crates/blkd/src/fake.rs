@@ -16,10 +16,10 @@ use viper_virtio::{BlockInfo, Completion, Error, Request, RequestKind, Status};
 
 const SECTOR: usize = 512;
 
-/// What the disk is and does.
 /// A request: kind, first sector, segments, token.
 type Waiting = (RequestKind, u64, Vec<(u64, u32)>, u64);
 
+/// What the disk is and does.
 #[derive(Debug, Default)]
 pub struct Platter {
     /// What a power failure would leave.
