@@ -48,7 +48,7 @@ pub(crate) struct Job {
     pub(crate) cursor: Cursor,
     /// Requests of it that the device has.
     pub(crate) in_flight: u32,
-    /// Bytes that were asked for and not yet moved.
+    /// The first thing that went wrong.
     pub(crate) status: Result<(), Error>,
     /// Whether everything of it was given to the device.
     pub(crate) is_submitted: bool,
@@ -120,9 +120,20 @@ impl Jobs {
         Some(job)
     }
 
+    /// Whether the device has writes.
+    pub(crate) fn are_writing(&self) -> bool {
+        let mut jobs = self.places.iter().filter_map(|place| place.job.as_ref());
+        jobs.any(|job| job.kind == RequestKind::Write && job.in_flight > 0)
+    }
+
     /// The tokens of all jobs.
     pub(crate) fn tokens(&self) -> Vec<u64> {
-        let live = self.places.iter().enumerate().filter(|(_, place)| place.job.is_some());
-        live.map(|(index, place)| u64::from(place.generation) << 32 | index as u64).collect()
+        let live = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.job.is_some());
+        live.map(|(index, place)| u64::from(place.generation) << 32 | index as u64)
+            .collect()
     }
 }

@@ -6,6 +6,8 @@ extern crate alloc;
 
 mod disk;
 mod dma;
+#[cfg(all(not(target_os = "none"), any(test, feature = "fake")))]
+pub mod fake;
 mod jobs;
 mod plan;
 mod registers;

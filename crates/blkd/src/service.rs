@@ -28,6 +28,9 @@ const SESSIONS_MAX: usize = 8;
 const JOBS_MAX: usize = 256;
 const INTERRUPT_KEY: u32 = 0;
 
+/// Opens a client's memory to a device.
+pub type Opener = alloc::boxed::Box<dyn Fn(&Memory) -> Result<DmaWindow, Error>>;
+
 /// A disk with what comes with it.
 pub struct Hardware<D> {
     /// The driver.
@@ -35,7 +38,7 @@ pub struct Hardware<D> {
     /// Its interrupt line.
     pub interrupt: Interrupt,
     /// Opens a client's memory to the device.
-    pub open: alloc::boxed::Box<dyn Fn(&Memory) -> Result<DmaWindow, Error>>,
+    pub open: Opener,
     /// Tells this disk from others, the same after a restart.
     pub serial: u64,
 }
@@ -64,7 +67,9 @@ pub struct Blkd<D> {
     heard_ns: u64,
     /// The device could not be started; when that was tried last.
     broken_ns: Option<u64>,
-    /// How long the device may be silent now.
+    /// How long the device may be silent,
+    patience_ns: u64,
+    /// and how long now.
     silence_max_ns: u64,
     /// This problem has been reported.
     is_reported: bool,
@@ -85,9 +90,18 @@ impl<D: Disk> Blkd<D> {
             waiting: VecDeque::new(),
             heard_ns: 0,
             broken_ns: None,
+            patience_ns: SILENCE_MAX_NS,
             silence_max_ns: SILENCE_MAX_NS,
             is_reported: false,
         })
+    }
+
+    /// Changes how long the device may be silent from [`SILENCE_MAX_NS`].
+    #[must_use]
+    pub const fn with_patience(mut self, patience_ns: u64) -> Self {
+        self.patience_ns = patience_ns;
+        self.silence_max_ns = patience_ns;
+        self
     }
 
     /// The hardware, working as far as is known.
@@ -183,6 +197,14 @@ impl<D: Disk> Blkd<D> {
         let mut outcome = Ok(());
         let mut finished = Vec::new();
         while let Some(&token) = self.waiting.front() {
+            let is_flush = self
+                .jobs
+                .find(token)
+                .is_some_and(|j| j.kind == RequestKind::Flush);
+            if is_flush && self.jobs.are_writing() {
+                // It covers completed writes only: these complete first, and what comes waits.
+                break;
+            }
             if let Some(job) = self.jobs.find(token) {
                 outcome = submit(&mut hardware.disk, token, job);
                 if outcome.is_err() {
@@ -228,7 +250,7 @@ impl<D: Disk> Blkd<D> {
         match completion.status {
             Status::Ok => {
                 self.is_reported = false;
-                self.silence_max_ns = SILENCE_MAX_NS;
+                self.silence_max_ns = self.patience_ns;
             }
             Status::Unsupported => job.status = Err(Error::NotSupported),
             _ => job.status = Err(Error::Io),
@@ -258,7 +280,7 @@ impl<D: Disk> Blkd<D> {
             return self.fail_all(error == DriverError::ResetTimeout);
         }
         self.broken_ns = None;
-        self.silence_max_ns = SILENCE_MAX_NS * PATIENCE;
+        self.silence_max_ns = self.patience_ns.saturating_mul(PATIENCE);
         if let Some(hardware) = &self.hardware {
             let _ = hardware.interrupt.acknowledge();
         }
@@ -444,7 +466,10 @@ impl<D: Disk> Serve for Blkd<D> {
     }
 
     fn flush(&mut self, _: &mut Client, call: Deferrable<()>) -> Outcome<()> {
-        match self.hardware().map(|hardware| hardware.disk.info().has_flush) {
+        match self
+            .hardware()
+            .map(|hardware| hardware.disk.info().has_flush)
+        {
             Ok(true) => {}
             // Without a cache a completed write is durable.
             Ok(false) => return Outcome::Now(Ok(())),

@@ -110,7 +110,9 @@ impl Console {
         self.serve_writers();
         self.send();
         if self.output.is_empty() {
-            self.drains.drain(..).for_each(|pending| pending.answer(Ok(())));
+            self.drains
+                .drain(..)
+                .for_each(|pending| pending.answer(Ok(())));
         }
         self.uart.want_room(!self.output.is_empty());
     }
@@ -143,7 +145,10 @@ impl Console {
         if let Some((_, pending)) = self.watchers.pop() {
             pending.answer(Ok(()));
         }
-        if let Some(reader) = self.next_reader().and_then(|index| self.readers.remove(index)) {
+        if let Some(reader) = self
+            .next_reader()
+            .and_then(|index| self.readers.remove(index))
+        {
             reader.pending.answer(Err(Error::Interrupted));
         }
     }
@@ -151,14 +156,25 @@ impl Console {
     /// The read whose turn it is: the foreground's if it reads, else the first.
     fn next_reader(&self) -> Option<usize> {
         let foreground = self.foreground.last();
-        let of_foreground = self.readers.iter().position(|r| Some(&r.client) == foreground);
-        of_foreground.or(if self.readers.is_empty() { None } else { Some(0) })
+        let of_foreground = self
+            .readers
+            .iter()
+            .position(|r| Some(&r.client) == foreground);
+        of_foreground.or(if self.readers.is_empty() {
+            None
+        } else {
+            Some(0)
+        })
     }
 
     fn serve_readers(&mut self) {
         while let Some(index) = self.next_reader() {
-            let Some(reader) = self.readers.get(index) else { return };
-            let Some(result) = self.take(reader.max) else { break };
+            let Some(reader) = self.readers.get(index) else {
+                return;
+            };
+            let Some(result) = self.take(reader.max) else {
+                break;
+            };
             if let Some(reader) = self.readers.remove(index) {
                 reader.pending.answer(Ok(result));
             }
@@ -195,7 +211,9 @@ impl Console {
 
     fn serve_writers(&mut self) {
         while self.accepts_output() {
-            let Some(writer) = self.writers.pop_front() else { return };
+            let Some(writer) = self.writers.pop_front() else {
+                return;
+            };
             let taken = self.put(&writer.bytes);
             writer.pending.answer(Ok(taken));
         }
@@ -203,7 +221,11 @@ impl Console {
 
     fn apply(&mut self, mode: Mode) {
         self.mode = mode;
-        let mut termios = if mode.cooked { Termios::cooked() } else { Termios::raw() };
+        let mut termios = if mode.cooked {
+            Termios::cooked()
+        } else {
+            Termios::raw()
+        };
         termios.local.set(LocalFlags::ECHO, mode.echo);
         termios.local.set(LocalFlags::ISIG, mode.signals);
         self.discipline.set_termios(termios);
@@ -242,7 +264,11 @@ impl Service for Console {
     }
 
     fn deadline(&self) -> u64 {
-        self.readers.iter().map(|r| r.deadline).min().unwrap_or(FOREVER)
+        self.readers
+            .iter()
+            .map(|r| r.deadline)
+            .min()
+            .unwrap_or(FOREVER)
     }
 
     fn timeout(&mut self) {

@@ -96,7 +96,9 @@ impl<R: Registers> Entropy<R> {
     /// Asks the device for more if somebody waits. Whether it did.
     fn ask(&mut self) -> bool {
         let Some(device) = &mut self.device else {
-            self.waiters.drain(..).for_each(|(_, p)| p.answer(Err(Error::NoService)));
+            self.waiters
+                .drain(..)
+                .for_each(|(_, p)| p.answer(Err(Error::NoService)));
             return false;
         };
         if self.waiters.is_empty() || self.deadline != FOREVER {
@@ -140,7 +142,9 @@ impl<R: Registers> Entropy<R> {
     /// The device failed: who waits hears of it, and it is started anew.
     fn broken(&mut self) {
         self.deadline = FOREVER;
-        self.waiters.drain(..).for_each(|(_, p)| p.answer(Err(Error::Io)));
+        self.waiters
+            .drain(..)
+            .for_each(|(_, p)| p.answer(Err(Error::Io)));
         if let Some(device) = &mut self.device
             && device.reset_and_reinit().is_err()
         {

@@ -15,7 +15,10 @@ fn connect(answer_len_max: Option<usize>, fault: Option<Fault>) -> Client {
     let (_, up) = host::spawn_with_channel("entropyd", Slot::SUPERVISOR, move || {
         let memory = FakeMemory::new(1 << 16);
         let device = answer_len_max.map(|answer_len_max| {
-            let model = FakeRng { next: 1, answer_len_max };
+            let model = FakeRng {
+                next: 1,
+                answer_len_max,
+            };
             Fake::new(model, &memory)
         });
         let rng = device.as_ref().map(|device| {
@@ -32,7 +35,13 @@ fn connect(answer_len_max: Option<usize>, fault: Option<Fault>) -> Client {
     .unwrap();
     sys::receive(up.raw(), FOREVER).check().unwrap();
     let (ours, theirs) = Channel::pair(4).unwrap();
-    client::send(&up, supervisor::NEW_CLIENT, (1u64, rights::ALL, theirs), FOREVER).unwrap();
+    client::send(
+        &up,
+        supervisor::NEW_CLIENT,
+        (1u64, rights::ALL, theirs),
+        FOREVER,
+    )
+    .unwrap();
     // The server lives as long as its supervisor's channel.
     core::mem::forget(up);
     Client::new(ours)
@@ -66,7 +75,12 @@ fn without_a_source_there_is_an_error_and_never_a_constant() {
 
 #[test]
 fn a_device_that_misbehaves_gives_errors_and_is_started_anew() {
-    for fault in [Fault::Untouched, Fault::Length(1000), Fault::Id(7), Fault::Length(0)] {
+    for fault in [
+        Fault::Untouched,
+        Fault::Length(1000),
+        Fault::Id(7),
+        Fault::Length(0),
+    ] {
         let client = connect(Some(256), Some(fault));
         assert_eq!(client.get(32).err(), Some(Error::Io), "{fault:?}");
         assert_eq!(client.get(32).map(|b| b.len()), Ok(32), "after a reset");

@@ -74,7 +74,9 @@ impl Check {
         let (file, _) = self.files.open(&self.names, path, how, 0o644)?;
         let mut done = 0;
         while done < bytes.len() {
-            done += self.files.write(&self.names, file, done as u64, &bytes[done..])?;
+            done += self
+                .files
+                .write(&self.names, file, done as u64, &bytes[done..])?;
         }
         self.files.close(file)
     }
@@ -84,7 +86,10 @@ impl Check {
         let mut bytes = vec![0; attributes.size_bytes as usize];
         let mut done = 0;
         while done < bytes.len() {
-            match self.files.read(&self.names, file, done as u64, &mut bytes[done..])? {
+            match self
+                .files
+                .read(&self.names, file, done as u64, &mut bytes[done..])?
+            {
                 0 => return Err(Error::Corrupt),
                 n => done += n,
             }
@@ -94,7 +99,11 @@ impl Check {
     }
 
     fn same(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error> {
-        if self.read(path)? == bytes { Ok(()) } else { Err(Error::Corrupt) }
+        if self.read(path)? == bytes {
+            Ok(())
+        } else {
+            Err(Error::Corrupt)
+        }
     }
 
     fn round_trip(&mut self) -> Result<(), Error> {
@@ -105,7 +114,10 @@ impl Check {
             return Err(Error::Corrupt);
         }
         self.files.unlink(&self.names, "/check")?;
-        expect(self.files.stat_path(&self.names, "/check", true).err(), Error::NotFound)
+        expect(
+            self.files.stat_path(&self.names, "/check", true).err(),
+            Error::NotFound,
+        )
     }
 
     fn names(&mut self) -> Result<(), Error> {
@@ -114,10 +126,12 @@ impl Check {
             self.write(&format!("/d/file{n}"), format!("{n}").as_bytes())?;
         }
         let (directory, _) =
-            self.files.open(&self.names, "/d", flags::READ | flags::DIRECTORY, 0)?;
+            self.files
+                .open(&self.names, "/d", flags::READ | flags::DIRECTORY, 0)?;
         let (mut entries, mut cookie) = (Vec::new(), 0);
         while let Some(next) =
-            self.files.read_directory(&self.names, directory, cookie, &mut entries)?
+            self.files
+                .read_directory(&self.names, directory, cookie, &mut entries)?
         {
             cookie = next;
         }
@@ -125,14 +139,18 @@ impl Check {
         if entries.len() != 300 {
             return Err(Error::Corrupt);
         }
-        expect(self.files.remove_directory(&self.names, "/d").err(), Error::NotEmpty)?;
+        expect(
+            self.files.remove_directory(&self.names, "/d").err(),
+            Error::NotEmpty,
+        )?;
         self.files.symlink(&self.names, "d/file7", "/l")?;
         self.same("/l", b"7")?;
         self.files.rename(&self.names, "/d/file8", "/d/file7")?;
         self.same("/l", b"8")?;
         self.files.unlink(&self.names, "/l")?;
         for entry in entries.iter().filter(|entry| entry.name != "file8") {
-            self.files.unlink(&self.names, &format!("/d/{}", entry.name))?;
+            self.files
+                .unlink(&self.names, &format!("/d/{}", entry.name))?;
         }
         self.files.remove_directory(&self.names, "/d")
     }
@@ -158,7 +176,11 @@ impl Check {
         let mut bytes = [0; 16];
         let count = self.files.read(&self.names, file, 0, &mut bytes)?;
         self.files.close(file)?;
-        if &bytes[..count] == b"still here" { Ok(()) } else { Err(Error::Corrupt) }
+        if &bytes[..count] == b"still here" {
+            Ok(())
+        } else {
+            Err(Error::Corrupt)
+        }
     }
 
     fn block_server_dies(&mut self) -> Result<(), Error> {
@@ -169,7 +191,8 @@ impl Check {
             if n % 4 == 1 {
                 self.names.server_restart(b"blkd")?;
             }
-            self.files.write(&self.names, file, (n * 64 * 1024) as u64, part)?;
+            self.files
+                .write(&self.names, file, (n * 64 * 1024) as u64, part)?;
             if n % 2 == 0 {
                 self.files.sync_file(&self.names, file)?;
             }
@@ -187,7 +210,9 @@ impl Check {
             if n % 4 == 1 {
                 self.names.server_restart(b"fsd")?;
             }
-            let count = self.files.read(&self.names, file, (n * 64 * 1024) as u64, &mut part)?;
+            let count = self
+                .files
+                .read(&self.names, file, (n * 64 * 1024) as u64, &mut part)?;
             if count != part.len() || part != wanted {
                 return Err(Error::Corrupt);
             }
@@ -206,20 +231,32 @@ impl Check {
         mapping.zero(0..1 << 20)?;
         let path = PathSent::Inline(b"/speed");
         let (file, _) = client.open(flags::READ | flags::WRITE | flags::CREATE, 0o644, path)?;
-        rate("write 1 MiB", 1, || client.write(file, 0, 1 << 20, 0).map(|_| ()))?;
+        rate("write 1 MiB", 1, || {
+            client.write(file, 0, 1 << 20, 0).map(|_| ())
+        })?;
         rate("sync", 1, || client.sync())?;
         clock::sleep(300 * clock::MILLISECOND);
         rate("null call", 2000, || client.version().map(|_| ()))?;
-        rate("read 4 KiB", 2000, || client.read(file, 8192, PAGE as u64, 0).map(|_| ()))?;
-        rate("read 16 bytes", 2000, || client.read(file, 8192, 16, 0).map(|_| ()))?;
-        rate("read 64 KiB", 500, || client.read(file, 0, 65536, 0).map(|_| ()))?;
+        rate("read 4 KiB", 2000, || {
+            client.read(file, 8192, PAGE as u64, 0).map(|_| ())
+        })?;
+        rate("read 16 bytes", 2000, || {
+            client.read(file, 8192, 16, 0).map(|_| ())
+        })?;
+        rate("read 64 KiB", 500, || {
+            client.read(file, 0, 65536, 0).map(|_| ())
+        })?;
         rate("stat", 2000, || client.stat(file).map(|_| ()))?;
-        rate("stat by path", 2000, || client.stat_path(true, path).map(|_| ()))?;
+        rate("stat by path", 2000, || {
+            client.stat_path(true, path).map(|_| ())
+        })?;
         rate("open and close", 2000, || {
             let (file, _) = client.open(flags::READ, 0, path)?;
             client.close(file)
         })?;
-        rate("write 4 KiB", 2000, || client.write(file, 8192, PAGE as u64, 0).map(|_| ()))?;
+        rate("write 4 KiB", 2000, || {
+            client.write(file, 8192, PAGE as u64, 0).map(|_| ())
+        })?;
         rate("write 4 KiB and sync", 50, || {
             client.write(file, 8192, PAGE as u64, 0)?;
             client.sync_file(file)
@@ -236,14 +273,20 @@ impl Check {
         let client = Client::new(channel);
         client.session(memory.duplicate(rights)?)?;
         let (file, _) = client.open(flags::READ, 0, path)?;
-        rate("read 1 MiB from the disk", 1, || client.read(file, 0, 1 << 20, 0).map(|_| ()))?;
+        rate("read 1 MiB from the disk", 1, || {
+            client.read(file, 0, 1 << 20, 0).map(|_| ())
+        })?;
         client.close(file)?;
         client.unlink(path)
     }
 }
 
 fn expect(got: Option<Error>, wanted: Error) -> Result<(), Error> {
-    if got == Some(wanted) { Ok(()) } else { Err(got.unwrap_or(Error::Internal)) }
+    if got == Some(wanted) {
+        Ok(())
+    } else {
+        Err(got.unwrap_or(Error::Internal))
+    }
 }
 
 fn pattern(len: usize, seed: u32) -> Vec<u8> {

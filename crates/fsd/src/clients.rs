@@ -110,13 +110,21 @@ impl FileClient {
     #[inline]
     pub(crate) fn file_with(&self, id: u32, flag: u32) -> Result<OpenFile, Error> {
         let file = self.file(id)?;
-        if file.flags & flag == flag { Ok(file) } else { Err(Error::NoRight) }
+        if file.flags & flag == flag {
+            Ok(file)
+        } else {
+            Err(Error::NoRight)
+        }
     }
 
     /// Whether another file may be opened.
     pub(crate) fn check_room(&self) -> Result<(), Error> {
         let is_full = self.files.len() >= FILES_MAX && self.files.iter().all(Option::is_some);
-        if is_full { Err(Error::LimitReached) } else { Ok(()) }
+        if is_full {
+            Err(Error::LimitReached)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn insert(&mut self, file: OpenFile) -> u32 {

@@ -85,8 +85,10 @@ impl Contents {
         while done < len {
             let part = &mut self.buffer[..(len - done).min(CHUNK)];
             from.read(offset + done, part)?;
-            let at = position.checked_add(done as u64).ok_or(Error::FileTooLarge)?;
-            let (fs, now) = volume.to_change()?;
+            let at = position
+                .checked_add(done as u64)
+                .ok_or(Error::FileTooLarge)?;
+            let (fs, now) = volume.changing()?;
             let result = fs.write(inode, at, part, now);
             match volume.settle(result) {
                 Ok(count) => {
@@ -149,8 +151,7 @@ impl Contents {
 }
 
 fn hand_out(memory: &Memory) -> Result<Memory, Error> {
-    let given =
-        Rights::READ | Rights::EXECUTE | Rights::MAP | Rights::DUPLICATE | Rights::TRANSFER;
+    let given = Rights::READ | Rights::EXECUTE | Rights::MAP | Rights::DUPLICATE | Rights::TRANSFER;
     memory.duplicate(given)
 }
 

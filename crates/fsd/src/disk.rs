@@ -161,7 +161,9 @@ impl<C: Connect> BlockDisk<C> {
             self.flush()?;
         }
         let offset = READ_BYTES + self.used;
-        self.mapping.write(offset, buf).map_err(|_| DeviceError::Io)?;
+        self.mapping
+            .write(offset, buf)
+            .map_err(|_| DeviceError::Io)?;
         let vector = vector(block, buf.len(), offset);
         self.request(|client, session| client.write(session, &[vector]))?;
         self.stage(block, offset, buf.len());

@@ -46,7 +46,7 @@ impl<W: World> Fsd<W> {
 
     /// Lets go of an open file. Deleting what has no name left is its business, too.
     fn release(&mut self, file: OpenFile) -> Result<(), Error> {
-        let (fs, _) = self.volume.to_change()?;
+        let (fs, _) = self.volume.changing()?;
         let result = fs.unpin(file.inode);
         self.volume.settle(result)
     }
@@ -65,7 +65,14 @@ impl<W: World> Fsd<W> {
         }
         let len = len.min(TRANSFER_MAX);
         let (shared, offset) = client.range(offset, len)?;
-        self.contents.read(&mut self.volume, file.inode, position, shared, offset, len as usize)
+        self.contents.read(
+            &mut self.volume,
+            file.inode,
+            position,
+            shared,
+            offset,
+            len as usize,
+        )
     }
 
     fn try_write(
@@ -84,8 +91,9 @@ impl<W: World> Fsd<W> {
             _ => self.attr(file.inode)?.size,
         };
         let (inode, len) = (file.inode, len as usize);
-        let count =
-            self.contents.write(&mut self.volume, inode, position, shared, offset, len)?;
+        let count = self
+            .contents
+            .write(&mut self.volume, inode, position, shared, offset, len)?;
         Ok((count, self.attr(inode)?.size))
     }
 
@@ -140,11 +148,7 @@ impl<W: World> Fsd<W> {
         }
     }
 
-    fn try_file_memory(
-        &mut self,
-        client: &FileClient,
-        file: u32,
-    ) -> Result<(u64, Memory), Error> {
+    fn try_file_memory(&mut self, client: &FileClient, file: u32) -> Result<(u64, Memory), Error> {
         let file = client.file_with(file, flags::READ)?;
         if file.is_directory {
             return Err(Error::IsDirectory);
@@ -172,7 +176,7 @@ impl<W: World> Serve for Fsd<W> {
         client.check_room()?;
         let path = client.path(&path)?;
         let result = if paths::may_change(wanted) {
-            let (fs, now) = self.volume.to_change()?;
+            let (fs, now) = self.volume.changing()?;
             paths::open(fs, &path, wanted, mode, now)
         } else {
             paths::open(self.volume.fs()?, &path, wanted, mode, 0)
@@ -256,7 +260,7 @@ impl<W: World> Serve for Fsd<W> {
             owner: Owner::default(),
             rdev: 0,
         };
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.make_node(parent, name, &node, now).map(|_| ());
         self.volume.settle(result)
     }
@@ -264,7 +268,7 @@ impl<W: World> Serve for Fsd<W> {
     fn unlink(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::IsDirectory)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.unlink(parent, name, now);
         self.volume.settle(result)
     }
@@ -272,7 +276,7 @@ impl<W: World> Serve for Fsd<W> {
     fn remove_directory(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::Busy)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.rmdir(parent, name, now);
         self.volume.settle(result)
     }
@@ -286,7 +290,7 @@ impl<W: World> Serve for Fsd<W> {
         let (from, to) = (client.path(&from)?, client.path(&to)?);
         let (old, old_name) = self.parent(&from, Error::Busy)?;
         let (new, new_name) = self.parent(&to, Error::Busy)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.rename(old, old_name, new, new_name, RenameMode::Replace, now);
         self.volume.settle(result)
     }
@@ -299,8 +303,10 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(), Error> {
         let (target, path) = (client.text(&target)?, client.path(&path)?);
         let (parent, name) = self.parent(&path, Error::AlreadyExists)?;
-        let (fs, now) = self.volume.to_change()?;
-        let result = fs.symlink(parent, name, &target, Owner::default(), now).map(|_| ());
+        let (fs, now) = self.volume.changing()?;
+        let result = fs
+            .symlink(parent, name, &target, Owner::default(), now)
+            .map(|_| ());
         self.volume.settle(result)
     }
 
@@ -325,7 +331,7 @@ impl<W: World> Serve for Fsd<W> {
         let (from, to) = (client.path(&from)?, client.path(&to)?);
         let inode = self.walk(&from, false)?;
         let (parent, name) = self.parent(&to, Error::AlreadyExists)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.link(inode, parent, name, now).map(|_| ());
         self.volume.settle(result)
     }
@@ -337,7 +343,7 @@ impl<W: World> Serve for Fsd<W> {
         size_bytes: u64,
     ) -> Result<(), Error> {
         let file = client.file_with(file, flags::WRITE)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.truncate(file.inode, size_bytes, now);
         self.volume.settle(result)
     }
@@ -350,17 +356,12 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(), Error> {
         let set = changes_of(&changes)?;
         let inode = self.walk(&client.path(&path)?, true)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.setattr(inode, &set, now).map(|_| ());
         self.volume.settle(result)
     }
 
-    fn sync_file(
-        &mut self,
-        client: &mut FileClient,
-        _: Deferrable<()>,
-        file: u32,
-    ) -> Outcome<()> {
+    fn sync_file(&mut self, client: &mut FileClient, _: Deferrable<()>, file: u32) -> Outcome<()> {
         // One commit makes everything durable.
         Outcome::Now(client.file(file).and_then(|_| self.volume.sync()))
     }
@@ -385,7 +386,8 @@ impl<W: World> Serve for Fsd<W> {
         }
         let (ours, theirs) = Channel::pair(STREAM_DEPTH)?;
         self.pin(file.inode)?;
-        self.sources.adopt(ours, Client::Stream(StreamClient { file, position }));
+        self.sources
+            .adopt(ours, Client::Stream(StreamClient { file, position }));
         Ok(theirs)
     }
 

@@ -42,7 +42,10 @@ impl<W: World> Fsd<W> {
         }
         let mut buffer = [0; CHUNK_MAX];
         let part = &mut buffer[..(max as usize).min(CHUNK_MAX)];
-        let result = self.volume.fs()?.read(client.file.inode, client.position, part);
+        let result = self
+            .volume
+            .fs()?
+            .read(client.file.inode, client.position, part);
         let count = self.volume.settle(result)?;
         client.position += count as u64;
         Bytes::new(&part[..count])
@@ -52,7 +55,7 @@ impl<W: World> Fsd<W> {
         if client.file.flags & flags::WRITE == 0 {
             return Err(Error::NoRight);
         }
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let inode = client.file.inode;
         let at = match client.file.flags & flags::APPEND {
             0 => Ok(client.position),

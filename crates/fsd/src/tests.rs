@@ -1,0 +1,6 @@
+//! The server on the fake kernel, over the real block server on a fake disk.
+
+mod bench;
+mod damage;
+mod files;
+mod restarts;

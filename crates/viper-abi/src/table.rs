@@ -204,7 +204,7 @@ macro_rules! for_each_syscall {
             22 => object_wait(object: Handle, mask: Signals, deadline: u64) -> (signals: Signals)
                 rights { object: WAIT }
                 errors {
-                    BadHandle: "`object` is not in the table, or was revoked while waiting",
+                    BadHandle: "`object` is not in the table, or the object ended meanwhile",
                     WrongKind: "the object has no signals",
                     NoRight: "`object` lacks WAIT",
                     InvalidArgument: "`mask` is empty",

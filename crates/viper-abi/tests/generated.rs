@@ -28,13 +28,22 @@ fn check(path: &Path, wanted: &str) {
 }
 
 fn list(pairs: &[(&str, &str)]) -> String {
-    let each: Vec<String> = pairs.iter().map(|(name, of)| format!("{name}: {of}")).collect();
+    let each: Vec<String> = pairs
+        .iter()
+        .map(|(name, of)| format!("{name}: {of}"))
+        .collect();
     each.join(", ")
 }
 
 fn page(call: &SyscallInfo) -> String {
     let mut text = format!("## {} `{}`\n\n", call.number, call.name);
-    let _ = writeln!(text, "```\n{}({}) -> ({})\n```\n", call.name, list(call.arguments), list(call.results));
+    let _ = writeln!(
+        text,
+        "```\n{}({}) -> ({})\n```\n",
+        call.name,
+        list(call.arguments),
+        list(call.results)
+    );
     for line in call.doc {
         let _ = writeln!(text, "{}", line.trim_start());
     }
@@ -62,7 +71,11 @@ fn the_pages_are_current() {
     );
     for call in SYSCALLS {
         let line = call.doc.first().map_or("", |line| line.trim());
-        let _ = writeln!(text, "| {} | [`{}`](#{}-{}) | {line} |", call.number, call.name, call.number, call.name);
+        let _ = writeln!(
+            text,
+            "| {} | [`{}`](#{}-{}) | {line} |",
+            call.number, call.name, call.number, call.name
+        );
     }
     text.push('\n');
     for call in SYSCALLS {
@@ -74,7 +87,13 @@ fn the_pages_are_current() {
          | error | code | text |\n|---|---|---|\n",
     );
     for error in Error::ALL {
-        let _ = writeln!(text, "| {} | {} | {} |", error.name(), error.code(), error.text());
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} |",
+            error.name(),
+            error.code(),
+            error.text()
+        );
     }
     text.push_str("\n| right | bit |\n|---|---|\n");
     for (right, name) in Rights::NAMES {
@@ -91,7 +110,14 @@ fn the_pages_are_current() {
 fn the_snapshot_is_kept() {
     let mut text = String::new();
     for call in SYSCALLS {
-        let _ = writeln!(text, "call {} {}({}) -> ({})", call.number, call.name, list(call.arguments), list(call.results));
+        let _ = writeln!(
+            text,
+            "call {} {}({}) -> ({})",
+            call.number,
+            call.name,
+            list(call.arguments),
+            list(call.results)
+        );
     }
     for error in Error::ALL {
         let _ = writeln!(text, "error {} {}", error.code(), error.name());
@@ -118,7 +144,10 @@ fn the_snapshot_is_kept() {
     text += &record("HandleInfo", size_of::<viper_abi::HandleInfo>());
     text += &record("SystemInfo", size_of::<viper_abi::SystemInfo>());
     text += &record("IpcBuffer", size_of::<viper_abi::IpcBuffer>());
-    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("abi.snapshot"), &text);
+    check(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("abi.snapshot"),
+        &text,
+    );
 }
 
 #[test]
@@ -128,7 +157,11 @@ fn numbers_ascend_and_names_are_unique() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), SYSCALLS.len());
-    assert!(SYSCALLS.iter().all(|call| call.arguments.len() <= 8 && call.results.len() <= 7));
+    assert!(
+        SYSCALLS
+            .iter()
+            .all(|call| call.arguments.len() <= 8 && call.results.len() <= 7)
+    );
 }
 
 #[test]

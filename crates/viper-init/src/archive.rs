@@ -56,7 +56,10 @@ impl Archive {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn find(&self, name: &str) -> Result<&Member, Error> {
-        self.members.iter().find(|m| m.name == name).ok_or(Error::NotFound)
+        self.members
+            .iter()
+            .find(|m| m.name == name)
+            .ok_or(Error::NotFound)
     }
 
     /// The memory it is in.
@@ -72,7 +75,8 @@ impl Archive {
     pub fn read(&self, member: &Member, offset: u64, to: &mut [u8]) -> Result<usize, Error> {
         let left = member.len_bytes.saturating_sub(offset);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(to.len());
-        self.memory.read(member.offset + offset.min(member.len_bytes), &mut to[..len])?;
+        self.memory
+            .read(member.offset + offset.min(member.len_bytes), &mut to[..len])?;
         Ok(len)
     }
 
@@ -125,7 +129,9 @@ fn header(memory: &Memory, at: u64, size: u64) -> Result<(Member, u64), Error> {
 fn field(header: &[u8; HEADER_BYTES as usize], index: usize) -> Result<u64, Error> {
     let digits = &header[6 + index * 8..14 + index * 8];
     let text = core::str::from_utf8(digits).map_err(|_| Error::Corrupt)?;
-    u32::from_str_radix(text, 16).map(u64::from).map_err(|_| Error::Corrupt)
+    u32::from_str_radix(text, 16)
+        .map(u64::from)
+        .map_err(|_| Error::Corrupt)
 }
 
 #[cfg(test)]

@@ -26,7 +26,11 @@ impl Default for Assigns {
             ("SYS:", "/"),
             ("T:", "/t"),
         ];
-        Assigns(preset.map(|(name, path)| (name.into(), path.into())).to_vec())
+        Assigns(
+            preset
+                .map(|(name, path)| (name.into(), path.into()))
+                .to_vec(),
+        )
     }
 }
 
@@ -74,7 +78,9 @@ impl Assigns {
     /// The one at `index`, in alphabetical order.
     #[must_use]
     pub fn at(&self, index: usize) -> Option<(&str, &str)> {
-        self.0.get(index).map(|(name, path)| (name.as_str(), path.as_str()))
+        self.0
+            .get(index)
+            .map(|(name, path)| (name.as_str(), path.as_str()))
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
@@ -119,7 +125,11 @@ mod tests {
     fn bad_names_and_paths_are_refused() {
         let mut assigns = Assigns::default();
         for name in ["", ":", "a", "a b:", "a/b:", "x:y:"] {
-            assert_eq!(assigns.set(name, "/"), Err(Error::InvalidArgument), "{name:?}");
+            assert_eq!(
+                assigns.set(name, "/"),
+                Err(Error::InvalidArgument),
+                "{name:?}"
+            );
         }
         assert_eq!(assigns.set("A:", "relative"), Err(Error::InvalidArgument));
         assert_eq!(assigns.set(&"A".repeat(40), "/"), Err(Error::NameTooLong));

@@ -101,9 +101,8 @@ mod tests {
     use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
     fn node(name: &str, compatible: &str, base: u32, line: u32) -> DeviceTreeNode {
-        let cells = |cells: &[u32]| -> Vec<u8> {
-            cells.iter().flat_map(|c| c.to_be_bytes()).collect()
-        };
+        let cells =
+            |cells: &[u32]| -> Vec<u8> { cells.iter().flat_map(|c| c.to_be_bytes()).collect() };
         let mut node = DeviceTreeNode::new(name).unwrap();
         let properties = [
             ("compatible", [compatible.as_bytes(), b"\0"].concat()),
@@ -121,11 +120,15 @@ mod tests {
         let mut tree = DeviceTree::new();
         let two = 2u32.to_be_bytes();
         for name in ["#address-cells", "#size-cells"] {
-            tree.root.add_property(DeviceTreeProperty::new(name, two).unwrap());
+            tree.root
+                .add_property(DeviceTreeProperty::new(name, two).unwrap());
         }
-        tree.root.add_child(node("virtio_mmio@a000200", "virtio,mmio", 0xa00_0200, 17));
-        tree.root.add_child(node("virtio_mmio@a000000", "virtio,mmio", 0xa00_0000, 16));
-        tree.root.add_child(node("pl011@9000000", "arm,pl011", 0x900_0000, 1));
+        tree.root
+            .add_child(node("virtio_mmio@a000200", "virtio,mmio", 0xa00_0200, 17));
+        tree.root
+            .add_child(node("virtio_mmio@a000000", "virtio,mmio", 0xa00_0000, 16));
+        tree.root
+            .add_child(node("pl011@9000000", "arm,pl011", 0x900_0000, 1));
         let blob = tree.to_dtb();
         let found = discover(&blob, |address| match address {
             0xa00_0000 | 0xa00_0200 => Some(VIRTIO_MAGIC),
@@ -133,10 +136,14 @@ mod tests {
             0xa00_0208 => Some(2),
             _ => None,
         });
-        let list: Vec<_> =
-            found.iter().map(|f| (f.name.as_str(), f.base, f.len_bytes, f.interrupt)).collect();
-        let wanted =
-            [("pl011", 0x900_0000, 0x200, 33), ("virtio-blk", 0xa00_0200, 0x200, 49)];
+        let list: Vec<_> = found
+            .iter()
+            .map(|f| (f.name.as_str(), f.base, f.len_bytes, f.interrupt))
+            .collect();
+        let wanted = [
+            ("pl011", 0x900_0000, 0x200, 33),
+            ("virtio-blk", 0xa00_0200, 0x200, 49),
+        ];
         assert_eq!(list, wanted);
     }
 

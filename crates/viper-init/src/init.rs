@@ -5,6 +5,7 @@
 
 mod connect;
 mod names;
+mod orphans;
 
 use crate::archive::Archive;
 use crate::assigns::Assigns;
@@ -97,8 +98,13 @@ impl<W: World> Init<W> {
 
     /// Starts what can be started. To be called once, before the loop.
     pub fn boot(&mut self) {
-        let mode = if self.options.recovery { "RECOVERY" } else { "MICROKERNEL" };
-        self.world.write(format_args!("ViperOS {} {mode}\n", self.image));
+        let mode = if self.options.recovery {
+            "RECOVERY"
+        } else {
+            "MICROKERNEL"
+        };
+        self.world
+            .write(format_args!("ViperOS {} {mode}\n", self.image));
         self.advance();
     }
 
@@ -133,8 +139,11 @@ impl<W: World> Init<W> {
         };
         self.image = manifest.image;
         let recovery = self.options.recovery;
-        let mut processes: Vec<Process> =
-            manifest.processes.into_iter().filter(|p| p.role != Role::Init).collect();
+        let mut processes: Vec<Process> = manifest
+            .processes
+            .into_iter()
+            .filter(|p| p.role != Role::Init)
+            .collect();
         if recovery {
             processes.retain(|p| p.role == Role::Shell);
             if processes.is_empty() {
@@ -164,8 +173,9 @@ impl<W: World> Init<W> {
                 State::Pending => self.needs_settled(m, now),
                 _ => m.supervision.is_due(now),
             };
-            let ready: Vec<usize> =
-                (0..self.managed.len()).filter(|&i| startable(&self.managed[i])).collect();
+            let ready: Vec<usize> = (0..self.managed.len())
+                .filter(|&i| startable(&self.managed[i]))
+                .collect();
             if ready.is_empty() {
                 break;
             }
@@ -220,20 +230,34 @@ impl<W: World> Init<W> {
             grants.handles.push((Slot::TRACE, ring.raw(), all));
         }
         for (n, device) in (0..).zip(&devices) {
-            grants.handles.push((Slot(Slot::DEVICE.0 + n), device.raw(), all));
+            grants
+                .handles
+                .push((Slot(Slot::DEVICE.0 + n), device.raw(), all));
         }
         if let Some(system) = self.world.system() {
-            grants.handles.push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
+            grants
+                .handles
+                .push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
         }
         grants.arguments = self.arguments(&entry);
         let process = self.world.start(&entry, &grants)?;
-        self.sources.watch(&process, process_key(index), Signals::ENDED)?;
-        self.sources.watch(&ours, channel_key(index), Signals::PEER_CLOSED)?;
+        if let Err(error) = self.watch(index, &process, &ours) {
+            // Nobody would hear of its end: it must not run.
+            let _ = process.kill(20);
+            return Err(error);
+        }
         let managed = &mut self.managed[index];
         managed.process_id = process.info().map_or(0, |info| info.id);
         managed.process = Some(process);
         managed.channel = Some(ours);
         Ok(())
+    }
+
+    fn watch(&self, index: usize, process: &ProcessHandle, ours: &Channel) -> Result<(), Error> {
+        self.sources
+            .watch(process, process_key(index), Signals::ENDED)?;
+        self.sources
+            .watch(ours, channel_key(index), Signals::PEER_CLOSED)
     }
 
     fn arguments(&self, entry: &Process) -> Vec<&'static str> {
@@ -278,6 +302,9 @@ impl<W: World> Init<W> {
         };
         let _ = self.sources.unwatch(&process);
         let info = process.info().ok();
+        if let Some(system) = self.world.system() {
+            orphans::end(system, self.managed[index].process_id);
+        }
         let failed = info.is_none_or(|i| i.end_reason != EndReason::EXITED || i.exit_code != 0);
         self.managed[index].exit_code = info.map_or(20, |i| i.exit_code);
         self.gone(index, failed);
@@ -320,7 +347,8 @@ impl<W: World> Init<W> {
         if managed.entry.role == Role::Shell && self.options.exec {
             managed.supervision.switched_off();
             let code = managed.exit_code & 0xff;
-            self.world.write(format_args!("\x02VIPER-EXEC-END {code}\x03\n"));
+            self.world
+                .write(format_args!("\x02VIPER-EXEC-END {code}\x03\n"));
             self.finished = true;
             self.world.power_off();
         }
@@ -356,7 +384,7 @@ impl<W: World> Service for Init<W> {
         if index >= self.managed.len() {
             return;
         }
-        if key % 2 == 0 && signals.contains(Signals::ENDED) {
+        if key.is_multiple_of(2) && signals.contains(Signals::ENDED) {
             self.ended(index);
             self.advance();
         } else if signals.contains(Signals::PEER_CLOSED)

@@ -27,7 +27,10 @@ fn run() -> Result<(), Error> {
     let world = Machine::new(archive_memory().and_then(|m: Memory| m.try_clone().ok()));
     let archive = world.archive.as_ref().and_then(|m| m.try_clone().ok());
     let archive = archive.and_then(|memory| Archive::open(memory).ok());
-    let members = world.archive.as_ref().and_then(|m| Archive::open(m.try_clone().ok()?).ok());
+    let members = world
+        .archive
+        .as_ref()
+        .and_then(|m| Archive::open(m.try_clone().ok()?).ok());
     let world = Machine { members, ..world };
     let options = Options::parse(program::arguments());
     let mut init = Init::new(world, options, archive, server.sources());
@@ -50,10 +53,16 @@ struct Machine {
 impl Machine {
     fn new(archive: Option<Memory>) -> Machine {
         let root: Option<Device> = program::take(Slot::ROOT_DEVICE).map(OwnedHandle::into_object);
-        let base = root.as_ref().and_then(|r| r.describe().ok()).map_or(0, |d| d.base);
+        let base = root
+            .as_ref()
+            .and_then(|r| r.describe().ok())
+            .map_or(0, |d| d.base);
         let read = |address: u64| root.as_ref()?.read(address.checked_sub(base)?).ok();
         let found = board::discover(&device_tree().unwrap_or_default(), read);
-        let seconds = found.iter().find(|f| f.name == "pl031").and_then(|f| read(f.base));
+        let seconds = found
+            .iter()
+            .find(|f| f.name == "pl031")
+            .and_then(|f| read(f.base));
         let wall_clock_ns = seconds.map(|s| (u64::from(s) * clock::SECOND) - clock::now());
         Machine {
             system: program::take(Slot::SYSTEM).map(OwnedHandle::into_object),
@@ -97,7 +106,11 @@ impl World for Machine {
             return Err(Error::NotSupported);
         };
         let program = self.load(member)?;
-        let quota = self.quota.as_ref().ok_or(Error::NoRight)?.carve(process.memory_bytes)?;
+        let quota = self
+            .quota
+            .as_ref()
+            .ok_or(Error::NoRight)?
+            .carve(process.memory_bytes)?;
         let mut arguments: Vec<&[u8]> = alloc::vec![process.name.as_bytes()];
         arguments.extend(grants.arguments.iter().map(|a| a.as_bytes()));
         let mut handles = grants.handles.clone();

@@ -167,7 +167,11 @@ impl Manifest {
             line: lines,
             reason: "cut short: no end",
         };
-        if reader.ended { Ok(reader.manifest) } else { Err(short) }
+        if reader.ended {
+            Ok(reader.manifest)
+        } else {
+            Err(short)
+        }
     }
 }
 
@@ -247,7 +251,8 @@ fn property(process: &mut Process, words: &[&str]) -> Check {
             _ => return Err("the priority is above 7"),
         },
         ["quota", memory_kib, handles, threads] => {
-            (number(handles)?, number(threads)?);
+            number(handles)?;
+            number(threads)?;
             process.memory_bytes = u64::from(number(memory_kib)?) * 1024;
         }
         ["restart", when, run_min, delay_max] => {
@@ -291,7 +296,9 @@ fn cap(words: &[&str]) -> Check<Cap> {
 }
 
 fn service(name: &str) -> Check<String> {
-    let stem = name.strip_suffix(':').ok_or("a service name ends with a colon")?;
+    let stem = name
+        .strip_suffix(':')
+        .ok_or("a service name ends with a colon")?;
     let good = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
     if stem.is_empty() || stem.len() > 15 || !stem.bytes().all(good) {
         return Err("not a service name");
@@ -330,7 +337,10 @@ mod tests {
         let wrong = TEXT.replace("priority 4", "priority 8");
         let error = Manifest::parse(&wrong).unwrap_err();
         assert_eq!(error.reason, "the priority is above 7");
-        assert_eq!(wrong.lines().nth(error.line as usize - 1), Some("priority 8"));
+        assert_eq!(
+            wrong.lines().nth(error.line as usize - 1),
+            Some("priority 8")
+        );
         assert!(Manifest::parse(TEXT.strip_suffix("end\n").unwrap()).is_err());
         assert!(Manifest::parse("viper-boot-manifest 2\n").is_err());
         assert!(Manifest::parse("").is_err());

@@ -56,7 +56,11 @@ mod tests {
 
     #[test]
     fn words_are_read() {
-        let words = ["kernel.x=1", "viper.mode=normal viper.exec=1", "viper.servers=-netd,-fsd,+fsd"];
+        let words = [
+            "kernel.x=1",
+            "viper.mode=normal viper.exec=1",
+            "viper.servers=-netd,-fsd,+fsd",
+        ];
         let options = Options::parse(words.into_iter());
         assert!(options.exec && !options.recovery);
         assert!(options.is_off("netd") && !options.is_off("fsd"));

@@ -86,6 +86,8 @@ impl Supervision {
     pub fn ready(&mut self) {
         if self.state == State::Starting {
             self.state = State::Ready;
+            // It works: what it took to get here does not count against it any more.
+            self.delay_ms = FIRST_DELAY_MS;
         }
     }
 
@@ -106,9 +108,13 @@ impl Supervision {
             self.state = State::Waiting(now);
             return;
         }
+        // Dying young costs a short wait; dying before it was ready, one that grows each time.
         let delay_max = u64::from(self.rule.delay_max_ms).max(FIRST_DELAY_MS);
+        let was_ready = self.state == State::Ready;
         self.state = State::Waiting(now + self.delay_ms.min(delay_max) * MILLISECOND);
-        self.delay_ms = (self.delay_ms * 2).min(delay_max);
+        if !was_ready {
+            self.delay_ms = (self.delay_ms * 2).min(delay_max);
+        }
     }
 
     /// Somebody wants it started now.
@@ -156,19 +162,36 @@ mod tests {
         let mut now = 5;
         for delay_ms in [100, 200, 400, 500, 500] {
             s.started(now);
-            s.ready();
-            assert_eq!(s.state(), State::Ready);
             s.ended(now, true);
             assert_eq!(s.due(), Some(now + delay_ms * MILLISECOND));
             now += delay_ms * MILLISECOND;
             assert!(s.is_due(now) && !s.is_due(now - 1));
         }
+        for _ in 0..5 {
+            s.started(now);
+            s.ready();
+            assert_eq!(s.state(), State::Ready);
+            s.ended(now, true);
+            assert_eq!(
+                s.due(),
+                Some(now + 100 * MILLISECOND),
+                "one that was ready is back soon, however often it dies"
+            );
+            now += 100 * MILLISECOND;
+        }
         s.started(now);
         s.ended(now + 1000 * MILLISECOND, false);
-        assert!(s.is_due(now + 1000 * MILLISECOND), "ran long enough: at once");
+        assert!(
+            s.is_due(now + 1000 * MILLISECOND),
+            "ran long enough: at once"
+        );
         s.started(now);
         s.ended(now, true);
-        assert_eq!(s.due(), Some(now + 100 * MILLISECOND), "and the waits begin anew");
+        assert_eq!(
+            s.due(),
+            Some(now + 100 * MILLISECOND),
+            "and the waits begin anew"
+        );
     }
 
     #[test]

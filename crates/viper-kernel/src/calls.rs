@@ -48,6 +48,17 @@ impl<P: Platform> Kernel<P> {
         Ok(entry.object)
     }
 
+    /// The object behind a handle, if it has signals and the handle may wait for them.
+    fn waitable(&mut self, thread: u32, handle: Handle) -> Result<ObjectRef, Error> {
+        let found = self.any_object(thread, handle, Rights::WAIT);
+        found.map_err(
+            |error| match self.any_object(thread, handle, Rights::NONE) {
+                Ok(object) if self.notifier(object).is_none() => Error::WrongKind,
+                _ => error,
+            },
+        )
+    }
+
     fn has_rights(&self, thread: u32, handle: Handle, rights: Rights) -> bool {
         self.any_object(thread, handle, rights).is_ok()
     }
@@ -438,7 +449,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
         mask: Signals,
         deadline: u64,
     ) -> Handled<(Signals,)> {
-        let object = self.any_object(thread, object, Rights::WAIT)?;
+        let object = self.waitable(thread, object)?;
         self.wait_for(thread, object, mask, deadline)
     }
 
@@ -464,7 +475,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
         mask: Signals,
     ) -> Handled<()> {
         let set = self.object(thread, set, Kind::POLL_SET, Rights::MANAGE)?;
-        let named = self.any_object(thread, object, Rights::WAIT)?;
+        let named = self.waitable(thread, object)?;
         if named.kind == Kind::CHANNEL && !self.has_rights(thread, object, Rights::RECEIVE) {
             return Err(Error::NoRight.into());
         }
@@ -1173,8 +1184,16 @@ impl<P: Platform> Syscalls for Kernel<P> {
         let c = self.counters;
         // The short way counts in the threads only: what they have and `c.ipcs` lacks went there.
         let ipcs = c.ended_ipcs
-            + self.threads.indices().map(|t| self.threads[t].ipcs).sum::<u64>()
-            + self.processes.indices().map(|p| self.processes[p].ipcs).sum::<u64>();
+            + self
+                .threads
+                .indices()
+                .map(|t| self.threads[t].ipcs)
+                .sum::<u64>()
+            + self
+                .processes
+                .indices()
+                .map(|p| self.processes[p].ipcs)
+                .sum::<u64>();
         let facts = SystemInfo {
             ram_bytes: c.ram_bytes,
             free_bytes: self.platform_free_bytes(),

@@ -253,12 +253,11 @@ impl<P: Platform> Kernel<P> {
         if let Some(other) = decision.interrupt {
             self.nudge(other);
         }
-        if decision.thread != before {
-            if let Some(ThreadId(old)) = before
-                && matches!(self.threads[old].state, State::Running(_))
-            {
-                self.threads[old].state = State::Ready;
-            }
+        if decision.thread != before
+            && let Some(ThreadId(old)) = before
+            && matches!(self.threads[old].state, State::Running(_))
+        {
+            self.threads[old].state = State::Ready;
         }
         self.note_turn(core);
     }

@@ -131,7 +131,7 @@ impl<P: Platform> Kernel<P> {
             (&mut set.receivers, Wait::ReceiveSet(source))
         } else if entry.object.kind == Kind::CHANNEL {
             let ends = &mut channels.get_mut(source / 2)?.ends;
-            let is_open = ends[(source % 2 ^ 1) as usize].refs != 0;
+            let is_open = ends[((source % 2) ^ 1) as usize].refs != 0;
             let end = &mut ends[(source % 2) as usize];
             let is_empty = end.queued == 0 && end.senders.is_empty();
             if !is_open || !is_empty || end.notifier.member != NIL {

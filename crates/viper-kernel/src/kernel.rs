@@ -13,8 +13,8 @@ use viper_vm::VmError;
 use crate::arena::{Arena, NIL};
 use crate::deadline::{Deadlines, Owner};
 use crate::object::{
-    Channel, Device, Event, Interrupt, Member, Memory, Message, ObjectRef, PollSet, Process,
-    Quota, Timer,
+    Channel, Device, Event, Interrupt, Member, Memory, Message, ObjectRef, PollSet, Process, Quota,
+    Timer,
 };
 use crate::platform::Platform;
 use crate::thread::{Queue, Special, State, Thread, Wait};

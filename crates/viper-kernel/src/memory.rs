@@ -342,6 +342,7 @@ impl<P: Platform> Kernel<P> {
     ///
     /// # Errors
     /// As `memory_map` documents, rights aside.
+    #[expect(clippy::too_many_arguments, reason = "as many as the call has")]
     pub fn map_memory(
         &mut self,
         process: u32,

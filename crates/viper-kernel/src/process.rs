@@ -7,8 +7,7 @@ use viper_abi::{
 use viper_cap::Limits;
 use viper_sched::{CoreMask, Priority, ThreadId};
 use viper_vm::{
-    FrameSource, MemType, PageRange, PageTable, Perms, RegionMap, Space, Target,
-    VirtAddr,
+    FrameSource, MemType, PageRange, PageTable, Perms, RegionMap, Space, Target, VirtAddr,
 };
 
 use crate::arena::NIL;

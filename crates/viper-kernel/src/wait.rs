@@ -267,7 +267,10 @@ impl<P: Platform> Kernel<P> {
         if object.kind == Kind::CHANNEL {
             // What comes to this end goes to the set from now on.
             let i = object.index;
-            while let Some(receiver) = self.channels[i / 2].ends[(i % 2) as usize].receivers.first() {
+            while let Some(receiver) = self.channels[i / 2].ends[(i % 2) as usize]
+                .receivers
+                .first()
+            {
                 self.wake_with(receiver, Err(Error::Busy));
             }
         }

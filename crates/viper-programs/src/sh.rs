@@ -2,10 +2,13 @@
 
 mod boot;
 mod console;
+mod pipes;
 mod processes;
 mod system;
+mod traces;
 
 use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 pub use console::Console;
@@ -14,6 +17,7 @@ use viper_proto::fs::Files;
 use viper_proto::names;
 use viper_rt::abi::Slot;
 use viper_rt::handle::{Channel, OwnedHandle, Quota, System as SystemHandle};
+use viper_rt::spawn::Program;
 use viper_rt::{Error, program};
 use viper_shell::error as shell;
 
@@ -32,6 +36,10 @@ pub struct Viper {
     open: BTreeMap<u64, OpenFile>,
     next_file: u64,
     children: BTreeMap<u64, Child>,
+    /// Programs started last, by inode, size and time of the last change.
+    programs: Vec<((u64, u64, u64), Rc<Program>)>,
+    pipes: BTreeMap<u64, pipes::Pipe>,
+    next_pipe: u64,
 }
 
 #[derive(Debug)]
@@ -76,24 +84,30 @@ impl Viper {
     /// # Errors
     /// [`Error::NoService`] without a name channel.
     pub fn new(options: &Options) -> Result<Viper, Error> {
-        let channel: Channel =
-            program::take(Slot::NAMES).ok_or(Error::NoService)?.into_object();
+        let channel: Channel = program::take(Slot::NAMES)
+            .ok_or(Error::NoService)?
+            .into_object();
         let names = names::Client::new(channel);
         let system: Option<SystemHandle> =
             program::take(Slot::SYSTEM).map(OwnedHandle::into_object);
         let console = Console::open(&names, options.recovery, system.as_ref());
+        let mut files = Files::new();
+        files.set_traced(true);
         Ok(Viper {
             names,
             system,
             quota: program::take(Slot::QUOTA).map(OwnedHandle::into_object),
             console,
-            files: Files::new(),
+            files,
             recovery: options.recovery,
             scripted: options.boot_script.is_some() || options.text.is_some(),
             boot: boot::BootFiles::default(),
             open: BTreeMap::new(),
             next_file: 1,
             children: BTreeMap::new(),
+            programs: Vec::new(),
+            pipes: BTreeMap::new(),
+            next_pipe: 1,
         })
     }
 

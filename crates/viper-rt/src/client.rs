@@ -2,6 +2,7 @@
 
 use crate::handle::{Channel, Object};
 use crate::message::{Put, Reader, Take, Writer, close_unsent};
+use crate::trace::TraceEvent;
 use crate::{clock, sys, trace};
 use core::cell::Cell;
 use viper_abi::{Error, FOREVER};
@@ -70,7 +71,13 @@ pub fn call<T: Take>(
     arguments.put(&mut message)?;
     let label = u32::from(trace::current()) << 16 | u32::from(operation);
     let (info, words) = message.finish(label);
+    trace::note_label(label, TraceEvent::CALL, u64::from(operation));
     let reply = sys::call(channel.raw(), info, words, deadline);
+    trace::note_label(
+        label,
+        TraceEvent::RETURN,
+        reply.status | u64::from(reply.info.label()),
+    );
     if let Err(error) = reply.check() {
         close_unsent(info);
         return Err(error);

@@ -89,7 +89,7 @@ pub fn spawn_process(
     kernel.set_startup(pid, block);
     kernel.add_thread(pid);
     drop(kernel);
-    run(pid, name, move || main(), true)?;
+    run(pid, name, main, true)?;
     Ok(Process::from_raw(process))
 }
 
@@ -131,26 +131,32 @@ fn run_then(
     main: bool,
     then: impl FnOnce(&mut Kernel) + Send + 'static,
 ) -> Result<(), Error> {
-    let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
-        PROCESS.with(|p| p.set(Some(pid)));
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        let mut kernel = lock();
-        ipc::abandon(&mut kernel);
-        then(&mut kernel);
-        match result {
-            Ok(code) if main => kernel.end(pid, viper_abi::EndReason::EXITED, code),
-            Ok(_) => kernel.thread_gone(pid),
-            Err(payload) if payload.is::<Ended>() => kernel.thread_gone(pid),
-            Err(_) => kernel.end(pid, viper_abi::EndReason::EXITED, 101),
-        }
-        state::changed();
-    });
+    let spawned = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            PROCESS.with(|p| p.set(Some(pid)));
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            let mut kernel = lock();
+            ipc::abandon(&mut kernel);
+            then(&mut kernel);
+            match result {
+                Ok(code) if main => kernel.end(pid, viper_abi::EndReason::EXITED, code),
+                Ok(_) => kernel.thread_gone(pid),
+                Err(payload) if payload.is::<Ended>() => kernel.thread_gone(pid),
+                Err(_) => kernel.end(pid, viper_abi::EndReason::EXITED, 101),
+            }
+            state::changed();
+        });
     spawned.map(|_| ()).map_err(|_| Error::LimitReached)
 }
 
 /// Makes a device for the calling process, with this model behind its registers.
 #[must_use]
-pub fn device(model: Arc<dyn DeviceModel>, len_bytes: u64, interrupts: u32) -> crate::handle::Device {
+pub fn device(
+    model: Arc<dyn DeviceModel>,
+    len_bytes: u64,
+    interrupts: u32,
+) -> crate::handle::Device {
     let pid = current();
     let device = Obj::Device(objects::Device::new(model, len_bytes, interrupts));
     crate::handle::Device::from_raw(lock().insert_new(pid, device))
@@ -189,6 +195,12 @@ pub fn spawn_with_channel(
 pub fn handle_count() -> usize {
     let pid = current();
     lock().handle_count(pid)
+}
+
+/// The number of the calling process.
+#[must_use]
+pub fn process_id() -> u64 {
+    current().0
 }
 
 /// What kind of object a handle of the calling process names.

@@ -64,7 +64,14 @@ impl Mapping {
         }
         // SAFETY: without FIXED the kernel maps where nothing is: no memory in use changes.
         let (address,) = unsafe {
-            sys::memory_map(Handle::NONE, memory.raw(), offset, len_bytes as u64, protection, 0)?
+            sys::memory_map(
+                Handle::NONE,
+                memory.raw(),
+                offset,
+                len_bytes as u64,
+                protection,
+                0,
+            )?
         };
         Ok(Mapping {
             address: address as *mut u8,
@@ -121,7 +128,10 @@ impl Mapping {
     /// # Errors
     /// [`Error::InvalidArgument`] if that reaches outside.
     pub fn copy_within(&self, from: Range<usize>, to: usize) -> Result<(), Error> {
-        let len = from.end.checked_sub(from.start).ok_or(Error::InvalidArgument)?;
+        let len = from
+            .end
+            .checked_sub(from.start)
+            .ok_or(Error::InvalidArgument)?;
         let (source, target) = (self.check(from.start, len)?, self.check(to, len)?);
         // SAFETY: both ranges are inside of the mapping.
         unsafe { core::ptr::copy(source, target, len) };
@@ -151,7 +161,10 @@ impl Mapping {
     /// # Errors
     /// [`Error::InvalidArgument`] if that reaches outside.
     pub fn zero(&self, range: Range<usize>) -> Result<(), Error> {
-        let len = range.end.checked_sub(range.start).ok_or(Error::InvalidArgument)?;
+        let len = range
+            .end
+            .checked_sub(range.start)
+            .ok_or(Error::InvalidArgument)?;
         let at = self.check(range.start, len)?;
         // SAFETY: the range is inside of the mapping.
         unsafe { core::ptr::write_bytes(at, 0, len) };
@@ -188,8 +201,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: references into the mapping cannot outlive `self`.
-        let _ = unsafe {
-            sys::memory_unmap(Handle::NONE, self.address as u64, self.len_bytes as u64)
-        };
+        let _ =
+            unsafe { sys::memory_unmap(Handle::NONE, self.address as u64, self.len_bytes as u64) };
     }
 }

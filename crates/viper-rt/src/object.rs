@@ -35,7 +35,7 @@ impl Event {
     /// # Errors
     /// [`Error::NoRight`] and those of bad handles.
     pub fn signal(&self, bits: u32) -> Result<(), Error> {
-        sys::event_signal(self.raw(), bits).map(|()| ())
+        sys::event_signal(self.raw(), bits)
     }
 }
 
@@ -53,7 +53,7 @@ impl PollSet {
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::NoRight`] and those of bad handles.
     pub fn add(&self, object: &impl Object, key: u64, mask: Signals) -> Result<(), Error> {
-        sys::poll_add(self.raw(), object.raw(), key, mask).map(|()| ())
+        sys::poll_add(self.raw(), object.raw(), key, mask)
     }
 
     /// Takes an object out.
@@ -61,7 +61,7 @@ impl PollSet {
     /// # Errors
     /// [`Error::NotFound`] and those of bad handles.
     pub fn remove(&self, object: &impl Object) -> Result<(), Error> {
-        sys::poll_remove(self.raw(), object.raw()).map(|()| ())
+        sys::poll_remove(self.raw(), object.raw())
     }
 }
 
@@ -79,7 +79,7 @@ impl Timer {
     /// # Errors
     /// [`Error::InvalidArgument`] for periods below 1000 and those of bad handles.
     pub fn start(&self, deadline: u64, period_ns: u64) -> Result<(), Error> {
-        sys::timer_set(self.raw(), deadline, period_ns).map(|()| ())
+        sys::timer_set(self.raw(), deadline, period_ns)
     }
 
     /// Stops it.
@@ -165,7 +165,7 @@ impl Device {
     /// As [`Device::read`].
     #[inline]
     pub fn write(&self, offset: u64, value: u32) -> Result<(), Error> {
-        sys::device_write(self.raw(), offset, value).map(|()| ())
+        sys::device_write(self.raw(), offset, value)
     }
 
     /// Takes the line `index` of this device.
@@ -199,7 +199,7 @@ impl Interrupt {
     /// # Errors
     /// Those of bad handles.
     pub fn acknowledge(&self) -> Result<(), Error> {
-        sys::interrupt_ack(self.raw()).map(|()| ())
+        sys::interrupt_ack(self.raw())
     }
 }
 
@@ -238,7 +238,7 @@ impl Memory {
         }
         let (address, len) = (to.as_mut_ptr() as u64, to.len() as u64);
         // SAFETY: `to` is valid for writes of its length.
-        unsafe { sys::memory_read(self.raw(), offset, address, len).map(|()| ()) }
+        unsafe { sys::memory_read(self.raw(), offset, address, len) }
     }
 
     /// Copies into it.
@@ -251,7 +251,7 @@ impl Memory {
         }
         let (address, len) = (from.as_ptr() as u64, from.len() as u64);
         // SAFETY: `from` is valid for reads of its length.
-        unsafe { sys::memory_write(self.raw(), offset, address, len).map(|()| ()) }
+        unsafe { sys::memory_write(self.raw(), offset, address, len) }
     }
 
     /// A copy-on-write copy.
@@ -293,9 +293,8 @@ impl Process {
     /// [`Error::InvalidArgument`], [`Error::LimitReached`], [`Error::OutOfMemory`].
     pub fn new(quota: &Quota, name: &str) -> Result<Process, Error> {
         // SAFETY: the name is valid for reads of its length.
-        let (h,) = unsafe {
-            sys::process_create(quota.raw(), name.as_ptr() as u64, name.len() as u32)?
-        };
+        let (h,) =
+            unsafe { sys::process_create(quota.raw(), name.as_ptr() as u64, name.len() as u32)? };
         Ok(Process::from_raw(h))
     }
 
@@ -312,7 +311,7 @@ impl Process {
     /// # Errors
     /// [`Error::Ended`] if it has, [`Error::NoRight`] without MANAGE.
     pub fn kill(&self, code: i64) -> Result<(), Error> {
-        sys::process_kill(self.raw(), code).map(|()| ())
+        sys::process_kill(self.raw(), code)
     }
 
     /// Derives a handle of ours into its table. Returns the number it has there.
@@ -389,7 +388,7 @@ impl System {
     /// # Errors
     /// [`Error::NoRight`] without MANAGE.
     pub fn power(&self, action: PowerAction) -> Result<(), Error> {
-        sys::system_power(self.raw(), action).map(|()| ())
+        sys::system_power(self.raw(), action)
     }
 
     /// Tells about the machine.

@@ -23,7 +23,9 @@ impl Registers {
     /// Those of [`Device::describe`].
     pub fn new(device: Device) -> Result<Registers, Error> {
         let len_bytes = device.describe()?.len_bytes;
-        let mapped = sys::device_map(device.raw()).ok().map(|(address,)| address as *mut u32);
+        let mapped = sys::device_map(device.raw())
+            .ok()
+            .map(|(address,)| address as *mut u32);
         Ok(Registers {
             device,
             len_bytes,
@@ -61,7 +63,7 @@ impl Registers {
     #[inline]
     fn place(&self, offset: u64) -> Option<*mut u32> {
         let mapped = self.mapped?;
-        if offset % 4 != 0 || offset.checked_add(4)? > self.len_bytes {
+        if !offset.is_multiple_of(4) || offset.checked_add(4)? > self.len_bytes {
             return None;
         }
         // SAFETY: inside of the mapping, as just checked; mapped for the life of the process.

@@ -77,6 +77,11 @@ pub trait Service {
     /// The deadline has passed.
     fn timeout(&mut self) {}
 
+    /// Whether it has nothing left to do: the loop ends then.
+    fn is_finished(&self) -> bool {
+        false
+    }
+
     /// The supervisor wants it to end: finish what must not be lost.
     fn stop(&mut self) {}
 }
@@ -151,7 +156,6 @@ pub struct Deferrable<T>(PhantomData<fn(T)>);
 impl<T: Put> Deferrable<T> {
     /// Made by the generated dispatch.
     #[doc(hidden)]
-    #[expect(clippy::new_without_default, reason = "only the generated dispatch makes one")]
     #[must_use]
     pub fn new() -> Deferrable<T> {
         Deferrable(PhantomData)
@@ -305,7 +309,7 @@ impl<S: Service> Server<S> {
         let set = self.shared.set.raw();
         let mut answer = Answer::Later;
         self.adopt();
-        while !self.stopping {
+        while !self.stopping && !service.is_finished() {
             let handles = answer.handles();
             let got = match answer {
                 Answer::Now(info, words) => {
@@ -324,6 +328,7 @@ impl<S: Service> Server<S> {
             self.adopt();
             if service.deadline() != FOREVER && clock::now() >= service.deadline() {
                 service.timeout();
+                self.adopt();
             }
         }
         service.stop();

@@ -6,9 +6,7 @@ use crate::handle::{Memory, Object, OwnedHandle, Process, Quota, Thread};
 use crate::sys;
 use alloc::vec;
 use alloc::vec::Vec;
-use viper_abi::{
-    Error, Handle, MESSAGE_MAX, PAGE_SIZE, Protection, Rights, Slot, StartupWriter,
-};
+use viper_abi::{Error, Handle, MESSAGE_MAX, PAGE_SIZE, Protection, Rights, Slot, StartupWriter};
 use viper_elf::{Headers, Kind, Perms};
 
 /// Bytes of stack of a first thread, unless the executable says otherwise.
@@ -74,7 +72,10 @@ impl Program {
         }
         Ok(Program {
             entry: headers.entry(),
-            stack_bytes: headers.stack_len().unwrap_or(STACK_BYTES).clamp(1 << 14, 1 << 26),
+            stack_bytes: headers
+                .stack_len()
+                .unwrap_or(STACK_BYTES)
+                .clamp(1 << 14, 1 << 26),
             segments,
         })
     }
@@ -113,7 +114,13 @@ impl Program {
                 &segment.memory
             };
             let (at, fixed) = (segment.address, Protection::FIXED);
-            map_into(process, memory, segment.len_bytes, segment.protection | fixed, at)?;
+            map_into(
+                process,
+                memory,
+                segment.len_bytes,
+                segment.protection | fixed,
+                at,
+            )?;
         }
         let stack = Memory::new(self.stack_bytes)?;
         let protection = Protection::READ | Protection::WRITE | Protection::GUARD;
@@ -167,7 +174,14 @@ fn map_into(
 ) -> Result<u64, Error> {
     // SAFETY: it is mapped into another process.
     let mapped = unsafe {
-        sys::memory_map(process.raw(), memory.raw(), 0, len_bytes, protection, address)
+        sys::memory_map(
+            process.raw(),
+            memory.raw(),
+            0,
+            len_bytes,
+            protection,
+            address,
+        )
     };
     mapped.map(|(address,)| address)
 }
@@ -188,8 +202,14 @@ fn startup_block(process: &Process, start: &Start<'_>) -> Result<u64, Error> {
     }
     let mut block = vec![0; size];
     let mut writer = StartupWriter::new(&mut block, &slots)?;
-    start.arguments.iter().try_for_each(|a| writer.argument(a))?;
-    start.environment.iter().try_for_each(|e| writer.environment(e))?;
+    start
+        .arguments
+        .iter()
+        .try_for_each(|a| writer.argument(a))?;
+    start
+        .environment
+        .iter()
+        .try_for_each(|e| writer.environment(e))?;
     let len = writer.finish();
     let memory = Memory::new(size as u64)?;
     memory.write(0, &block[..len])?;

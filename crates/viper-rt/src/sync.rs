@@ -15,7 +15,6 @@ pub struct RawMutex(AtomicU32);
 // SAFETY: `lock` returns only after this thread changed the word from FREE, which only `unlock`
 // sets, so at most one thread holds it; acquire and release order what it guards.
 unsafe impl lock_api::RawMutex for RawMutex {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait asks for it")]
     const INIT: RawMutex = RawMutex(AtomicU32::new(FREE));
     type GuardMarker = lock_api::GuardSend;
 
@@ -29,7 +28,9 @@ unsafe impl lock_api::RawMutex for RawMutex {
     #[inline]
     fn try_lock(&self) -> bool {
         let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
-        self.0.compare_exchange(FREE, HELD, acquire, relaxed).is_ok()
+        self.0
+            .compare_exchange(FREE, HELD, acquire, relaxed)
+            .is_ok()
     }
 
     #[inline]

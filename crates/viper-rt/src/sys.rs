@@ -153,6 +153,4 @@ macro_rules! stubs {
     };
 }
 
-
-
 for_each_syscall!(stubs);

@@ -85,17 +85,15 @@ pub fn spawn_with(
     let memory = Memory::new(len)?;
     let protection = Protection::READ | Protection::WRITE | Protection::GUARD;
     // SAFETY: without FIXED, nothing in use is mapped over.
-    let (stack,) =
-        unsafe { sys::memory_map(Handle::NONE, memory.raw(), 0, len, protection, 0)? };
+    let (stack,) = unsafe { sys::memory_map(Handle::NONE, memory.raw(), 0, len, protection, 0)? };
     let body: Body = Box::new(body);
     let argument = Box::into_raw(Box::new(body));
     let entry = crate::arch::entry::thread_start as *const () as u64;
     let how = u64::from(options.priority) | u64::from(options.cores) << 8;
     // SAFETY: the entry is ours, the stack is fresh, and the argument is a box that only the new
     // thread opens.
-    let made = unsafe {
-        sys::thread_create(Handle::NONE, entry, stack + len, argument as u64, 0, how)
-    };
+    let made =
+        unsafe { sys::thread_create(Handle::NONE, entry, stack + len, argument as u64, 0, how) };
     match made {
         Ok((thread, _)) => Ok(JoinHandle {
             thread: Thread::from_raw(thread),
@@ -117,10 +115,7 @@ pub fn spawn_with(
 /// # Errors
 /// [`Error::LimitReached`] if the host refuses.
 #[cfg(not(target_os = "none"))]
-pub fn spawn_with(
-    _: Options,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle, Error> {
+pub fn spawn_with(_: Options, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle, Error> {
     let thread = crate::host::spawn_thread(Box::new(body) as Body)?;
     Ok(JoinHandle {
         thread: Thread::from_raw(thread),

@@ -8,6 +8,7 @@ use crate::handle::{Memory, Object};
 use crate::mapping::Mapping;
 use crate::sync::Mutex;
 use crate::{clock, program, sys};
+use alloc::vec::Vec;
 use viper_abi::{Error, Slot};
 
 /// Bytes of a trace ring: a header of 32 bytes, then records.
@@ -40,6 +41,10 @@ impl TraceEvent {
     pub const HIT: TraceEvent = TraceEvent(6);
     /// Not found in a cache.
     pub const MISS: TraceEvent = TraceEvent(7);
+    /// A client calls a server; the argument is the operation.
+    pub const CALL: TraceEvent = TraceEvent(8);
+    /// The call came back; the argument is the status.
+    pub const RETURN: TraceEvent = TraceEvent(9);
 }
 
 /// One record of a ring.
@@ -61,7 +66,13 @@ pub struct Record {
 pub fn current() -> u16 {
     // SAFETY: the IPC buffer is a page of this thread; the kernel and the message code use its
     // first 272 bytes only.
-    unsafe { sys::ipc_buffer().cast::<u8>().add(ID_OFFSET).cast::<u16>().read() }
+    unsafe {
+        sys::ipc_buffer()
+            .cast::<u8>()
+            .add(ID_OFFSET)
+            .cast::<u16>()
+            .read()
+    }
 }
 
 /// Sets the id of the request this thread works for. Returns the one before.
@@ -69,7 +80,13 @@ pub fn current() -> u16 {
 pub fn set_current(id: u16) -> u16 {
     let before = current();
     // SAFETY: as in `current`.
-    unsafe { sys::ipc_buffer().cast::<u8>().add(ID_OFFSET).cast::<u16>().write(id) };
+    unsafe {
+        sys::ipc_buffer()
+            .cast::<u8>()
+            .add(ID_OFFSET)
+            .cast::<u16>()
+            .write(id)
+    };
     before
 }
 
@@ -82,17 +99,41 @@ pub fn note(event: TraceEvent, argument: u64) {
     }
 }
 
-static RING: Mutex<Option<Mapping>> = Mutex::new(None);
+/// Notes an event of the request that a message's label tells, if that is traced.
+#[inline(always)]
+pub(crate) fn note_label(label: u32, event: TraceEvent, argument: u64) {
+    if label >> 16 != 0 {
+        write((label >> 16) as u16, event, argument);
+    }
+}
+
+/// The ring of this process; on the host one for each fake process.
+static RINGS: Mutex<Vec<(u64, Mapping)>> = Mutex::new(Vec::new());
+
+#[cfg(target_os = "none")]
+const fn owner() -> u64 {
+    0
+}
+
+#[cfg(not(target_os = "none"))]
+use crate::host::process_id as owner;
+
+/// Runs `work` on the process's ring, which is mapped at first use.
+fn with_ring<T>(work: impl FnOnce(&Mapping) -> Result<T, Error>) -> Result<T, Error> {
+    let owner = owner();
+    let mut rings = RINGS.lock();
+    if let Some((_, ring)) = rings.iter().find(|(of, _)| *of == owner) {
+        return work(ring);
+    }
+    let ring = open().ok_or(Error::NotFound)?;
+    let result = work(&ring);
+    rings.push((owner, ring));
+    result
+}
 
 #[cold]
 fn write(id: u16, event: TraceEvent, argument: u64) {
-    let mut ring = RING.lock();
-    if ring.is_none() {
-        *ring = open();
-    }
-    if let Some(ring) = &*ring {
-        let _ = append(ring, id, event, argument);
-    }
+    let _ = with_ring(|ring| append(ring, id, event, argument));
 }
 
 fn open() -> Option<Mapping> {
@@ -112,6 +153,14 @@ fn append(ring: &Mapping, id: u16, event: TraceEvent, argument: u64) -> Result<(
     record[16..24].copy_from_slice(&argument.to_le_bytes());
     ring.write(at, &record)?;
     ring.write(0, &count.wrapping_add(1).to_le_bytes())
+}
+
+/// Reads the records of this process's own ring; see [`read`].
+///
+/// # Errors
+/// [`Error::NotFound`] without a ring.
+pub fn read_own(each: impl FnMut(Record)) -> Result<(), Error> {
+    with_ring(|ring| read(ring, each))
 }
 
 /// Reads the records of a ring, oldest first, and hands them to `each`.

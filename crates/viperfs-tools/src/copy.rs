@@ -89,9 +89,16 @@ pub fn put<D: BlockDevice>(
         made.map_err(failed)?.ino
     } else if kind.is_file() {
         let mut file = fs::File::open(host).map_err(|e| ToolError::host(host, e))?;
+        let new = volume.lookup(dir, name).is_err();
         let ino = open_for_writing(volume, dir, name, mode, options).map_err(failed)?;
-        pour(volume, &mut file, ino, options)
-            .map_err(|e| ToolError::new(host.display().to_string(), e))?;
+        if let Err(reason) = pour(volume, &mut file, ino, options) {
+            // A part of a file is worse than none.
+            if new {
+                let _ = volume.unlink(dir, name, options.now_ns);
+                let _ = volume.sync();
+            }
+            return Err(ToolError::new(host.display().to_string(), reason));
+        }
         ino
     } else {
         return Err(ToolError::new(

@@ -63,10 +63,11 @@ pub fn create_image(path: &Path, options: &ImageOptions) -> Result<Fs<FileDevice
 }
 
 fn mount_options(read_only: bool) -> MountOptions {
-    let mut options = MountOptions::default();
-    options.read_only = read_only;
-    options.cache_blocks = 8192;
-    options
+    MountOptions {
+        read_only,
+        cache_blocks: 8192,
+        ..MountOptions::default()
+    }
 }
 
 /// Mounts an image for reading and writing.

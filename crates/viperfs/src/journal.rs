@@ -18,6 +18,9 @@ use alloc::vec::Vec;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
+/// Where the journal's numbers start over from 1. No honest volume gets here.
+const RESTART: u64 = 1 << 62;
+
 /// Descriptors that a transaction of `blocks` blocks needs.
 fn descriptors(blocks: usize) -> usize {
     blocks.div_ceil(LOG_ENTRIES)
@@ -139,6 +142,9 @@ impl<D: BlockDevice> Store<D> {
 
     /// Starts the log over; both header copies alternate, so one is always intact.
     fn reset_log(&mut self, start_seq: u64) -> Result<(), Error> {
+        if self.epoch.max(start_seq) >= RESTART {
+            return self.clear_journal();
+        }
         self.epoch += 1;
         self.write_journal_header(self.epoch, start_seq)?;
         self.flush()?;
@@ -240,7 +246,7 @@ impl<D: BlockDevice> Store<D> {
                 best = best.max(Some((h.epoch.get(), h.start_seq.get())));
             }
         }
-        // The numbers only ever count up from 1; near the end of the range they are forged.
+        // The numbers count up from 1 and start over long before this.
         best.filter(|&(epoch, seq)| epoch < u64::MAX / 2 && seq < u64::MAX / 2)
             .ok_or(Error::Corrupt)
     }

@@ -84,9 +84,8 @@ fn rebuild<D: BlockDevice>(
 ) -> Result<u64, MountError> {
     let mut store = Store::new(dev, Geometry::new(sb), options.crc32c, 1024);
     store.lenient = true;
-    if store.replay(true).is_err() {
-        store.clear_journal()?;
-    }
+    // What is intact in the log is applied; what is not is told by `before`.
+    let _ = store.replay(true);
     let counters_good = store.load_state().is_ok();
     if !counters_good {
         store.state.groups_ready = store.geo.groups;
@@ -94,6 +93,8 @@ fn rebuild<D: BlockDevice>(
     let mut old_tree = UsedMap::new();
     let mut salvage = Salvage::collect(&mut store, &mut old_tree);
     let mut used = salvage.settle(&mut store, now);
+    // The search above may have needed the log; forged numbers in it must not outlive repair.
+    store.clear_journal()?;
     let items = salvage.items(store.geo.hash_seed);
     let next_ino = salvage.next_ino().max(if counters_good {
         store.state.next_ino

@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::extent::Extent;
 use crate::inode::{FileKind, Inode};
 use crate::layout::{
-    BLOCK_BYTES, Block, EntryHead, ExtentHead, InodeItem, Key, MAGIC_NODE, MAX_INO, ROOT_INO, kind,
-    verify, zeroed,
+    BLOCK_BYTES, Block, EntryHead, ExtentHead, GROUP_BLOCKS, InodeItem, Key, MAGIC_NODE, MAX_INO,
+    ROOT_INO, header, kind, verify, zeroed,
 };
 use crate::node;
 use crate::store::Store;
@@ -439,30 +439,37 @@ fn keep_items(leaf: &Block, seq: u64, items: &mut Items, wanted: impl Fn(Key) ->
     }
 }
 
-/// Looks through all blocks for leaves that hold keys of the lost ranges; the newest wins.
+/// Looks for leaves that hold keys of the lost ranges; of each item the newest wins.
+///
+/// Any block may be one that a lost node pointed to, and the log, which is not wiped when it
+/// starts over, may hold a copy of a lost leaf itself.
 fn search<D: BlockDevice>(
     store: &mut Store<D>,
     used: &UsedMap,
     lost: &[LostRange],
     items: &mut Items,
 ) {
-    let mut data = zeroed();
-    let end = store
-        .geo
+    let geo = store.geo;
+    let end = geo
         .total
-        .min(store.state.groups_ready.max(1) * crate::layout::GROUP_BLOCKS);
-    for block in 0..end {
-        if !store.geo.allocatable(block) || used.contains(block) {
+        .min(store.state.groups_ready.max(1) * GROUP_BLOCKS);
+    let blocks = (0..end).filter(|&b| geo.allocatable(b) && !used.contains(b));
+    let log = geo.log_start..geo.log_start + geo.log_len;
+    let mut data = zeroed();
+    for block in log.clone().chain(blocks) {
+        if store.dev.read(block, &mut data[..]).is_err() {
             continue;
         }
-        if store.dev.read(block, &mut data[..]).is_err()
-            || !verify(&data, MAGIC_NODE, block, store.geo.fsid, store.crc)
+        let home = header(&data).block.get();
+        let ours = home == block || (log.contains(&block) && lost.iter().any(|r| r.block == home));
+        if !ours
+            || !verify(&data, MAGIC_NODE, home, geo.fsid, store.crc)
             || !node::valid(&data)
             || node::level(&data) != 0
         {
             continue;
         }
-        let seq = crate::layout::header(&data).seq.get().min(u64::MAX - 1);
+        let seq = header(&data).seq.get().min(u64::MAX - 1);
         keep_items(&data, seq, items, |key| {
             lost.iter()
                 .any(|r| key >= r.low && r.high.is_none_or(|h| key < h))

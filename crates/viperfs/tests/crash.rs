@@ -9,7 +9,10 @@ fn every_cut_leaves_an_acknowledged_state() {
     let states = std::env::var("VIPERFS_CRASH_STATES")
         .ok()
         .and_then(|v| v.parse().ok());
-    let tally = crash::run(states.unwrap_or(3_000), 0);
+    let tally = crash::run(
+        states.unwrap_or(if cfg!(debug_assertions) { 500 } else { 20_000 }),
+        0,
+    );
     println!("{tally:?}");
     assert!(tally.replayed > 0, "some cuts must leave work to recovery");
 }

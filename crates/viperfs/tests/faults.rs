@@ -55,9 +55,10 @@ impl BlockDevice for Faulty {
 }
 
 fn options(cache_blocks: usize) -> MountOptions {
-    let mut options = MountOptions::default();
-    options.cache_blocks = cache_blocks;
-    options
+    MountOptions {
+        cache_blocks,
+        ..MountOptions::default()
+    }
 }
 
 /// Runs a workload with one request failing; true when the failure was reached.
@@ -255,11 +256,10 @@ fn repair_makes_damaged_volumes_clean() {
             );
         }
         let mut fs = Fs::mount(&mut device, MountOptions::default()).unwrap();
-        if done.after.is_clean() {
+        // Only lies about sizes, which the other seeds tell, would make this large.
+        if seed % 3 == 0 && done.after.is_clean() {
             let after = snapshot(&mut fs).unwrap();
-            if done.before.is_clean() && seed % 3 == 0 {
-                assert_eq!(after, before, "seed {seed}");
-            }
+            assert!(!done.before.is_clean() || after == before, "seed {seed}");
         }
         fs.create(ROOT_INO, b"usable", 0o644, Owner::default(), 1)
             .unwrap();

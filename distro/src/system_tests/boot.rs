@@ -73,7 +73,8 @@ fn cores(lab: &Lab<'_>, cores: u8) -> Verdict {
     };
     works(lab, &options)?;
     let plural = if cores == 1 { "" } else { "s" };
-    lab.logged(&["ViperOS", &format!("{cores} core{plural}")])
+    lab.run(&options, "Version FULL")?
+        .prints(&format!("{cores} core{plural}"))
 }
 
 fn gic(lab: &Lab<'_>, gic: u8) -> Verdict {
@@ -83,8 +84,7 @@ fn gic(lab: &Lab<'_>, gic: u8) -> Verdict {
             gic: Some(gic),
             ..plain()
         },
-    )?;
-    lab.logged(&["ViperOS", &format!("GICv{gic}")])
+    )
 }
 
 fn gic_3_with_8_cores(lab: &Lab<'_>) -> Verdict {

@@ -106,7 +106,10 @@ fn lines_are_edited_shown_and_read_whole() {
     rig.type_in("\x04");
     assert_eq!(&*console.read(6, soon()).unwrap(), b"");
     assert_eq!(console.read(0, soon()).err(), Some(Error::InvalidArgument));
-    assert_eq!(console.read(241, soon()).err(), Some(Error::InvalidArgument));
+    assert_eq!(
+        console.read(241, soon()).err(),
+        Some(Error::InvalidArgument)
+    );
 }
 
 #[test]
@@ -153,7 +156,8 @@ fn control_c_interrupts_reader_and_watcher() {
         }
     })
     .unwrap();
-    let watching = viper_rt::thread::spawn(move || assert_eq!(watcher.interrupt(), Ok(()))).unwrap();
+    let watching =
+        viper_rt::thread::spawn(move || assert_eq!(watcher.interrupt(), Ok(()))).unwrap();
     assert_eq!(reader.read(10, soon()).err(), Some(Error::Interrupted));
     watching.join(soon()).unwrap();
     waiting.join(soon()).unwrap();
@@ -179,7 +183,11 @@ fn output_waits_for_the_device_and_holds_up_only_writers() {
     };
     assert_eq!(stuck, Error::TimedOut);
     assert!(sent as usize >= super::OUTPUT_MAX && (sent as usize) < super::OUTPUT_MAX + 500);
-    assert_eq!(console.size().unwrap().columns, 80, "others are served meanwhile");
+    assert_eq!(
+        console.size().unwrap().columns,
+        80,
+        "others are served meanwhile"
+    );
     *rig.uart.room.lock().unwrap() = None;
     host::raise(&rig.device, 0);
     console.drain().unwrap();

@@ -82,15 +82,30 @@ impl<W: World> Init<W> {
     /// The server of a service, if this client may connect to it.
     fn permitted(&self, who: &super::NameClient, name: &str) -> Result<usize, Error> {
         let wanted = name.to_ascii_uppercase();
-        let server = self.managed.iter().position(|m| m.entry.service() == wanted);
+        let server = self
+            .managed
+            .iter()
+            .position(|m| m.entry.service() == wanted);
         let server = server.ok_or(Error::NotFound)?;
-        let caps = &self.managed.get(who.owner).ok_or(Error::NoRight)?.entry.caps;
-        if caps.contains(&Cap::Connect(wanted)) { Ok(server) } else { Err(Error::NoRight) }
+        let caps = &self
+            .managed
+            .get(who.owner)
+            .ok_or(Error::NoRight)?
+            .entry
+            .caps;
+        if caps.contains(&Cap::Connect(wanted)) {
+            Ok(server)
+        } else {
+            Err(Error::NoRight)
+        }
     }
 
     /// Makes a channel and gives one end to the server.
     fn introduce(&mut self, server: usize, process_id: u64) -> Result<Channel, Error> {
-        let to = self.managed[server].channel.as_ref().ok_or(Error::NoService)?;
+        let to = self.managed[server]
+            .channel
+            .as_ref()
+            .ok_or(Error::NoService)?;
         let (ours, theirs) = Channel::pair(CLIENT_DEPTH)?;
         let message = (process_id, rights::ALL, theirs);
         match client::send(to, supervisor::NEW_CLIENT, message, NOW) {

@@ -5,11 +5,11 @@ use crate::manifest::Role;
 use crate::supervision::State;
 use crate::world::World;
 use viper_proto::names::{Serve, ServerStatus, rights, state};
+use viper_rt::abi::Rights;
 use viper_rt::handle::{Channel, Memory, Object, Process, System};
 use viper_rt::message::Bytes;
 use viper_rt::server::{Deferrable, Outcome};
 use viper_rt::{Error, clock};
-use viper_rt::abi::Rights;
 
 /// Bytes of a boot file that one message carries.
 const BOOT_CHUNK: usize = 224;
@@ -40,7 +40,12 @@ impl<W: World> Serve for Init<W> {
         Ok(theirs)
     }
 
-    fn assign_set(&mut self, client: &mut NameClient, name: Bytes, path: Bytes) -> Result<(), Error> {
+    fn assign_set(
+        &mut self,
+        client: &mut NameClient,
+        name: Bytes,
+        path: Bytes,
+    ) -> Result<(), Error> {
         require(client, rights::ASSIGN)?;
         self.assigns.set(name.as_str()?, path.as_str()?)
     }
@@ -108,7 +113,10 @@ impl<W: World> Serve for Init<W> {
         require(client, rights::SYSTEM)?;
         let owner = self.managed.get(client.owner).ok_or(Error::NoRight)?;
         let given = super::system_rights(&owner.entry) | Rights::TRANSFER | Rights::DUPLICATE;
-        self.world.system().ok_or(Error::NoService)?.duplicate(given)
+        self.world
+            .system()
+            .ok_or(Error::NoService)?
+            .duplicate(given)
     }
 
     fn server_process(&mut self, client: &mut NameClient, name: Bytes) -> Result<Process, Error> {
@@ -121,7 +129,11 @@ impl<W: World> Serve for Init<W> {
         require(client, rights::TRACE)?;
         let managed = &self.managed[self.server(&name)?];
         let given = Rights::READ | Rights::MAP | Rights::TRANSFER;
-        managed.ring.as_ref().ok_or(Error::NotFound)?.duplicate(given)
+        managed
+            .ring
+            .as_ref()
+            .ok_or(Error::NotFound)?
+            .duplicate(given)
     }
 
     fn boot_file(
@@ -138,7 +150,11 @@ impl<W: World> Serve for Init<W> {
         Ok((member.len_bytes, Bytes::new(&part[..count])?))
     }
 
-    fn boot_memory(&mut self, client: &mut NameClient, name: Bytes) -> Result<(u64, Memory), Error> {
+    fn boot_memory(
+        &mut self,
+        client: &mut NameClient,
+        name: Bytes,
+    ) -> Result<(u64, Memory), Error> {
         require(client, rights::BOOT)?;
         let archive = self.archive.as_ref().ok_or(Error::NotFound)?;
         let member = archive.find(name.as_str()?)?;
@@ -156,7 +172,10 @@ impl<W: World> Serve for Init<W> {
     fn boot_at(&mut self, client: &mut NameClient, index: u32) -> Result<(u64, Bytes), Error> {
         require(client, rights::BOOT)?;
         let archive = self.archive.as_ref().ok_or(Error::NotFound)?;
-        let member = archive.members().get(index as usize).ok_or(Error::NotFound)?;
+        let member = archive
+            .members()
+            .get(index as usize)
+            .ok_or(Error::NotFound)?;
         Ok((member.len_bytes, Bytes::new(member.name.as_bytes())?))
     }
 
@@ -174,19 +193,26 @@ impl<W: World> Init<W> {
             return Err(Error::NotFound);
         }
         let matches = |m: &Managed| {
-            m.entry.name.eq_ignore_ascii_case(name)
-                || m.entry.service().eq_ignore_ascii_case(name)
+            m.entry.name.eq_ignore_ascii_case(name) || m.entry.service().eq_ignore_ascii_case(name)
         };
         self.managed.iter().position(matches).ok_or(Error::NotFound)
     }
 
     fn kill(&mut self, index: usize) -> Result<(), Error> {
-        self.managed[index].process.as_ref().ok_or(Error::Ended)?.kill(20)
+        self.managed[index]
+            .process
+            .as_ref()
+            .ok_or(Error::Ended)?
+            .kill(20)
     }
 }
 
 fn require(client: &NameClient, right: u64) -> Result<(), Error> {
-    if client.rights & right == right { Ok(()) } else { Err(Error::NoRight) }
+    if client.rights & right == right {
+        Ok(())
+    } else {
+        Err(Error::NoRight)
+    }
 }
 
 fn status(managed: &Managed) -> ServerStatus {

@@ -18,11 +18,11 @@ use viper_rt::{Error, Object, client, clock, host, program, sys};
 type Main = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Programs are functions; the console is a text.
-#[derive(Clone)]
 struct Fake {
     programs: HashMap<&'static str, Main>,
     console: Arc<Mutex<String>>,
     is_off: Arc<Mutex<bool>>,
+    system: Option<System>,
 }
 
 impl World for Fake {
@@ -31,7 +31,11 @@ impl World for Fake {
         process: &manifest::Process,
         grants: &Grants<'_>,
     ) -> Result<Process, Error> {
-        let main = self.programs.get(process.name.as_str()).ok_or(Error::NotFound)?.clone();
+        let main = self
+            .programs
+            .get(process.name.as_str())
+            .ok_or(Error::NotFound)?
+            .clone();
         let mut handles = Vec::new();
         for &(slot, handle, rights) in &grants.handles {
             let (copy,) = sys::handle_duplicate(handle, rights)?;
@@ -47,7 +51,7 @@ impl World for Fake {
     }
 
     fn system(&self) -> Option<&System> {
-        None
+        self.system.as_ref()
     }
 
     fn wall_clock_ns(&self) -> Option<u64> {
@@ -144,18 +148,20 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
         ("secretd", Arc::new(serve)),
         ("sh", Arc::new(shell)),
     ];
-    let world = Fake {
+    let mut world = Fake {
         programs: programs.into(),
         console: Arc::default(),
         is_off: Arc::default(),
+        system: None,
     };
-    let seen = world.clone();
+    let (console, is_off) = (world.console.clone(), world.is_off.clone());
     let words = words.to_string();
     let init = host::spawn_process("init", Vec::new(), &["init"], move || {
         let archive = Archive::open(make(&[
             ("manifest", MANIFEST.as_bytes()),
             ("exec", b"echo hello\n"),
         ]));
+        world.system = Some(host::system(Arc::default()));
         let server = Server::supervised_by(None).unwrap();
         let options = Options::parse([words.as_str()].into_iter());
         let mut init = Init::new(world, options, archive.ok(), server.sources());
@@ -163,14 +169,16 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
         server.run(&mut init).map_or(1, |()| 0)
     })
     .unwrap();
-    let passed = result.recv_timeout(std::time::Duration::from_secs(20)).expect("the shell runs");
+    let passed = result
+        .recv_timeout(std::time::Duration::from_secs(20))
+        .expect("the shell runs");
     assert!(passed, "see the shell's panic above");
     // Let init see the end of the shell.
     let limit = clock::after(clock::SECOND / 4);
     let _ = init.wait(Signals::ENDED, limit);
     let _ = init.kill(0);
-    let console = seen.console.lock().unwrap().clone();
-    let is_off = *seen.is_off.lock().unwrap();
+    let console = console.lock().unwrap().clone();
+    let is_off = *is_off.lock().unwrap();
     (console, is_off)
 }
 
@@ -194,17 +202,35 @@ fn a_server_that_dies_comes_back_and_its_clients_connect_again() {
         let (_, second) = echo(&two, 6).unwrap();
         assert_ne!(first, second);
         let status = names.server_status(b"echod").unwrap();
-        assert_eq!((status.state, status.starts, status.exit_code), (state::READY, 2, 13));
+        assert_eq!(
+            (status.state, status.starts, status.exit_code),
+            (state::READY, 2, 13)
+        );
     });
-    assert!(console.starts_with("ViperOS 9.9 MICROKERNEL\n"), "{console}");
-    assert_eq!(console.lines().filter(|l| l.contains("echod ended with code 13")).count(), 1);
+    assert!(
+        console.starts_with("ViperOS 9.9 MICROKERNEL\n"),
+        "{console}"
+    );
+    assert_eq!(
+        console
+            .lines()
+            .filter(|l| l.contains("echod ended with code 13"))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn names_may_be_reached_only_by_those_the_manifest_names() {
     boot("", |names| {
-        assert_eq!(names.connect(b"SECRETD:", soon()).err(), Some(Error::NoRight));
-        assert_eq!(names.connect(b"NOBODY:", soon()).err(), Some(Error::NotFound));
+        assert_eq!(
+            names.connect(b"SECRETD:", soon()).err(),
+            Some(Error::NoRight)
+        );
+        assert_eq!(
+            names.connect(b"NOBODY:", soon()).err(),
+            Some(Error::NotFound)
+        );
         let child = names::Client::new(names.duplicate(rights::ASSIGN).unwrap());
         assert_eq!(child.server_kill(b"echod"), Err(Error::NoRight));
         assert_eq!(child.boot_at(0).err(), Some(Error::NoRight));
@@ -225,23 +251,35 @@ fn commands_stop_restart_and_kill_servers() {
         let (_, second) = echo(&names.connect(b"ECHOD:", soon()).unwrap(), 1).unwrap();
         assert_ne!(first, second);
         names.server_stop(b"echod").unwrap();
-        assert_eq!(names.connect(b"ECHOD:", soon()).err(), Some(Error::NoService));
+        assert_eq!(
+            names.connect(b"ECHOD:", soon()).err(),
+            Some(Error::NoService)
+        );
         names.server_restart(b"echod").unwrap();
         assert!(names.connect(b"ECHOD:", soon()).is_ok());
         names.server_kill(b"oned").unwrap();
         while names.server_status(b"oned").unwrap().state != state::FAILED {
             clock::sleep(clock::MILLISECOND);
         }
-        assert_eq!(names.connect(b"ONED:", soon()).err(), Some(Error::NoService));
+        assert_eq!(
+            names.connect(b"ONED:", soon()).err(),
+            Some(Error::NoService)
+        );
     });
-    assert!(!console.contains("echod ended"), "what was asked for is no news: {console}");
+    assert!(
+        !console.contains("echod ended"),
+        "what was asked for is no news: {console}"
+    );
     assert!(console.contains("oned was killed\n"), "{console}");
 }
 
 #[test]
 fn servers_can_be_switched_off_and_the_shell_starts_all_the_same() {
     boot("viper.servers=-echod", |names| {
-        assert_eq!(names.connect(b"ECHOD:", soon()).err(), Some(Error::NoService));
+        assert_eq!(
+            names.connect(b"ECHOD:", soon()).err(),
+            Some(Error::NoService)
+        );
         assert_eq!(names.server_status(b"echod").unwrap().state, state::OFF);
         assert!(names.connect(b"ONED:", soon()).is_ok());
     });
@@ -269,7 +307,10 @@ fn an_exec_boot_frames_the_shell_and_turns_the_machine_off() {
         assert_eq!(arguments, ["sh", "--boot-script", "exec"]);
     });
     assert!(console.contains("\x02VIPER-EXEC-BEGIN\x03\n"));
-    assert!(console.ends_with("\x02VIPER-EXEC-END 3\x03\n"), "{console:?}");
+    assert!(
+        console.ends_with("\x02VIPER-EXEC-END 3\x03\n"),
+        "{console:?}"
+    );
     assert!(is_off);
 }
 
@@ -313,6 +354,45 @@ fn rights_are_only_what_the_manifest_says() {
     let manifest = manifest::Manifest::parse(MANIFEST).unwrap();
     let shell = manifest.processes.last().unwrap();
     let rights = super::name_rights(shell);
-    assert_eq!(rights, rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT);
+    assert_eq!(
+        rights,
+        rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT
+    );
     assert!(!super::system_rights(shell).contains(Rights::MANAGE));
+}
+
+/// Says when the thread that has it ends.
+struct Guard(Arc<Mutex<u32>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn what_the_shell_started_ends_with_it() {
+    let ended = Arc::new(Mutex::new(0));
+    let counter = ended.clone();
+    boot("", move |_| {
+        let (one, two) = (Guard(counter.clone()), Guard(counter.clone()));
+        let child = move || {
+            let grandchild = move || {
+                let _guard = two;
+                clock::sleep(1000 * clock::SECOND);
+                0
+            };
+            let _guard = one;
+            host::spawn_process("grandchild", Vec::new(), &[], grandchild).unwrap();
+            clock::sleep(1000 * clock::SECOND);
+            0
+        };
+        host::spawn_process("child", Vec::new(), &[], child).unwrap();
+        clock::sleep(20 * clock::MILLISECOND);
+    });
+    let limit = soon();
+    while *ended.lock().unwrap() < 2 && clock::now() < limit {
+        clock::sleep(clock::MILLISECOND);
+    }
+    assert_eq!(*ended.lock().unwrap(), 2);
 }

@@ -63,7 +63,10 @@ impl FakeMachine {
     pub fn check(&mut self) {
         assert!(self.kernel.sched.is_consistent(), "the scheduler's lists");
         assert!(self.kernel.dead.is_empty(), "everything dead is buried");
-        assert!(self.kernel.arrival == NIL && !self.kernel.gives_up, "a decision is due");
+        assert!(
+            self.kernel.arrival == NIL && !self.kernel.gives_up,
+            "a decision is due"
+        );
         self.check_threads();
         self.check_queues();
     }
@@ -88,12 +91,23 @@ impl FakeMachine {
         for p in k.processes.indices() {
             let process = &k.processes[p];
             let Some(table) = &process.pages else {
-                assert!(process.regions.is_empty(), "an ended process has no regions");
+                assert!(
+                    process.regions.is_empty(),
+                    "an ended process has no regions"
+                );
                 continue;
             };
             let visit = |leaf: viper_vm::Leaf| {
-                let region = process.regions.find(leaf.va).expect("only regions are mapped");
-                let Region { memory, offset, protection, .. } = region.value;
+                let region = process
+                    .regions
+                    .find(leaf.va)
+                    .expect("only regions are mapped");
+                let Region {
+                    memory,
+                    offset,
+                    protection,
+                    ..
+                } = region.value;
                 if memory == NIL {
                     return ControlFlow::Continue(());
                 }
@@ -105,7 +119,11 @@ impl FakeMachine {
                         Some(Frame(first.0 + page))
                     }
                 };
-                assert_eq!(frame, leaf.target.pa.frame(), "page {page} of memory {memory}");
+                assert_eq!(
+                    frame,
+                    leaf.target.pa.frame(),
+                    "page {page} of memory {memory}"
+                );
                 if leaf.target.perms.can_write() {
                     assert!(protection & 2 != 0, "the region can be written");
                     let owners = frame.map(|frame| k.frames.ref_count(frame));
@@ -128,7 +146,10 @@ impl FakeMachine {
             let known = k.sched.state(ThreadId(t)).ok();
             match thread.state {
                 State::Running(core) => {
-                    assert_eq!(k.cores[core as usize].current, t, "{t} is what its core runs");
+                    assert_eq!(
+                        k.cores[core as usize].current, t,
+                        "{t} is what its core runs"
+                    );
                     if k.unsettled & 1 << core == 0 {
                         let core = CoreId::new(core as usize).expect("a core");
                         assert_eq!(known, Some(ThreadState::Running(core)), "thread {t}");
@@ -172,7 +193,10 @@ impl FakeMachine {
         for t in self.kernel.threads.indices() {
             let thread = &self.kernel.threads[t];
             if thread.deadline_at != NIL {
-                assert!(matches!(thread.state, State::Blocked(_)), "thread {t} has a deadline");
+                assert!(
+                    matches!(thread.state, State::Blocked(_)),
+                    "thread {t} has a deadline"
+                );
                 deadlines += 1;
             }
             if let State::Blocked(wait) = thread.state
@@ -196,7 +220,9 @@ impl FakeMachine {
                 let waiters = end.notifier.waiters;
                 stand(self, receivers, &|w| w == Wait::ReceiveEnd(e));
                 stand(self, senders, &|w| w == Wait::Call(e) || w == Wait::Send(e));
-                stand(self, waiters, &|w| is_for(w, ObjectRef::new(Kind::CHANNEL, e)));
+                stand(self, waiters, &|w| {
+                    is_for(w, ObjectRef::new(Kind::CHANNEL, e))
+                });
             }
         }
         for i in self.kernel.sets.indices().collect::<Vec<_>>() {
@@ -205,17 +231,28 @@ impl FakeMachine {
         }
         for i in self.kernel.memories.indices().collect::<Vec<_>>() {
             let futexes = self.kernel.memories[i].futexes;
-            stand(self, futexes, &|w| matches!(w, Wait::Futex(key) if key.memory == i));
+            stand(
+                self,
+                futexes,
+                &|w| matches!(w, Wait::Futex(key) if key.memory == i),
+            );
         }
         for object in self.notifiers() {
-            let waiters = self.kernel.notifier(object).map_or(Queue::EMPTY, |n| n.waiters);
+            let waiters = self
+                .kernel
+                .notifier(object)
+                .map_or(Queue::EMPTY, |n| n.waiters);
             stand(self, waiters, &|w| is_for(w, object));
         }
         let readers = self.kernel.debug_readers;
         stand(self, readers, &|w| matches!(w, Wait::DebugRead(..)));
         assert!(waiting.is_empty(), "wait in no queue: {waiting:?}");
         let k = &self.kernel;
-        deadlines += k.timers.indices().filter(|&t| k.timers[t].deadline_at != NIL).count();
+        deadlines += k
+            .timers
+            .indices()
+            .filter(|&t| k.timers[t].deadline_at != NIL)
+            .count();
         assert_eq!(k.deadlines.len(), deadlines, "deadlines");
     }
 
@@ -223,18 +260,27 @@ impl FakeMachine {
     fn notifiers(&self) -> Vec<ObjectRef> {
         let k = &self.kernel;
         let mut all = Vec::new();
-        all.extend(k.processes.indices().map(|i| ObjectRef::new(Kind::PROCESS, i)));
+        all.extend(
+            k.processes
+                .indices()
+                .map(|i| ObjectRef::new(Kind::PROCESS, i)),
+        );
         all.extend(k.threads.indices().map(|i| ObjectRef::new(Kind::THREAD, i)));
         all.extend(k.events.indices().map(|i| ObjectRef::new(Kind::EVENT, i)));
         all.extend(k.timers.indices().map(|i| ObjectRef::new(Kind::TIMER, i)));
-        all.extend(k.interrupts.indices().map(|i| ObjectRef::new(Kind::INTERRUPT, i)));
+        all.extend(
+            k.interrupts
+                .indices()
+                .map(|i| ObjectRef::new(Kind::INTERRUPT, i)),
+        );
         all
     }
 
     fn check_refs(&mut self) {
         let k = &mut self.kernel;
         let mut named: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        let mut name = |object: ObjectRef| *named.entry((object.kind.0, object.index)).or_default() += 1;
+        let mut name =
+            |object: ObjectRef| *named.entry((object.kind.0, object.index)).or_default() += 1;
         for p in k.processes.indices() {
             let process = &k.processes[p];
             name(ObjectRef::new(Kind::QUOTA, process.quota));
@@ -279,7 +325,11 @@ impl FakeMachine {
         for i in k.channels.indices() {
             for side in 0..2 {
                 let end = k.channels[i].ends[side as usize].refs;
-                assert_eq!(end, refs(Kind::CHANNEL, 2 * i + side), "channel end {i}.{side}");
+                assert_eq!(
+                    end,
+                    refs(Kind::CHANNEL, 2 * i + side),
+                    "channel end {i}.{side}"
+                );
             }
         }
         for i in k.memories.indices() {
@@ -296,14 +346,30 @@ impl FakeMachine {
                 assert_eq!(have(i), refs(kind, i), "{} {i}", kind.name());
             }
         };
-        of(Kind::PROCESS, k.processes.indices().collect(), &|i| k.processes[i].refs);
-        of(Kind::THREAD, k.threads.indices().collect(), &|i| k.threads[i].refs);
-        of(Kind::EVENT, k.events.indices().collect(), &|i| k.events[i].refs);
-        of(Kind::TIMER, k.timers.indices().collect(), &|i| k.timers[i].refs);
-        of(Kind::POLL_SET, k.sets.indices().collect(), &|i| k.sets[i].refs);
-        of(Kind::DEVICE, k.devices.indices().collect(), &|i| k.devices[i].refs);
-        of(Kind::INTERRUPT, k.interrupts.indices().collect(), &|i| k.interrupts[i].refs);
-        of(Kind::QUOTA, k.quotas.indices().collect(), &|i| k.quotas[i].refs);
+        of(Kind::PROCESS, k.processes.indices().collect(), &|i| {
+            k.processes[i].refs
+        });
+        of(Kind::THREAD, k.threads.indices().collect(), &|i| {
+            k.threads[i].refs
+        });
+        of(Kind::EVENT, k.events.indices().collect(), &|i| {
+            k.events[i].refs
+        });
+        of(Kind::TIMER, k.timers.indices().collect(), &|i| {
+            k.timers[i].refs
+        });
+        of(Kind::POLL_SET, k.sets.indices().collect(), &|i| {
+            k.sets[i].refs
+        });
+        of(Kind::DEVICE, k.devices.indices().collect(), &|i| {
+            k.devices[i].refs
+        });
+        of(Kind::INTERRUPT, k.interrupts.indices().collect(), &|i| {
+            k.interrupts[i].refs
+        });
+        of(Kind::QUOTA, k.quotas.indices().collect(), &|i| {
+            k.quotas[i].refs
+        });
     }
 
     fn check_quotas(&self) {
@@ -326,7 +392,10 @@ impl FakeMachine {
         }
         for i in k.channels.indices() {
             let queued: u32 = k.channels[i].ends.iter().map(|e| e.queued).sum();
-            add(k.channels[i].quota, OBJECT_BYTES + u64::from(queued) * MESSAGE_BYTES);
+            add(
+                k.channels[i].quota,
+                OBJECT_BYTES + u64::from(queued) * MESSAGE_BYTES,
+            );
         }
         (k.events.indices()).for_each(|i| add(k.events[i].quota, OBJECT_BYTES));
         (k.timers.indices()).for_each(|i| add(k.timers[i].quota, OBJECT_BYTES));
@@ -337,10 +406,17 @@ impl FakeMachine {
         (k.quotas.indices()).for_each(|i| add(k.quotas[i].parent, OBJECT_BYTES));
         for i in k.processes.indices() {
             let p = &k.processes[i];
-            add(p.quota, p.overhead_bytes + u64::from(p.thread_count) * THREAD_BYTES);
+            add(
+                p.quota,
+                p.overhead_bytes + u64::from(p.thread_count) * THREAD_BYTES,
+            );
         }
         for q in k.quotas.indices() {
-            assert_eq!(k.quotas[q].used, used.get(&q).copied().unwrap_or(0), "quota {q}");
+            assert_eq!(
+                k.quotas[q].used,
+                used.get(&q).copied().unwrap_or(0),
+                "quota {q}"
+            );
             assert!(k.quotas[q].used <= k.quotas[q].limit, "quota {q} is kept");
         }
     }

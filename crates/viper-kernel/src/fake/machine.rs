@@ -70,7 +70,10 @@ impl FakeMachine {
             depth: 0,
             refs: 1,
         };
-        self.kernel.quotas.insert(quota).expect("memory of the host")
+        self.kernel
+            .quotas
+            .insert(quota)
+            .expect("memory of the host")
     }
 
     /// A process of a quota, with one thread of this priority, and handles to itself, its quota,
@@ -93,7 +96,11 @@ impl FakeMachine {
         k.drop_ref(ObjectRef::new(Kind::PROCESS, process));
         self.interrupt(0, None);
         let thread = thread?;
-        self.give(process, ObjectRef::new(Kind::PROCESS, process), PROCESS_RIGHTS)?;
+        self.give(
+            process,
+            ObjectRef::new(Kind::PROCESS, process),
+            PROCESS_RIGHTS,
+        )?;
         self.give(process, ObjectRef::new(Kind::QUOTA, quota), Rights::ALL)?;
         Ok((process, thread))
     }
@@ -152,10 +159,16 @@ impl FakeMachine {
         let k = &mut self.kernel;
         let current = k.cores[core].current;
         if current == NIL {
-            assert!(k.platform.is_idle(core, next), "core {core} idles elsewhere");
+            assert!(
+                k.platform.is_idle(core, next),
+                "core {core} idles elsewhere"
+            );
         } else {
             let context = &k.threads[current].context;
-            assert!(core::ptr::eq(context, next), "core {core} runs another context");
+            assert!(
+                core::ptr::eq(context, next),
+                "core {core} runs another context"
+            );
             assert_eq!(context.core as usize, core, "the thread knows its core");
             assert_eq!(k.threads[current].state, State::Running(core as u8));
             for other in (0..CORES_MAX).filter(|&c| c != core) {

@@ -58,7 +58,9 @@ impl FrameSource for FakeFrames {
         self.buddy.alloc().ok()
     }
     fn free_frame(&mut self, frame: Frame) {
-        self.buddy.free(frame).expect("only frames in use are freed");
+        self.buddy
+            .free(frame)
+            .expect("only frames in use are freed");
     }
 }
 
@@ -67,7 +69,10 @@ impl FrameRefs for FakeFrames {
         self.buddy.share(frame).map(|_| ())
     }
     fn release(&mut self, frame: Frame) -> Result<bool, VmError> {
-        Ok(self.buddy.release(frame).expect("only frames in use are released"))
+        Ok(self
+            .buddy
+            .release(frame)
+            .expect("only frames in use are released"))
     }
 }
 
@@ -189,7 +194,10 @@ impl FakePlatform {
 
     /// Whether anything is cached for an ASID.
     pub fn caches_asid(&self, asid: u16) -> bool {
-        self.cached.range((asid, 0)..=(asid, u64::MAX)).next().is_some()
+        self.cached
+            .range((asid, 0)..=(asid, u64::MAX))
+            .next()
+            .is_some()
     }
 
     /// Reads a byte of RAM; devices read as zero.
@@ -274,7 +282,8 @@ impl Platform for FakePlatform {
         assert!(at_bytes + 8 * words <= PAGE_SIZE, "beyond the frame");
         let (to, from) = (self.word(to.addr().0), self.word(from.addr().0));
         let first = from + at_bytes / 8;
-        self.ram.copy_within(first..first + words, to + at_bytes / 8);
+        self.ram
+            .copy_within(first..first + words, to + at_bytes / 8);
     }
     fn read_bytes(&self, from: PhysAddr, to: &mut [u8]) {
         assert!(from.0 % PAGE + to.len() as u64 <= PAGE, "beyond the frame");

@@ -152,7 +152,8 @@ impl Fuzz {
 
     fn size(&mut self) -> u64 {
         let any = self.dice.next();
-        self.dice.of(&[0, 1, 16, 100, 4096, 8192, 3 * 4096, 16384, 1 << 20, any])
+        self.dice
+            .of(&[0, 1, 16, 100, 4096, 8192, 3 * 4096, 16384, 1 << 20, any])
     }
 
     fn extent(&mut self) -> u64 {
@@ -166,12 +167,17 @@ impl Fuzz {
 
     fn page(&mut self, thread: u32) -> u64 {
         let any = self.address(thread);
-        self.dice.of(&[0, 0, any, any & !4095, any & !4095, any & !4095])
+        self.dice
+            .of(&[0, 0, any, any & !4095, any & !4095, any & !4095])
     }
 
     fn message(&mut self) -> u64 {
         let len = self.dice.of(&[0, 8, 48, 49, 64, 255, 256, 257]) as usize;
-        let handles = if self.dice.one_in(2) { 0 } else { self.dice.below(6) as usize };
+        let handles = if self.dice.one_in(2) {
+            0
+        } else {
+            self.dice.below(6) as usize
+        };
         MsgInfo::new(self.dice.next() as u32, len, handles).0
     }
 
@@ -306,11 +312,19 @@ impl Fuzz {
                 x[0] = self.size();
                 x[1] = self.dice.of(&[0, 0, 0, 1, 2]);
             }
-            number::memory_clone | number::memory_info => x[0] = self.handle(thread, &[Kind::MEMORY]),
+            number::memory_clone | number::memory_info => {
+                x[0] = self.handle(thread, &[Kind::MEMORY])
+            }
             number::memory_map => {
-                x[0] = if self.dice.one_in(2) { 0 } else { self.handle(thread, PROCESS) };
+                x[0] = if self.dice.one_in(2) {
+                    0
+                } else {
+                    self.handle(thread, PROCESS)
+                };
                 x[1] = self.handle(thread, &[Kind::MEMORY]);
-                x[2] = self.dice.of(&[0, 0, 0, 0, 0, 4096, 8192, 1, u64::MAX - 4095]);
+                x[2] = self
+                    .dice
+                    .of(&[0, 0, 0, 0, 0, 4096, 8192, 1, u64::MAX - 4095]);
                 x[3] = self.extent();
                 let any = self.protection();
                 x[4] = self.dice.of(&[1, 3, 3, 3, 3, 3, 5, any])
@@ -318,7 +332,11 @@ impl Fuzz {
                 x[5] = self.page(thread);
             }
             number::memory_unmap | number::memory_protect => {
-                x[0] = if self.dice.one_in(2) { 0 } else { self.handle(thread, PROCESS) };
+                x[0] = if self.dice.one_in(2) {
+                    0
+                } else {
+                    self.handle(thread, PROCESS)
+                };
                 x[1] = self.page(thread);
                 x[2] = self.extent();
                 x[3] = self.protection();
@@ -353,12 +371,20 @@ impl Fuzz {
                 x[1] = self.dice.below(50);
             }
             number::thread_create => {
-                x[0] = if self.dice.one_in(2) { 0 } else { self.handle(thread, PROCESS) };
+                x[0] = if self.dice.one_in(2) {
+                    0
+                } else {
+                    self.handle(thread, PROCESS)
+                };
                 x[2] &= !15;
                 x[5] = self.dice.below(9) | self.dice.of(&[0, 0, 1, 2, 3, 0xff, 0x80]) << 8;
             }
             number::thread_set => {
-                x[0] = if self.dice.one_in(2) { 0 } else { self.handle(thread, &[Kind::THREAD]) };
+                x[0] = if self.dice.one_in(2) {
+                    0
+                } else {
+                    self.handle(thread, &[Kind::THREAD])
+                };
                 x[1] = self.dice.below(9) | self.dice.of(&[0, 0, 1, 2, 3, 0xff, 0x80]) << 8;
             }
             number::futex_wait | number::futex_wake => {
@@ -395,7 +421,9 @@ impl Fuzz {
                     self.handle(thread, &[Kind::MEMORY])
                 };
             }
-            number::debug_write | number::debug_read | number::system_power
+            number::debug_write
+            | number::debug_read
+            | number::system_power
             | number::system_info => {
                 x[0] = self.handle(thread, &[Kind::SYSTEM]);
                 x[1] = self.address(thread);
@@ -404,7 +432,11 @@ impl Fuzz {
             }
             _ => {}
         }
-        let number = if self.dice.one_in(500) { self.dice.next() as u16 } else { number };
+        let number = if self.dice.one_in(500) {
+            self.dice.next() as u16
+        } else {
+            number
+        };
         self.machine.syscall(core, number, &x);
         let went_on = self.machine.running(core) == Some(thread);
         if let Some(tally) = self.tally.get_mut(number as usize) {
@@ -420,7 +452,9 @@ impl Fuzz {
                 let ns = self.dice.of(&[1, 100, 2000, 20_000, 6_000_000]);
                 self.machine.advance(ns);
             }
-            1 => self.machine.interrupt(core, Some(40 + self.dice.below(8) as u32)),
+            1 => self
+                .machine
+                .interrupt(core, Some(40 + self.dice.below(8) as u32)),
             2 => {
                 let byte = self.dice.next() as u8;
                 self.machine.kernel.platform.debug_input.push_back(byte);
@@ -437,7 +471,8 @@ impl Fuzz {
                 if let Some(thread) = self.machine.running(core) {
                     let at = self.address(thread);
                     let at = if self.dice.one_in(8) { at } else { at & !4095 };
-                    let known = self.machine.kernel.processes[self.machine.kernel.threads[thread].process]
+                    let known = self.machine.kernel.processes
+                        [self.machine.kernel.threads[thread].process]
                         .regions
                         .find(viper_vm::VirtAddr(at))
                         .is_some();
@@ -489,7 +524,11 @@ impl Fuzz {
         self.machine.kernel.frames.fail_after = u32::MAX;
         while self.thin_out() {}
         self.machine.check_all();
-        assert_eq!(self.machine.census(), self.at_first, "something was left behind");
+        assert_eq!(
+            self.machine.census(),
+            self.at_first,
+            "something was left behind"
+        );
         self.tally
     }
 
@@ -513,9 +552,17 @@ fn random_calls_break_nothing() {
     let first = std::env::var("SEED").ok().and_then(|s| s.parse().ok());
     let seeds = match first {
         Some(seed) => seed..seed + 1,
-        None => 1..std::env::var("SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(100),
+        None => {
+            1..std::env::var("SEEDS")
+                .ok()
+                .and_then(|s| s.parse().ok())
+                .unwrap_or(100)
+        }
     };
-    let steps = std::env::var("STEPS").ok().and_then(|s| s.parse().ok()).unwrap_or(2000);
+    let steps = std::env::var("STEPS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(2000);
     let mut tally = [(0, 0); 128];
     for seed in seeds {
         println!("seed {seed}");

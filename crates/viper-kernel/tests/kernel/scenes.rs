@@ -54,14 +54,16 @@ impl Pair {
         let core = self.core_of(self.server);
         self.m.receive(core, self.from_client);
         let core = self.core_of(self.client);
-        self.m.message(core, number::call, self.to_server, info, FOREVER);
+        self.m
+            .message(core, number::call, self.to_server, info, FOREVER);
         assert_eq!(self.state(self.client), State::Blocked(Wait::Reply));
         let got = self.m.results(self.server).unwrap();
         assert_eq!(MsgInfo(got[0]), info.with_kind(MsgKind::Call));
         assert_eq!(got[1..7], [1, 2, 3, 4, 5, 6]);
         let core = self.core_of(self.server);
         let from = self.from_client;
-        self.m.message(core, number::reply_receive, from, reply, FOREVER);
+        self.m
+            .message(core, number::reply_receive, from, reply, FOREVER);
         let got = self.m.results(self.client).unwrap();
         assert_eq!(MsgInfo(got[0]), reply.with_kind(MsgKind::Message));
     }
@@ -93,12 +95,25 @@ fn the_short_way_and_the_long_way_are_the_same() {
             p.m.message(0, number::call, to, MsgInfo::new(9, info, 0), FOREVER);
             assert_eq!(p.m.running(0), Some(p.server));
             let mut rest = [0; 208];
-            p.m.load(0, p.m.kernel.threads[p.server].context.ipc_buffer + 48, &mut rest);
+            p.m.load(
+                0,
+                p.m.kernel.threads[p.server].context.ipc_buffer + 48,
+                &mut rest,
+            );
             let copied = info.saturating_sub(48).next_multiple_of(8);
             assert!(rest[..copied].iter().all(|&b| b == 7));
-            assert!(rest[copied..].iter().all(|&b| b == 0), "no more than was sent");
+            assert!(
+                rest[copied..].iter().all(|&b| b == 0),
+                "no more than was sent"
+            );
             let from = p.from_client;
-            p.m.message(0, number::reply_receive, from, MsgInfo::new(8, reply, 0), FOREVER);
+            p.m.message(
+                0,
+                number::reply_receive,
+                from,
+                MsgInfo::new(8, reply, 0),
+                FOREVER,
+            );
             assert_eq!(p.m.running(0), Some(p.client));
             views.push(p.view());
             p.m.ask(0, number::null, &[]).unwrap(); // tells the scheduler
@@ -118,7 +133,13 @@ fn a_reply_gives_way_to_who_is_more_important_than_the_caller() {
         assert_eq!(p.m.running(0), Some(p.server));
         let quota = 0;
         let (_, middle) = p.m.spawn(quota, 4).unwrap();
-        p.m.message(0, number::reply_receive, p.from_client, MsgInfo::new(0, 0, 0), FOREVER);
+        p.m.message(
+            0,
+            number::reply_receive,
+            p.from_client,
+            MsgInfo::new(0, 0, 0),
+            FOREVER,
+        );
         assert_eq!(p.m.running(0), Some(middle));
         assert_eq!(p.state(p.client), State::Ready);
     }
@@ -144,7 +165,9 @@ fn handles_move_all_or_none() {
     let mut p = pair(2, 3, 3);
     let core = p.core_of(p.client);
     let event = Handle(p.m.ask(core, number::event_create, &[]).unwrap()[0] as u32);
-    let bare = p.m.ask(core, number::handle_duplicate, &[u64::from(event.0), 0]).unwrap()[0];
+    let bare =
+        p.m.ask(core, number::handle_duplicate, &[u64::from(event.0), 0])
+            .unwrap()[0];
     let info = MsgInfo::new(0, 0, 2);
     for (second, error) in [
         (Handle(bare as u32), Error::NoRight),
@@ -177,7 +200,13 @@ fn deadlines_end_waits_and_late_replies_find_nobody() {
     p.m.receive(core, p.from_client);
     let core = p.core_of(p.client);
     let deadline = p.m.now_ns() + 500;
-    p.m.message(core, number::call, p.to_server, MsgInfo::new(0, 0, 0), deadline);
+    p.m.message(
+        core,
+        number::call,
+        p.to_server,
+        MsgInfo::new(0, 0, 0),
+        deadline,
+    );
     assert_eq!(p.state(p.client), State::Blocked(Wait::Reply));
     p.m.settle();
     p.m.advance(600);
@@ -195,7 +224,13 @@ fn a_server_that_ends_tells_its_callers() {
     let core = p.core_of(p.server);
     p.m.receive(core, p.from_client);
     let core = p.core_of(p.client);
-    p.m.message(core, number::call, p.to_server, MsgInfo::new(0, 0, 0), FOREVER);
+    p.m.message(
+        core,
+        number::call,
+        p.to_server,
+        MsgInfo::new(0, 0, 0),
+        FOREVER,
+    );
     let process = p.m.kernel.threads[p.server].process;
     p.m.kill(process);
     p.m.settle();
@@ -212,16 +247,27 @@ fn revoking_reaches_other_processes_and_queues() {
     let mut p = pair(2, 3, 3);
     let core = p.core_of(p.client);
     let event = p.m.ask(core, number::event_create, &[]).unwrap()[0];
-    let copy = p.m.ask(core, number::handle_duplicate, &[event, 0x3ff]).unwrap_err();
+    let copy =
+        p.m.ask(core, number::handle_duplicate, &[event, 0x3ff])
+            .unwrap_err();
     assert_eq!(copy, Error::NoRight);
     let rights = (Rights::TRANSFER | Rights::SIGNAL | Rights::WAIT).0;
-    let copy = p.m.ask(core, number::handle_duplicate, &[event, rights.into()]).unwrap()[0];
+    let copy =
+        p.m.ask(core, number::handle_duplicate, &[event, rights.into()])
+            .unwrap()[0];
     p.m.put_handles(core, &[Handle(copy as u32)]);
     p.m.message(core, number::send, p.to_server, MsgInfo::new(0, 0, 1), 0);
-    assert_eq!(p.m.ask(core, number::handle_revoke, &[event]).unwrap()[0], 1);
+    assert_eq!(
+        p.m.ask(core, number::handle_revoke, &[event]).unwrap()[0],
+        1
+    );
     let core = p.core_of(p.server);
     p.m.receive(core, p.from_client);
-    assert_eq!(p.m.handles(core)[0], Handle::NONE, "what was revoked does not arrive");
+    assert_eq!(
+        p.m.handles(core)[0],
+        Handle::NONE,
+        "what was revoked does not arrive"
+    );
     p.m.check_all();
 }
 
@@ -230,9 +276,13 @@ fn copy_on_write_keeps_both_sides_apart() {
     let mut p = pair(1, 5, 3);
     let (memory, at) = p.m.map(0, 2).unwrap();
     p.m.store(0, at, &[1, 2, 3]);
-    let copy = p.m.ask(0, number::memory_clone, &[memory.0.into()]).unwrap()[0];
+    let copy =
+        p.m.ask(0, number::memory_clone, &[memory.0.into()])
+            .unwrap()[0];
     let rw = u64::from((Protection::READ | Protection::WRITE).0);
-    let there = p.m.ask(0, number::memory_map, &[0, copy, 0, 8192, rw, 0]).unwrap()[0];
+    let there =
+        p.m.ask(0, number::memory_map, &[0, copy, 0, 8192, rw, 0])
+            .unwrap()[0];
     let mut bytes = [0; 3];
     p.m.load(0, there, &mut bytes);
     assert_eq!(bytes, [1, 2, 3]);
@@ -242,8 +292,11 @@ fn copy_on_write_keeps_both_sides_apart() {
     assert_eq!(bytes, [1, 2, 3], "the copy is as it was");
     // Through the handle, while it is mapped: the mapping follows.
     p.m.store(0, at + 4096, &[42]);
-    let again = p.m.ask(0, number::memory_clone, &[memory.0.into()]).unwrap()[0];
-    p.m.ask(0, number::memory_write, &[memory.0.into(), 0, at + 4096, 1]).unwrap();
+    let again =
+        p.m.ask(0, number::memory_clone, &[memory.0.into()])
+            .unwrap()[0];
+    p.m.ask(0, number::memory_write, &[memory.0.into(), 0, at + 4096, 1])
+        .unwrap();
     p.m.load(0, at, &mut bytes);
     assert_eq!(bytes, [42, 2, 3]);
     p.m.ask(0, number::handle_close, &[again]).unwrap();
@@ -257,19 +310,29 @@ fn unmapping_and_protecting_split_regions() {
     for page in 0..5 {
         p.m.store(0, at + page * 4096, &[page as u8]);
     }
-    p.m.ask(0, number::memory_unmap, &[0, at + 4096, 4096]).unwrap();
+    p.m.ask(0, number::memory_unmap, &[0, at + 4096, 4096])
+        .unwrap();
     let read = u64::from(Protection::READ.0);
-    p.m.ask(0, number::memory_protect, &[0, at + 3 * 4096, 4096, read]).unwrap();
+    p.m.ask(0, number::memory_protect, &[0, at + 3 * 4096, 4096, read])
+        .unwrap();
     p.m.check_all();
     let hole = p.m.ask(0, number::memory_protect, &[0, at, 8192, read]);
     assert_eq!(hole, Err(Error::InvalidArgument));
     for page in [0, 2, 3, 4] {
-        assert_eq!(p.m.access(0, at + page * 4096, None), Outcome::Done(page as u8));
+        assert_eq!(
+            p.m.access(0, at + page * 4096, None),
+            Outcome::Done(page as u8)
+        );
     }
     assert_eq!(p.m.access(0, at + 4 * 4096, Some(8)), Outcome::Done(8));
-    p.m.ask(0, number::handle_close, &[memory.0.into()]).unwrap();
+    p.m.ask(0, number::handle_close, &[memory.0.into()])
+        .unwrap();
     p.m.check_all();
-    assert_eq!(p.m.access(0, at + 3 * 4096, Some(8)), Outcome::Gone, "it can only be read");
+    assert_eq!(
+        p.m.access(0, at + 3 * 4096, Some(8)),
+        Outcome::Gone,
+        "it can only be read"
+    );
     let process = p.m.kernel.threads.get(p.client).map(|t| t.process);
     let reason = process.map(|p_| p.m.kernel.processes[p_].end.reason);
     assert!(reason.is_none_or(|r| r == EndReason::FAULT));
@@ -281,13 +344,20 @@ fn a_full_table_leaves_the_message_in_the_poll_set() {
     let mut p = pair(1, 5, 3);
     let pair = p.m.ask(0, number::channel_create, &[4]).unwrap();
     let set = p.m.ask(0, number::poll_create, &[]).unwrap()[0];
-    p.m.ask(0, number::poll_add, &[set, pair[1], 77, u64::MAX]).unwrap();
+    p.m.ask(0, number::poll_add, &[set, pair[1], 77, u64::MAX])
+        .unwrap();
     let mut spare = Vec::new();
     for _ in 0..2 {
         spare.push(p.m.ask(0, number::event_create, &[]).unwrap()[0]);
     }
     p.m.put_handles(0, &[Handle(spare[0] as u32)]);
-    p.m.message(0, number::send, Handle(pair[0] as u32), MsgInfo::new(3, 0, 1), 0);
+    p.m.message(
+        0,
+        number::send,
+        Handle(pair[0] as u32),
+        MsgInfo::new(3, 0, 1),
+        0,
+    );
     p.m.results(p.client).unwrap();
     // Fill the table: copies until there is no room, which takes the quota's objects not at all.
     let mut copies = Vec::new();
@@ -317,7 +387,13 @@ fn a_channel_in_its_own_queue_is_collected() {
     // Each end travels into the queue of the other channel.
     for (through, what) in [(ends[0], others[1]), (others[0], ends[1])] {
         p.m.put_handles(0, &[Handle(what as u32)]);
-        p.m.message(0, number::send, Handle(through as u32), MsgInfo::new(0, 0, 1), 0);
+        p.m.message(
+            0,
+            number::send,
+            Handle(through as u32),
+            MsgInfo::new(0, 0, 1),
+            0,
+        );
         p.m.results(thread).unwrap();
     }
     p.m.check_all();
@@ -340,7 +416,8 @@ fn a_process_that_ends_gives_everything_back() {
         for core in 0..3 {
             let (_, at) = m.map(core, 3).unwrap();
             m.store(core, at, &[1]);
-            m.ask(core, number::thread_create, &[0, at, at, 0, 0, 2]).unwrap();
+            m.ask(core, number::thread_create, &[0, at, at, 0, 0, 2])
+                .unwrap();
             m.ask(core, number::timer_create, &[]).unwrap();
             let event = m.ask(core, number::event_create, &[]).unwrap()[0];
             let set = m.ask(core, number::poll_create, &[]).unwrap()[0];
@@ -369,7 +446,11 @@ fn every_allocation_may_fail() {
             let ask = |m: &mut FakeMachine, number, x: &[u64]| m.ask(0, number, x).map(|r| r[0]);
             let memory = ask(&mut m, number::memory_create, &[size, 0]).unwrap();
             let populate = u64::from((Protection::READ | Protection::WRITE).0 | 1 << 10);
-            let _ = ask(&mut m, number::memory_map, &[0, memory, 0, size, populate, 0]);
+            let _ = ask(
+                &mut m,
+                number::memory_map,
+                &[0, memory, 0, size, populate, 0],
+            );
             m.check_all();
             let _ = ask(&mut m, number::memory_clone, &[memory]);
             let _ = ask(&mut m, number::memory_create, &[size, 1]);
@@ -421,10 +502,15 @@ fn every_quota_may_be_used_up() {
 fn waits_on_oneself_end_with_oneself() {
     let mut p = pair(1, 5, 3);
     let process = p.m.kernel.threads[p.client].process;
-    let own = p.m.give(process, ObjectRef::new(Kind::PROCESS, process), ALL).unwrap();
+    let own =
+        p.m.give(process, ObjectRef::new(Kind::PROCESS, process), ALL)
+            .unwrap();
     let ended = Signals::ENDED.0;
     p.m.syscall(0, number::object_wait, &[own.0.into(), ended, FOREVER]);
-    assert!(matches!(p.state(p.client), State::Blocked(Wait::Signals(..))));
+    assert!(matches!(
+        p.state(p.client),
+        State::Blocked(Wait::Signals(..))
+    ));
     p.m.check_all();
     p.m.kill(process);
     p.m.check_all();

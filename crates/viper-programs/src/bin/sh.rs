@@ -50,7 +50,9 @@ fn read_script(viper: &mut Viper, path: &str) -> Result<String, Error> {
     let mut bytes = alloc::vec::Vec::new();
     let mut part = [0; 4096];
     loop {
-        let count = viper.read(file, bytes.len() as u64, &mut part).map_err(failed)?;
+        let count = viper
+            .read(file, bytes.len() as u64, &mut part)
+            .map_err(failed)?;
         if count == 0 {
             break;
         }

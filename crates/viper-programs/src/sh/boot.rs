@@ -31,7 +31,9 @@ impl BootFiles {
 
     /// Length of a member, without fetching it.
     pub(super) fn length(&self, names: &Client, name: &str) -> Result<u64, Error> {
-        names.boot_file(name.as_bytes(), u64::MAX).map(|(len, _)| len)
+        names
+            .boot_file(name.as_bytes(), u64::MAX)
+            .map(|(len, _)| len)
     }
 
     pub(super) fn read(

@@ -75,7 +75,9 @@ impl Console {
     pub(super) fn write(&mut self, names: &names::Client, bytes: &[u8]) -> Result<(), Error> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let Some(client) = &self.served else { return self.debug_write(rest) };
+            let Some(client) = &self.served else {
+                return self.debug_write(rest);
+            };
             match client.write(&rest[..rest.len().min(CHUNK_MAX)]) {
                 Ok(taken) => rest = rest.get(taken as usize..).unwrap_or(&[]),
                 Err(Error::PeerClosed) => drop(self.connect(names)),
@@ -88,7 +90,9 @@ impl Console {
     /// Reads some bytes; none at the end of the input.
     pub(super) fn read(&mut self, names: &names::Client, to: &mut [u8]) -> Result<usize, Error> {
         loop {
-            let Some(client) = &self.served else { return self.debug_read(to) };
+            let Some(client) = &self.served else {
+                return self.debug_read(to);
+            };
             let max = to.len().min(CHUNK_MAX);
             match client.read(max as u32, FOREVER) {
                 Ok(bytes) => {
@@ -104,7 +108,11 @@ impl Console {
 
     pub(super) fn set_mode(&mut self, names: &names::Client, mode: Mode) -> Result<(), Error> {
         self.mode = mode;
-        let termios = if mode.cooked { Termios::cooked() } else { Termios::raw() };
+        let termios = if mode.cooked {
+            Termios::cooked()
+        } else {
+            Termios::raw()
+        };
         match &self.served {
             Some(client) => match client.set_mode(mode) {
                 Err(Error::PeerClosed) => drop(self.connect(names)),
@@ -128,14 +136,20 @@ impl Console {
 
     /// Whether control-C was pressed since the last call.
     pub(super) fn interrupted(&mut self) -> bool {
-        let pressed = self.interrupt.as_ref().map(|event| event.wait(INTERRUPT, 0));
+        let pressed = self
+            .interrupt
+            .as_ref()
+            .map(|event| event.wait(INTERRUPT, 0));
         matches!(pressed, Some(Ok(_)))
     }
 
     fn debug_write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut processed = Vec::with_capacity(bytes.len() + 8);
         self.discipline.process_output(bytes, &mut processed);
-        self.debug.as_ref().ok_or(Error::NoService)?.debug_write(&processed)
+        self.debug
+            .as_ref()
+            .ok_or(Error::NoService)?
+            .debug_write(&processed)
     }
 
     fn debug_read(&mut self, to: &mut [u8]) -> Result<usize, Error> {

@@ -2,6 +2,7 @@
 
 use super::{Viper, said};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use viper_proto::fs::flags;
@@ -14,13 +15,13 @@ use viper_rt::object::{no_handle_info, no_process_info};
 use viper_rt::spawn::{Program, Start};
 use viper_rt::{Error, Object, sys};
 use viper_shell::error::{Error as Said, Result};
-use viper_shell::system::{
-    CapInfo, ExitStatus, Input, Output, Pid, ProcessInfo, Spawn, Waited,
-};
+use viper_shell::system::{CapInfo, ExitStatus, Input, Output, Pid, ProcessInfo, Spawn, Waited};
 
 /// Memory of a program, at most, in bytes: what the shell's own quota leaves.
 const PROGRAM_BYTES: u64 = 1 << 30;
 const PRIORITY: u8 = 3;
+/// Programs that are kept in memory.
+const PROGRAMS_MAX: usize = 8;
 
 /// A program that the shell started.
 #[derive(Debug)]
@@ -39,8 +40,10 @@ impl Viper {
         let quota = self.quota.as_ref().ok_or(Error::NoRight)?;
         let quota = quota.carve(PROGRAM_BYTES)?;
         let all = Rights::ALL;
-        let mut handles: Vec<(Slot, Handle, Rights)> =
-            owned.iter().map(|(slot, handle)| (*slot, handle.raw(), all)).collect();
+        let mut handles: Vec<(Slot, Handle, Rights)> = owned
+            .iter()
+            .map(|(slot, handle)| (*slot, handle.raw(), all))
+            .collect();
         handles.push((Slot::QUOTA, quota.raw(), all));
         if let (Some(system), true) = (&self.system, self.console.is_debug()) {
             // Without a console server programs print on the debug port.
@@ -61,18 +64,33 @@ impl Viper {
         })?;
         let id = process.info()?.id;
         let foreground = !spawn.background;
-        self.children.insert(id, Child { process, foreground });
+        self.children.insert(
+            id,
+            Child {
+                process,
+                foreground,
+            },
+        );
         Ok(Pid(id))
     }
 
-    fn load(&mut self, path: &str) -> core::result::Result<Program, Error> {
+    /// The program of an executable. Those that were started last are kept in memory, and taken
+    /// from there as long as the file is the same.
+    fn load(&mut self, path: &str) -> core::result::Result<Rc<Program>, Error> {
         if self.recovery {
-            let (len, memory) = self.boot.member(&self.names, super::boot::member_of(path))?;
-            return Program::from_memory(memory, 0, *len);
+            let (len, memory) = self
+                .boot
+                .member(&self.names, super::boot::member_of(path))?;
+            return Program::from_memory(memory, 0, *len).map(Rc::new);
         }
         let (names, files) = (&self.names, &mut self.files);
-        let (file, attributes) = files.open(names, path, flags::READ, 0)?;
-        let program = Program::load(attributes.size_bytes, |offset, to| {
+        let now = files.stat_path(names, path, true)?;
+        let identity = (now.inode, now.size_bytes, now.changed_ns);
+        if let Some((_, program)) = self.programs.iter().find(|(of, _)| *of == identity) {
+            return Ok(program.clone());
+        }
+        let (file, _) = files.open(names, path, flags::READ, 0)?;
+        let program = Program::load(now.size_bytes, |offset, to| {
             let mut done = 0;
             while done < to.len() {
                 match files.read(names, file, offset + done as u64, &mut to[done..])? {
@@ -83,7 +101,10 @@ impl Viper {
             Ok(())
         });
         let _ = files.close(file);
-        program
+        let program = Rc::new(program?);
+        self.programs.truncate(PROGRAMS_MAX - 1);
+        self.programs.insert(0, (identity, program.clone()));
+        Ok(program)
     }
 
     fn streams(
@@ -97,10 +118,17 @@ impl Viper {
             Input::File { path, offset } => {
                 self.file_stream(Slot::STDIN, path, flags::READ, offset, owned)?;
             }
-            Input::Pipe(_) => return Err(Error::NotSupported),
+            Input::Pipe(id) => {
+                let pipe = self.pipes.get_mut(&id.0).ok_or(Error::BadHandle)?;
+                owned.push((Slot::STDIN, pipe.take_reader()?.into_owned()));
+            }
         }
         for (slot, output) in [(Slot::STDOUT, spawn.stdout), (Slot::STDERR, spawn.stderr)] {
-            let output = if output == Output::Stdout { spawn.stdout } else { output };
+            let output = if output == Output::Stdout {
+                spawn.stdout
+            } else {
+                output
+            };
             match output {
                 Output::Console => self.console_stream(slot, owned)?,
                 // A handle of none: its output goes nowhere, not to the debug port.
@@ -108,7 +136,19 @@ impl Viper {
                 Output::File { path, offset } => {
                     self.file_stream(slot, path, flags::WRITE, offset, owned)?;
                 }
-                Output::Pipe(_) | Output::Stdout => return Err(Error::NotSupported),
+                Output::Pipe(id) => {
+                    let pipe = self.pipes.get(&id.0).ok_or(Error::BadHandle)?;
+                    owned.push((slot, pipe.writer()?.into_owned()));
+                }
+                Output::Stdout => return Err(Error::InvalidArgument),
+            }
+        }
+        // The writing end goes over: the reader must see its end when the program ends.
+        for output in [spawn.stdout, spawn.stderr] {
+            if let Output::Pipe(id) = output
+                && let Some(pipe) = self.pipes.get_mut(&id.0)
+            {
+                pipe.close_writer();
             }
         }
         Ok(())
@@ -144,7 +184,11 @@ impl Viper {
         let child = self.children.get(&pid.0).ok_or(Said::NotFound)?;
         if block {
             // A control-C from before is not for this program.
-            let watch = if child.foreground { self.console.interrupt() } else { None };
+            let watch = if child.foreground {
+                self.console.interrupt()
+            } else {
+                None
+            };
             match wait_either(&child.process, watch).map_err(said)? {
                 Ending::Ended => {}
                 Ending::Interrupted => return Ok(Waited::Interrupted),
@@ -163,7 +207,10 @@ impl Viper {
             return child.process.kill(20).map_err(said);
         }
         let system = self.system.as_ref().ok_or(Said::PermissionDenied)?;
-        system.open_process(pid.0).and_then(|p| p.kill(20)).map_err(said)
+        system
+            .open_process(pid.0)
+            .and_then(|p| p.kill(20))
+            .map_err(said)
     }
 
     pub(super) fn list_processes(&mut self) -> core::result::Result<Vec<ProcessInfo>, Error> {
@@ -173,7 +220,12 @@ impl Viper {
         let mut from = 0;
         loop {
             let (infos, next) = system.processes(from, &mut space)?;
-            list.extend(infos.iter().filter(|i| i.end_reason == EndReason::RUNNING).map(shown));
+            list.extend(
+                infos
+                    .iter()
+                    .filter(|i| i.end_reason == EndReason::RUNNING)
+                    .map(shown),
+            );
             if next == 0 {
                 return Ok(list);
             }
@@ -181,9 +233,16 @@ impl Viper {
         }
     }
 
-    pub(super) fn list_caps(&mut self, pid: Option<Pid>) -> core::result::Result<Vec<CapInfo>, Error> {
+    pub(super) fn list_caps(
+        &mut self,
+        pid: Option<Pid>,
+    ) -> core::result::Result<Vec<CapInfo>, Error> {
         let process: Process = match pid {
-            Some(pid) => self.system.as_ref().ok_or(Error::NoRight)?.open_process(pid.0)?,
+            Some(pid) => self
+                .system
+                .as_ref()
+                .ok_or(Error::NoRight)?
+                .open_process(pid.0)?,
             None => {
                 let itself = viper_rt::program::peek(Slot::PROCESS).ok_or(Error::NoRight)?;
                 let (copy,) = sys::handle_duplicate(itself, Rights::READ)?;
@@ -226,7 +285,11 @@ fn wait_either(
         let _ = set.remove(event);
     }
     let is_interrupt = got.key == 2 && got.info.kind() == Some(MsgKind::Signals);
-    Ok(if is_interrupt { Ending::Interrupted } else { Ending::Ended })
+    Ok(if is_interrupt {
+        Ending::Interrupted
+    } else {
+        Ending::Ended
+    })
 }
 
 fn exit_status(info: &Info) -> ExitStatus {
@@ -249,12 +312,19 @@ fn exit_status(info: &Info) -> ExitStatus {
 }
 
 fn shown(info: &Info) -> ProcessInfo {
-    let name = info.name.get(..info.name_len as usize).unwrap_or(&info.name);
+    let name = info
+        .name
+        .get(..info.name_len as usize)
+        .unwrap_or(&info.name);
     ProcessInfo {
         pid: Pid(info.id),
         parent: (info.parent != 0).then_some(Pid(info.parent)),
         name: String::from_utf8_lossy(name).into_owned(),
-        state: String::from(if info.threads > 0 { "running" } else { "waiting" }),
+        state: String::from(if info.threads > 0 {
+            "running"
+        } else {
+            "waiting"
+        }),
         priority: info.priority.min(7) as u8,
         threads: info.threads,
         handles: info.handles,

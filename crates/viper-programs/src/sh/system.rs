@@ -1,6 +1,7 @@
 //! `viper_shell::System` for ViperOS.
 
 use super::boot::member_of;
+use super::pipes::Pipe;
 use super::{OpenFile, Viper, said};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,8 +13,8 @@ use viper_rt::{Error, Object, clock};
 use viper_shell::error::{Error as Said, Result};
 use viper_shell::system::{
     Assign, AssignTarget, CapInfo, ConsoleMode, DirEntry, FileId, FileKind, MemoryInfo, Mode,
-    OpenMode, Pid, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo, TraceRecord,
-    VolumeInfo, Waited,
+    OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo,
+    TraceRecord, VolumeInfo, Waited,
 };
 
 /// Services that are shown as assigns.
@@ -31,7 +32,11 @@ impl Viper {
     }
 
     fn writable(&self) -> Result<()> {
-        if self.recovery { Err(Said::ReadOnly) } else { Ok(()) }
+        if self.recovery {
+            Err(Said::ReadOnly)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -79,7 +84,9 @@ impl System for Viper {
 
     fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<usize> {
         let file = self.disk(file)?;
-        self.files.write(&self.names, file, offset, bytes).map_err(said)
+        self.files
+            .write(&self.names, file, offset, bytes)
+            .map_err(said)
     }
 
     fn sync(&mut self, file: FileId) -> Result<()> {
@@ -99,7 +106,10 @@ impl System for Viper {
         if self.recovery {
             return boot_stat(self, path);
         }
-        self.files.stat_path(&self.names, path, follow).map(stat).map_err(said)
+        self.files
+            .stat_path(&self.names, path, follow)
+            .map(stat)
+            .map_err(said)
     }
 
     fn read_dir(&mut self, path: &str, from: u64, into: &mut Vec<DirEntry>) -> Result<Option<u64>> {
@@ -116,9 +126,13 @@ impl System for Viper {
         let opened = self.files.open(&self.names, path, wanted, 0);
         let (file, _) = opened.map_err(said)?;
         let mut entries = Vec::new();
-        let next = self.files.read_directory(&self.names, file, from, &mut entries);
+        let next = self
+            .files
+            .read_directory(&self.names, file, from, &mut entries);
         let _ = self.files.close(file);
-        let shown = entries.into_iter().filter(|e| e.name != "." && e.name != "..");
+        let shown = entries
+            .into_iter()
+            .filter(|e| e.name != "." && e.name != "..");
         into.extend(shown.map(|e| DirEntry {
             name: e.name,
             kind: file_kind(e.kind),
@@ -128,7 +142,9 @@ impl System for Viper {
 
     fn make_dir(&mut self, path: &str) -> Result<()> {
         self.writable()?;
-        self.files.make_directory(&self.names, path, NEW_DIRECTORY_MODE).map_err(said)
+        self.files
+            .make_directory(&self.names, path, NEW_DIRECTORY_MODE)
+            .map_err(said)
     }
 
     fn unlink(&mut self, path: &str) -> Result<()> {
@@ -163,8 +179,10 @@ impl System for Viper {
 
     fn truncate(&mut self, path: &str, size: u64) -> Result<()> {
         self.writable()?;
-        let (file, _) =
-            self.files.open(&self.names, path, flags::WRITE, 0).map_err(said)?;
+        let (file, _) = self
+            .files
+            .open(&self.names, path, flags::WRITE, 0)
+            .map_err(said)?;
         let result = self.files.truncate(&self.names, file, size);
         let _ = self.files.close(file);
         result.map_err(said)
@@ -177,7 +195,9 @@ impl System for Viper {
             mode,
             ..Changes::default()
         };
-        self.files.set_attributes(&self.names, path, changes).map_err(said)
+        self.files
+            .set_attributes(&self.names, path, changes)
+            .map_err(said)
     }
 
     fn set_modified(&mut self, path: &str, time_ns: Option<u64>) -> Result<()> {
@@ -188,7 +208,9 @@ impl System for Viper {
             modified_ns: time_ns.unwrap_or(now),
             ..Changes::default()
         };
-        self.files.set_attributes(&self.names, path, changes).map_err(said)
+        self.files
+            .set_attributes(&self.names, path, changes)
+            .map_err(said)
     }
 
     fn sync_all(&mut self) -> Result<()> {
@@ -248,7 +270,10 @@ impl System for Viper {
         }
         let full = alloc::format!("{name}:");
         match self.names.assign_get(full.as_bytes()) {
-            Ok(path) => Ok(directory(&full.to_ascii_uppercase(), path.as_str().map_err(said)?)),
+            Ok(path) => Ok(directory(
+                &full.to_ascii_uppercase(),
+                path.as_str().map_err(said)?,
+            )),
             Err(Error::InvalidArgument | Error::NameTooLong) => Err(Said::NotFound),
             Err(error) => Err(said(error)),
         }
@@ -258,7 +283,9 @@ impl System for Viper {
         // The name service keeps several directories as one text.
         let path = directories.join(";");
         let full = alloc::format!("{name}:");
-        self.names.assign_set(full.as_bytes(), path.as_bytes()).map_err(said)
+        self.names
+            .assign_set(full.as_bytes(), path.as_bytes())
+            .map_err(said)
     }
 
     fn assign_remove(&mut self, name: &str) -> Result<()> {
@@ -286,6 +313,34 @@ impl System for Viper {
         self.list_caps(pid).map_err(said)
     }
 
+    fn pipe(&mut self) -> Result<PipeId> {
+        let pipe = Pipe::new().map_err(said)?;
+        let id = self.next_pipe;
+        self.next_pipe += 1;
+        self.pipes.insert(id, pipe);
+        Ok(PipeId(id))
+    }
+
+    fn pipe_read(&mut self, pipe: PipeId, buf: &mut [u8]) -> Result<usize> {
+        let pipe = self.pipes.get(&pipe.0).ok_or(Said::InvalidArgument)?;
+        pipe.read(buf).map_err(said)
+    }
+
+    fn pipe_write(&mut self, pipe: PipeId, bytes: &[u8]) -> Result<usize> {
+        let pipe = self.pipes.get(&pipe.0).ok_or(Said::InvalidArgument)?;
+        pipe.write(bytes).map_err(|error| match error {
+            Error::PeerClosed => Said::BrokenPipe,
+            error => said(error),
+        })
+    }
+
+    fn pipe_close(&mut self, pipe: PipeId) -> Result<()> {
+        self.pipes
+            .remove(&pipe.0)
+            .map(drop)
+            .ok_or(Said::InvalidArgument)
+    }
+
     fn servers(&mut self) -> Result<Vec<ServerInfo>> {
         let mut list = Vec::new();
         let now = clock::now();
@@ -309,7 +364,11 @@ impl System for Viper {
                     _ => "failed",
                 }),
                 restarts: status.starts.saturating_sub(1),
-                uptime_ns: if runs { now.saturating_sub(status.started_ns) } else { 0 },
+                uptime_ns: if runs {
+                    now.saturating_sub(status.started_ns)
+                } else {
+                    0
+                },
                 service,
                 note: String::new(),
             });
@@ -371,7 +430,12 @@ impl System for Viper {
     }
 
     fn memory(&mut self) -> Result<MemoryInfo> {
-        let info = self.system.as_ref().ok_or(Said::PermissionDenied)?.info().map_err(said)?;
+        let info = self
+            .system
+            .as_ref()
+            .ok_or(Said::PermissionDenied)?
+            .info()
+            .map_err(said)?;
         let used = info.ram_bytes.saturating_sub(info.free_bytes);
         Ok(MemoryInfo {
             total: info.ram_bytes,
@@ -383,16 +447,24 @@ impl System for Viper {
         })
     }
 
-    fn trace(&mut self, _since_ns: u64) -> Result<Vec<TraceRecord>> {
-        Err(Said::Unsupported)
+    fn trace(&mut self, since_ns: u64) -> Result<Vec<TraceRecord>> {
+        self.traced(since_ns).map_err(said)
     }
 
     fn info(&mut self) -> SystemInfo {
-        let cores = self.system.as_ref().and_then(|s| s.info().ok()).map_or(1, |i| i.cores);
+        let cores = self
+            .system
+            .as_ref()
+            .and_then(|s| s.info().ok())
+            .map_or(1, |i| i.cores);
         SystemInfo {
             name: String::from("ViperOS"),
             version: String::from(env!("CARGO_PKG_VERSION")),
-            mode: if self.recovery { Mode::Recovery } else { Mode::Microkernel },
+            mode: if self.recovery {
+                Mode::Recovery
+            } else {
+                Mode::Microkernel
+            },
             machine: String::from("aarch64"),
             cpus: cores,
             build: String::new(),
@@ -405,7 +477,11 @@ impl System for Viper {
             Power::Reboot => PowerAction::RESET,
         };
         self.console.drain();
-        self.system.as_ref().ok_or(Said::PermissionDenied)?.power(action).map_err(said)
+        self.system
+            .as_ref()
+            .ok_or(Said::PermissionDenied)?
+            .power(action)
+            .map_err(said)
     }
 }
 
@@ -420,7 +496,10 @@ fn boot_stat(viper: &mut Viper, path: &str) -> Result<Stat> {
     };
     if !matches!(path, "/" | "/c") {
         stat.kind = FileKind::File;
-        stat.size = viper.boot.length(&viper.names, member_of(path)).map_err(said)?;
+        stat.size = viper
+            .boot
+            .length(&viper.names, member_of(path))
+            .map_err(said)?;
     }
     Ok(stat)
 }

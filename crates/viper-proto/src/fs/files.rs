@@ -4,15 +4,13 @@
 //! opened again by their paths; others fail with `ServerDied`. Data goes through memory that is
 //! shared once: a read or write is one message for each 256 KiB.
 
-use super::{
-    Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags,
-};
+use super::{Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags};
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
 use viper_rt::abi::Rights;
 use viper_rt::handle::{Channel, Memory};
-use viper_rt::{Error, Mapping, Object, clock};
+use viper_rt::{Error, Mapping, Object, clock, trace};
 
 /// Bytes of a session's memory that data uses.
 pub const DATA_BYTES: usize = 256 * 1024;
@@ -61,6 +59,17 @@ pub struct Files {
     session: Option<Session>,
     sessions: u64,
     open: Vec<Option<OpenFile>>,
+    /// The trace id of the last operation; `None` if operations are not traced.
+    traced: Option<u16>,
+}
+
+/// While it lives, the thread works for a traced request.
+struct Traced;
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        trace::set_current(0);
+    }
 }
 
 impl Default for Files {
@@ -77,7 +86,20 @@ impl Files {
             session: None,
             sessions: 0,
             open: Vec::new(),
+            traced: None,
         }
+    }
+
+    /// Gives each operation from now on a trace id of its own, or none.
+    pub fn set_traced(&mut self, traced: bool) {
+        self.traced = traced.then_some(0);
+    }
+
+    fn trace(&mut self) -> Option<Traced> {
+        let id = self.traced?.wrapping_add(1).max(1);
+        self.traced = Some(id);
+        trace::set_current(id);
+        Some(Traced)
     }
 
     /// Opens a file.
@@ -187,7 +209,9 @@ impl Files {
         path: &str,
         follow: bool,
     ) -> Result<Attributes, Error> {
-        self.with(names, true, |s| s.client.stat_path(follow, s.path(path, 0)?))
+        self.with(names, true, |s| {
+            s.client.stat_path(follow, s.path(path, 0)?)
+        })
     }
 
     /// Appends entries of an open directory to `into`, from `cookie` on (0: the start). Returns
@@ -228,7 +252,9 @@ impl Files {
         file: FileId,
         size_bytes: u64,
     ) -> Result<(), Error> {
-        self.with_file(names, file, true, |s, remote| s.client.truncate(remote, size_bytes))
+        self.with_file(names, file, true, |s, remote| {
+            s.client.truncate(remote, size_bytes)
+        })
     }
 
     /// Returns when the file is on stable storage.
@@ -262,7 +288,9 @@ impl Files {
         file: FileId,
         position: u64,
     ) -> Result<Channel, Error> {
-        self.with_file(names, file, true, |s, remote| s.client.stream(remote, position))
+        self.with_file(names, file, true, |s, remote| {
+            s.client.stream(remote, position)
+        })
     }
 
     /// Makes a directory.
@@ -275,7 +303,9 @@ impl Files {
         path: &str,
         mode: u32,
     ) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.make_directory(mode, s.path(path, 0)?))
+        self.with(names, false, |s| {
+            s.client.make_directory(mode, s.path(path, 0)?)
+        })
     }
 
     /// Removes a file or link.
@@ -291,7 +321,9 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn remove_directory(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.remove_directory(s.path(path, 0)?))
+        self.with(names, false, |s| {
+            s.client.remove_directory(s.path(path, 0)?)
+        })
     }
 
     /// Renames; what is at the new path is replaced.
@@ -299,7 +331,9 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn rename(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.rename(s.path(from, 0)?, s.path(to, 1)?))
+        self.with(names, false, |s| {
+            s.client.rename(s.path(from, 0)?, s.path(to, 1)?)
+        })
     }
 
     /// Makes a symbolic link.
@@ -307,7 +341,9 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn symlink(&mut self, names: &names::Client, target: &str, at: &str) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.symlink(s.path(target, 0)?, s.path(at, 1)?))
+        self.with(names, false, |s| {
+            s.client.symlink(s.path(target, 0)?, s.path(at, 1)?)
+        })
     }
 
     /// Makes a second name for a file.
@@ -315,7 +351,9 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn link(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.link(s.path(from, 0)?, s.path(to, 1)?))
+        self.with(names, false, |s| {
+            s.client.link(s.path(from, 0)?, s.path(to, 1)?)
+        })
     }
 
     /// The text of a symbolic link.
@@ -342,7 +380,9 @@ impl Files {
         path: &str,
         changes: Changes,
     ) -> Result<(), Error> {
-        self.with(names, true, |s| s.client.set_attributes(changes, s.path(path, 0)?))
+        self.with(names, true, |s| {
+            s.client.set_attributes(changes, s.path(path, 0)?)
+        })
     }
 
     /// Returns when everything is on stable storage.
@@ -374,6 +414,7 @@ impl Files {
         repeatable: bool,
         mut operation: impl FnMut(&Session, u32) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _traced = self.trace();
         for _ in 0..ATTEMPTS {
             let session = ensure(&mut self.session, &mut self.sessions, names)?;
             let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
@@ -407,6 +448,7 @@ impl Files {
         repeatable: bool,
         mut operation: impl FnMut(&Session) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _traced = self.trace();
         for _ in 0..ATTEMPTS {
             match operation(ensure(&mut self.session, &mut self.sessions, names)?) {
                 Err(Error::PeerClosed) if repeatable => self.session = None,
@@ -515,7 +557,10 @@ mod tests {
         assert!(append_entry(&mut bytes, 100, 8, 2, b"x"));
         assert!(!append_entry(&mut bytes, 60, 9, 1, b"too much"));
         let (first, rest) = parse_entry(&bytes).unwrap();
-        assert_eq!((first.inode, first.kind, first.name.as_str()), (7, 1, "name.txt"));
+        assert_eq!(
+            (first.inode, first.kind, first.name.as_str()),
+            (7, 1, "name.txt")
+        );
         let (second, rest) = parse_entry(rest).unwrap();
         assert_eq!((second.inode, second.name.as_str()), (8, "x"));
         assert!(rest.is_empty());

@@ -25,7 +25,9 @@ impl Kernel {
         if let Some(Obj::Channel(peer)) = end.peer.and_then(|id| self.object_mut(id)) {
             peer.peer = None;
         }
-        end.queue.into_iter().for_each(|message| self.discard(message));
+        end.queue
+            .into_iter()
+            .for_each(|message| self.discard(message));
     }
 
     fn discard(&mut self, message: Message) {
@@ -83,7 +85,11 @@ impl Kernel {
             *place = self.insert(pid, id, rights);
             self.release(id);
         }
-        let kind = if message.call.is_some() { MsgKind::Call } else { MsgKind::Message };
+        let kind = if message.call.is_some() {
+            MsgKind::Call
+        } else {
+            MsgKind::Message
+        };
         r[0] = 0;
         r[1] = message.info.with_kind(kind).0;
         for (word, bytes) in r[2..8].iter_mut().zip(message.data.as_chunks::<8>().0) {
@@ -95,7 +101,7 @@ impl Kernel {
             let buffer = ipc_buffer();
             let mut data = message.data;
             data[..48].fill(0xa5);
-            data[message.info.len().max(48).min(MESSAGE_MAX)..].fill(0x5a);
+            data[message.info.len().clamp(48, MESSAGE_MAX)..].fill(0x5a);
             (&raw mut (*buffer).data).write(data);
             (&raw mut (*buffer).handles).write(handles);
         }

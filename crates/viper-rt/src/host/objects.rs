@@ -71,10 +71,13 @@ impl Device {
 pub fn raise(device: &DeviceHandle, index: usize) {
     let pid = super::current();
     let mut kernel = lock();
-    let line = kernel.find(pid, device.raw()).ok().and_then(|(id, _)| match kernel.object(id) {
-        Some(Obj::Device(d)) => d.lines.get(index).copied().flatten(),
-        _ => None,
-    });
+    let line = kernel
+        .find(pid, device.raw())
+        .ok()
+        .and_then(|(id, _)| match kernel.object(id) {
+            Some(Obj::Device(d)) => d.lines.get(index).copied().flatten(),
+            _ => None,
+        });
     if let Some(Obj::Interrupt { fired }) = line.and_then(|id| kernel.object_mut(id)) {
         *fired = true;
     }

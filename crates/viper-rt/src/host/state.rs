@@ -15,14 +15,24 @@ pub(super) struct Id(pub u64);
 pub(super) enum Obj {
     Channel(ChannelEnd),
     Event(u32),
-    Timer { deadline: u64, period: u64 },
-    PollSet { members: Vec<(Id, u64, Signals)>, turn: usize },
+    Timer {
+        deadline: u64,
+        period: u64,
+    },
+    PollSet {
+        members: Vec<(Id, u64, Signals)>,
+        turn: usize,
+    },
     Memory(Arc<super::objects::Buffer>),
     Process(Pid),
-    Thread { ended: bool },
+    Thread {
+        ended: bool,
+    },
     Reply(u64),
     Device(Device),
-    Interrupt { fired: bool },
+    Interrupt {
+        fired: bool,
+    },
     System(Arc<Mutex<Vec<u8>>>),
     Quota,
 }
@@ -222,7 +232,11 @@ impl Kernel {
 
     pub(super) fn find(&self, pid: Pid, handle: Handle) -> Result<(Id, Rights), Error> {
         let process = self.processes.get(&pid).ok_or(Error::BadHandle)?;
-        process.handles.get(&handle.0).copied().ok_or(Error::BadHandle)
+        process
+            .handles
+            .get(&handle.0)
+            .copied()
+            .ok_or(Error::BadHandle)
     }
 
     pub(super) fn object(&self, id: Id) -> Option<&Obj> {
@@ -234,7 +248,11 @@ impl Kernel {
     }
 
     pub(super) fn close(&mut self, pid: Pid, handle: Handle) -> Result<(), Error> {
-        let (id, _) = self.process(pid).handles.remove(&handle.0).ok_or(Error::BadHandle)?;
+        let (id, _) = self
+            .process(pid)
+            .handles
+            .remove(&handle.0)
+            .ok_or(Error::BadHandle)?;
         self.release(id);
         Ok(())
     }

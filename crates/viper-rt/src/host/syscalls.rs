@@ -80,7 +80,7 @@ fn device(kernel: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(), Er
     let Some(Obj::Device(device)) = kernel.object(id) else {
         return Err(Error::WrongKind);
     };
-    if r[1] % 4 != 0 || r[1] >= device.len_bytes {
+    if !r[1].is_multiple_of(4) || r[1] >= device.len_bytes {
         return Err(Error::InvalidArgument);
     }
     let model = device.model.clone();
@@ -186,7 +186,7 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
             let (id, _) = k.find(pid, Handle(r[1] as u32))?;
             let buffer = k.buffer(id)?;
             let end = r[2].checked_add(r[3]).ok_or(Error::InvalidArgument)?;
-            if r[3] == 0 || r[2] % 4096 != 0 || end > buffer.len as u64 {
+            if r[3] == 0 || !r[2].is_multiple_of(4096) || end > buffer.len as u64 {
                 return Err(Error::InvalidArgument);
             }
             r[1] = buffer.start as u64 + r[2];
@@ -221,13 +221,22 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
             k.end(victim, EndReason::KILLED, r[1] as i64);
         }
         number::process_info => {
-            let of = if first.is_none() { pid } else { process(k, pid, first)? };
+            let of = if first.is_none() {
+                pid
+            } else {
+                process(k, pid, first)?
+            };
             let info = describe(k, of);
             // SAFETY: the stub's caller gave a place for one `ProcessInfo`.
             unsafe { (r[1] as *mut ProcessInfo).write(info) };
         }
         number::process_list => {
-            let wanted: Vec<Pid> = k.processes.keys().copied().filter(|p| p.0 >= r[1]).collect();
+            let wanted: Vec<Pid> = k
+                .processes
+                .keys()
+                .copied()
+                .filter(|p| p.0 >= r[1])
+                .collect();
             let max = r[3] as usize;
             for (index, of) in wanted.iter().take(max).enumerate() {
                 let info = describe(k, *of);
@@ -261,7 +270,9 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
             let line = k.add(Obj::Interrupt { fired: false });
             match object(k, pid, first)? {
                 Obj::Device(d) => {
-                    *d.lines.get_mut(r[1] as usize).ok_or(Error::InvalidArgument)? = Some(line);
+                    *d.lines
+                        .get_mut(r[1] as usize)
+                        .ok_or(Error::InvalidArgument)? = Some(line);
                 }
                 _ => return Err(Error::WrongKind),
             }
@@ -282,9 +293,10 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
         number::debug_write => match object(k, pid, first)? {
             Obj::System(sink) => {
                 // SAFETY: the stub's caller gave a readable range.
-                let text =
-                    unsafe { core::slice::from_raw_parts(r[1] as *const u8, r[2] as usize) };
-                sink.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(text);
+                let text = unsafe { core::slice::from_raw_parts(r[1] as *const u8, r[2] as usize) };
+                sink.lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .extend_from_slice(text);
             }
             _ => return Err(Error::WrongKind),
         },
@@ -357,7 +369,10 @@ fn poll_remove(k: &mut Kernel, pid: Pid, r: &[u64; 9]) -> Result<(), Error> {
     let (id, _) = k.find(pid, Handle(r[1] as u32))?;
     match object(k, pid, Handle(r[0] as u32))? {
         Obj::PollSet { members, .. } => {
-            let at = members.iter().position(|m| m.0 == id).ok_or(Error::NotFound)?;
+            let at = members
+                .iter()
+                .position(|m| m.0 == id)
+                .ok_or(Error::NotFound)?;
             members.remove(at);
         }
         _ => return Err(Error::WrongKind),

@@ -24,7 +24,10 @@ fn calls_cross_and_a_dead_peer_is_told() {
         assert_eq!(call::<u64>(&client, 1, n, FOREVER), Ok(n + 1));
     }
     // The fourth call is received but never answered.
-    assert_eq!(call::<u64>(&client, 1, 9u64, FOREVER), Err(Error::PeerClosed));
+    assert_eq!(
+        call::<u64>(&client, 1, 9u64, FOREVER),
+        Err(Error::PeerClosed)
+    );
     echo.join(FOREVER).unwrap();
     assert_eq!(send(&client, 1, (), 0), Err(Error::PeerClosed));
 }
@@ -44,7 +47,11 @@ fn handles_move_with_messages_and_come_back_when_they_do_not() {
     drop(b);
     let before = host::handle_count();
     assert_eq!(send(&a, 1, moved, 0), Err(Error::PeerClosed));
-    assert_eq!(host::handle_count(), before - 1, "what was not sent is closed");
+    assert_eq!(
+        host::handle_count(),
+        before - 1,
+        "what was not sent is closed"
+    );
 }
 
 struct Counter {
@@ -57,7 +64,11 @@ impl Service for Counter {
 
     fn connect(&mut self, who: NewClient) -> Result<u64, Error> {
         self.connected += 1;
-        if who.rights == 0 { Err(Error::NoRight) } else { Ok(who.process_id) }
+        if who.rights == 0 {
+            Err(Error::NoRight)
+        } else {
+            Ok(who.process_id)
+        }
     }
 
     fn request(&mut self, client: &mut u64, mut request: Reader) -> Answer {
@@ -75,14 +86,20 @@ impl Service for Counter {
 fn the_server_loop_keeps_clients_apart_and_hears_when_they_go() {
     let (log, log_server) = Channel::pair(8).unwrap();
     let (up, down) = Channel::pair(8).unwrap();
-    let slots = vec![(Slot::SUPERVISOR, down.into_owned()), (Slot::CHANNEL, log_server.into_owned())];
+    let slots = vec![
+        (Slot::SUPERVISOR, down.into_owned()),
+        (Slot::CHANNEL, log_server.into_owned()),
+    ];
     let process = host::spawn_process("counter", slots, &["counter"], || {
         let log = crate::program::take(Slot::CHANNEL).unwrap().into_object();
         let mut service = Counter { connected: 0, log };
         Server::new().unwrap().run(&mut service).map_or(1, |()| 0)
     })
     .unwrap();
-    assert_eq!(Reader::new(&sys::receive(up.raw(), FOREVER)).label(), u32::from(supervisor::READY));
+    assert_eq!(
+        Reader::new(&sys::receive(up.raw(), FOREVER)).label(),
+        u32::from(supervisor::READY)
+    );
 
     let connect = |pid: u64, rights: u64| {
         let (ours, theirs) = Channel::pair(4).unwrap();
@@ -94,12 +111,18 @@ fn the_server_loop_keeps_clients_apart_and_hears_when_they_go() {
     assert_eq!(call::<u64>(&two, 1, 5u64, FOREVER), Ok(206));
     assert_eq!(call::<u64>(&one, 1, 0u64, FOREVER), Ok(102));
     let refused = connect(300, 0);
-    assert_eq!(call::<u64>(&refused, 1, 0u64, FOREVER), Err(Error::PeerClosed));
+    assert_eq!(
+        call::<u64>(&refused, 1, 0u64, FOREVER),
+        Err(Error::PeerClosed)
+    );
     drop(one);
     let gone = sys::receive(log.raw(), FOREVER);
     assert_eq!((gone.info.label(), gone.words[0]), (77, 102));
     assert_eq!(call::<()>(&up, supervisor::PING, (), FOREVER), Ok(()));
-    assert_eq!(call::<()>(&up, supervisor::STOP, (), FOREVER).err(), Some(Error::PeerClosed));
+    assert_eq!(
+        call::<()>(&up, supervisor::STOP, (), FOREVER).err(),
+        Some(Error::PeerClosed)
+    );
     process.wait(Signals::ENDED, FOREVER).unwrap();
     assert_eq!(process.info().unwrap().exit_code, 0);
     assert_eq!(call::<u64>(&two, 1, 0u64, FOREVER), Err(Error::PeerClosed));
@@ -121,7 +144,11 @@ fn killing_a_process_closes_what_it_had() {
         let got = sys::receive(set.raw(), FOREVER);
         got.check().unwrap();
         *key = got.key;
-        if got.key == 5 { set.remove(&channel).unwrap() } else { set.remove(&process).unwrap() }
+        if got.key == 5 {
+            set.remove(&channel).unwrap()
+        } else {
+            set.remove(&process).unwrap()
+        }
     }
     keys.sort_unstable();
     assert_eq!(keys, [5, 6]);

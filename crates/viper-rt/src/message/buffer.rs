@@ -52,7 +52,12 @@ pub(super) fn handle(index: usize) -> Handle {
     assert!(index < MESSAGE_HANDLES_MAX);
     let buffer: *mut IpcBuffer = sys::ipc_buffer();
     // SAFETY: as in `write`; the place exists.
-    unsafe { (&raw const (*buffer).handles).cast::<Handle>().add(index).read() }
+    unsafe {
+        (&raw const (*buffer).handles)
+            .cast::<Handle>()
+            .add(index)
+            .read()
+    }
 }
 
 /// Fills the four places.

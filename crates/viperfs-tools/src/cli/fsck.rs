@@ -46,8 +46,10 @@ pub fn main() -> ExitCode {
         Ok(device) => device,
         Err(error) => return fail(&args, &error.to_string()),
     };
-    let mut options = CheckOptions::default();
-    options.data = !args.no_data;
+    let options = CheckOptions {
+        data: !args.no_data,
+        ..CheckOptions::default()
+    };
     if !args.yes {
         let report = check(&mut device, &options, progress());
         clear();

@@ -1,0 +1,151 @@
+# Shared by the ssh-*.sh scripts: a place to work, the examples, tidying up. Meant to be sourced.
+#
+# INTEROP_INSTALL=1 lets the scripts install what they need (as root, on Debian); otherwise they
+# say what is missing. Everything listens on 127.0.0.1 and is gone when the script ends.
+
+set -eu
+# Functions and variables are exported, so that `timeout` can run them in a shell of its own.
+set -a
+
+repo=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+started=""
+passed=0
+failed=0
+
+tidy_up() {
+    for pid in $started; do
+        kill "$pid" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+trap tidy_up EXIT
+trap 'exit 1' INT TERM
+
+need() { # need COMMAND PACKAGE
+    command -v "$1" >/dev/null && return
+    if [ "${INTEROP_INSTALL:-0}" = 1 ]; then
+        apt-get install -y --no-install-recommends "$2" >"$work/install.log" 2>&1 && return
+    fi
+    echo "missing: $1 (apt-get install $2, or set INTEROP_INSTALL=1)" >&2
+    exit 2
+}
+
+need_python() { # a virtual environment with these packages
+    need python3 python3
+    python="${INTEROP_VENV:-}/bin/python3"
+    if [ -z "${INTEROP_VENV:-}" ]; then
+        python3 -m venv "$work/venv"
+        python="$work/venv/bin/python3"
+        "$python" -m pip install --quiet --disable-pip-version-check "$@"
+    fi
+}
+
+build() { # the examples, unless INTEROP_EXAMPLES names a folder that has them
+    examples=${INTEROP_EXAMPLES:-}
+    [ -z "$examples" ] || return 0
+    echo "building the examples"
+    (cd "$repo" && cargo build --quiet --release -p viper-ssh --examples)
+    examples="${CARGO_TARGET_DIR:-$repo/target}/release/examples"
+}
+
+keys() {
+    for type in ed25519 ecdsa rsa; do
+        ssh-keygen -q -t "$type" -N '' -f "$work/host_$type"
+    done
+    ssh-keygen -q -t ed25519 -N '' -f "$work/user"
+    ssh-keygen -q -t ed25519 -N '' -f "$work/stranger"
+    ssh-keygen -q -t ed25519 -a 4 -N 'pass phrase' -f "$work/user_encrypted"
+    ssh-keygen -q -t ecdsa -N '' -f "$work/user_ecdsa"
+    ssh-keygen -q -t rsa -N '' -f "$work/user_rsa"
+    cat "$work"/user.pub "$work"/user_encrypted.pub "$work"/user_ecdsa.pub \
+        "$work"/user_rsa.pub >"$work/authorized_keys"
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+wait_for_port() {
+    for _ in $(seq 100); do
+        python3 - "$1" <<'PY' 2>/dev/null && return
+import socket, sys
+socket.create_connection(("127.0.0.1", int(sys.argv[1])), 1).close()
+PY
+        sleep 0.1
+    done
+    echo "nothing listens on port $1" >&2
+    exit 1
+}
+
+start_server() { # start_server OPTION...: our server, its port in $port
+    port=$(free_port)
+    "$examples/ssh_server" --port "$port" --host-key "$work/host_ed25519" \
+        --authorized-keys "$work/authorized_keys" \
+        --user viper --password secret --root "$work" "$@" >"$work/server.log" 2>&1 &
+    server=$!
+    started="$started $server"
+    wait_for_port "$port"
+}
+
+stop_server() {
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+}
+
+start_sshd() { # start_sshd OPTION...: OpenSSH's server, its port in $port
+    port=$(free_port)
+    mkdir -p /run/sshd
+    {
+        echo "Port $port"
+        echo "ListenAddress 127.0.0.1"
+        for type in ed25519 ecdsa rsa; do echo "HostKey $work/host_$type"; done
+        echo "PidFile none"
+        echo "AuthorizedKeysFile $work/authorized_keys"
+        echo "StrictModes no"
+        echo "PermitRootLogin yes"
+        echo "UsePAM no"
+        echo "PasswordAuthentication no"
+        echo "KbdInteractiveAuthentication no"
+        echo "AcceptEnv GREETING"
+        echo "GatewayPorts clientspecified"
+        echo "Subsystem sftp internal-sftp"
+        echo "LogLevel INFO"
+        for line in "$@"; do echo "$line"; done
+    } >"$work/sshd_config"
+    "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
+    server=$!
+    started="$started $server"
+    wait_for_port "$port"
+}
+
+limited() { # limited COMMAND...: the command, which may be a function, for at most $LIMIT seconds
+    timeout -k 5 "${LIMIT:-60}" bash -c '"$@"' limited "$@"
+}
+
+check() { # check NAME COMMAND...: the command succeeds
+    name=$1
+    shift
+    if limited "$@" >"$work/out" 2>"$work/err"; then
+        passed=$((passed + 1))
+        echo "ok   $name"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $name"
+        tail -n 5 "$work/out" "$work/err" | sed 's/^/     /'
+    fi
+}
+
+check_status() { # check_status NAME STATUS COMMAND...: the command ends with this status
+    name=$1
+    wanted=$2
+    shift 2
+    status=0
+    limited "$@" >"$work/out" 2>"$work/err" || status=$?
+    check "$name" test "$status" -eq "$wanted"
+}
+
+finish() {
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}

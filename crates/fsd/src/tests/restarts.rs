@@ -1,0 +1,97 @@
+//! Servers that die in the middle. See `docs/design/storage-restart.md`.
+
+use super::bench::{Bench, formatted, pattern};
+use std::thread;
+use std::time::Duration;
+use viper_proto::fs::flags;
+use viper_rt::{Error, clock};
+
+#[test]
+fn files_survive_the_death_of_the_block_server() {
+    let mut bench = Bench::new(formatted(4096));
+    let bytes = pattern(600_000, 1);
+    let Bench { files, names, .. } = &mut bench;
+    let how = flags::READ | flags::WRITE | flags::CREATE;
+    let (file, _) = files.open(names, "/f", how, 0o644).unwrap();
+    for (n, part) in bytes.chunks(50_000).enumerate() {
+        names.server_restart(b"blkd").unwrap();
+        assert_eq!(
+            files.write(names, file, n as u64 * 50_000, part),
+            Ok(part.len())
+        );
+        if n % 3 == 0 {
+            files.sync_file(names, file).unwrap();
+        }
+    }
+    names.server_restart(b"blkd").unwrap();
+    files.sync_file(names, file).unwrap();
+    names.server_restart(b"fsd").unwrap();
+    assert_eq!(bench.read("/f").unwrap(), bytes);
+    assert_eq!(bench.log(), [""; 0]);
+}
+
+/// The worst disk: with its server it loses everything that it took and that was not flushed.
+#[test]
+fn a_disk_that_forgets_with_its_server_is_told_again() {
+    let mut bench = Bench::new(formatted(4096));
+    for n in 0..12u32 {
+        let bytes = pattern(300_000, n);
+        bench.write("/f", &bytes).unwrap();
+        // Let it write back, then lose it in the middle of that or after.
+        thread::sleep(Duration::from_millis(u64::from(n) * 10));
+        bench.names.server_kill(b"blkd").unwrap();
+        {
+            let mut platter = bench.disk.platter();
+            platter.data = platter.durable.clone();
+        }
+        bench.names.server_restart(b"blkd").unwrap();
+        bench.files.sync(&bench.names).unwrap();
+        bench.names.server_restart(b"fsd").unwrap();
+        assert_eq!(bench.read("/f").unwrap(), bytes, "round {n}");
+    }
+    assert_eq!(bench.log(), [""; 0]);
+}
+
+#[test]
+fn open_files_survive_the_death_of_the_file_server() {
+    let mut bench = Bench::new(formatted(4096));
+    let bytes = pattern(100_000, 1);
+    bench.write("/f", &bytes).unwrap();
+    let Bench { files, names, .. } = &mut bench;
+    files.sync(names).unwrap();
+    let (file, _) = files
+        .open(names, "/f", flags::READ | flags::WRITE, 0)
+        .unwrap();
+    let mut part = [0; 1000];
+    for n in 0..10 {
+        names.server_restart(b"fsd").unwrap();
+        assert_eq!(files.read(names, file, n * 1000, &mut part), Ok(1000));
+        assert_eq!(part, bytes[n as usize * 1000..][..1000]);
+        assert_eq!(files.write(names, file, n * 1000, &part), Ok(1000));
+    }
+    names.server_restart(b"fsd").unwrap();
+    assert_eq!(
+        files.make_directory(names, "/d", 0o755).err(),
+        Some(Error::ServerDied)
+    );
+    files.make_directory(names, "/d", 0o755).unwrap();
+    assert_eq!(bench.read("/f").unwrap(), bytes);
+    assert_eq!(bench.log(), [""; 0]);
+}
+
+#[test]
+fn changes_become_durable_by_themselves() {
+    let mut bench = Bench::new(formatted(4096));
+    bench.write("/f", b"not synced by anybody").unwrap();
+    let start = clock::now();
+    thread::sleep(Duration::from_millis(400));
+    let Bench { names, disk, .. } = &mut bench;
+    names.server_kill(b"fsd").unwrap();
+    {
+        let mut platter = disk.platter();
+        platter.data = platter.durable.clone();
+    }
+    names.server_restart(b"fsd").unwrap();
+    assert_eq!(bench.read("/f").unwrap(), b"not synced by anybody");
+    assert!(clock::now() - start < 10 * clock::SECOND);
+}

@@ -1,2 +1,0 @@
-#![doc = include_str!("../README.md")]
-#![cfg_attr(not(test), no_std)]
