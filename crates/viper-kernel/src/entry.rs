@@ -102,7 +102,7 @@ impl<P: Platform> Kernel<P> {
         let this = self.core_id();
         let now = self.platform.now_ns();
         if self.sched.slice_end_ns(this).is_some_and(|end| end <= now) {
-            self.reschedule(now);
+            self.reschedule(this, now);
         }
     }
 
@@ -185,17 +185,17 @@ impl<P: Platform> Kernel<P> {
         let now = self.platform.now_ns();
         let gives_up = core::mem::replace(&mut self.gives_up, false);
         if self.arrival != NIL {
-            self.arrive(gives_up, now);
+            self.arrive(core, gives_up, now);
         }
         if gives_up {
-            self.pass_on(now);
+            self.pass_on(core, now);
         } else if self.sched.needs_reschedule(core) {
-            self.reschedule(now);
+            self.reschedule(core, now);
         }
         let next = self.sched.running(core).map_or(NIL, |t| t.0);
         self.cores[core.index()].current = next;
         if next != previous {
-            self.switch(previous, now);
+            self.switch(core, previous, now);
         }
         if self.is_timer_stale {
             self.program_timer();
@@ -211,9 +211,8 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// Puts the thread that is to have this core on it, or in line if it is not that simple.
-    fn arrive(&mut self, gives_up: bool, now: u64) {
+    fn arrive(&mut self, core: CoreId, gives_up: bool, now: u64) {
         let thread = core::mem::replace(&mut self.arrival, NIL);
-        let core = self.core_id();
         let before = self.sched.running(core);
         if gives_up || !self.sched.preempt(core, ThreadId(thread), now) {
             // This core decides right after this, so that nobody need be told.
@@ -223,23 +222,22 @@ impl<P: Platform> Kernel<P> {
         if let Some(ThreadId(displaced)) = before {
             self.threads[displaced].state = State::Ready;
         }
-        self.note_turn();
+        self.note_turn(core);
     }
 
     /// The thread that ran has blocked: somebody else's turn.
     #[inline]
-    fn pass_on(&mut self, now: u64) {
-        let decision = self.sched.block_and_reschedule(self.core_id(), now);
+    fn pass_on(&mut self, core: CoreId, now: u64) {
+        let decision = self.sched.block_and_reschedule(core, now);
         if let Some(other) = decision.interrupt {
             self.nudge(other);
         }
-        self.note_turn();
+        self.note_turn(core);
     }
 
     /// A turn has begun: the timer may have to end it.
     #[inline]
-    fn note_turn(&mut self) {
-        let core = self.core_id();
+    fn note_turn(&mut self, core: CoreId) {
         if self.sched.core_count() > 1 {
             self.is_timer_stale = true;
         } else if self.sched.queued(core) > 0 {
@@ -249,8 +247,7 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    fn reschedule(&mut self, now: u64) {
-        let core = self.core_id();
+    fn reschedule(&mut self, core: CoreId, now: u64) {
         let before = self.sched.running(core);
         let decision = self.sched.reschedule(core, now);
         if let Some(other) = decision.interrupt {
@@ -262,13 +259,14 @@ impl<P: Platform> Kernel<P> {
         {
             self.threads[old].state = State::Ready;
         }
-        self.note_turn();
+        self.note_turn(core);
     }
 
     /// Another thread, or none, runs on this core from now on.
     #[inline]
-    fn switch(&mut self, previous: u32, now: u64) {
-        let spent = self.time_spent(now);
+    fn switch(&mut self, core: CoreId, previous: u32, now: u64) {
+        let since = core::mem::replace(&mut self.cores[core.index()].since, now);
+        let spent = now - since;
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             t.cpu_ns += spent;
@@ -279,8 +277,7 @@ impl<P: Platform> Kernel<P> {
         } else {
             self.counters.idle_ns += spent;
         }
-        if self.cores[self.this_core].fp_enabled {
-            self.cores[self.this_core].fp_enabled = false;
+        if core::mem::replace(&mut self.cores[core.index()].fp_enabled, false) {
             self.platform.fp_enable(false);
         }
     }
