@@ -8,7 +8,7 @@
 //! The IPC buffer is the thread's scratch page: a message call in between overwrites it. Writers
 //! and readers therefore live only from one message call to the next.
 
-mod buffer;
+pub(crate) mod buffer;
 mod wire;
 
 pub use wire::{Bytes, List, Put, Take};

@@ -7,7 +7,7 @@
 mod clients;
 
 use crate::handle::{Channel, Object, OwnedHandle, PollSet, Reply};
-use crate::message::{Put, Reader, Writer, close_unsent};
+use crate::message::{Put, Reader, Writer, buffer, close_unsent};
 use crate::sync::Mutex;
 use crate::sys::{self, Ipc};
 use crate::trace::{self, TraceEvent};
@@ -327,8 +327,8 @@ impl<S: Service> Server<S> {
             };
             self.adopt();
             if service.deadline() != FOREVER && clock::now() >= service.deadline() {
-                service.timeout();
-                self.adopt();
+                // The answer is not sent yet, and part of it may stand in the buffer.
+                buffer::kept(|| service.timeout());
             }
         }
         service.stop();

@@ -154,3 +154,44 @@ fn killing_a_process_closes_what_it_had() {
     assert_eq!(keys, [5, 6]);
     assert_eq!(process.kill(1), Err(Error::Ended));
 }
+
+/// Answers with more than registers hold, and makes calls of its own between request and reply.
+struct Busy(Channel);
+
+impl Service for Busy {
+    type Client = ();
+
+    fn connect(&mut self, _: NewClient) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn request(&mut self, _: &mut (), _: Reader) -> Answer {
+        Answer::from_result(Ok((1u64, 2u64, 3u64, 4u64, 5u64, (6u64, 7u64, 8u64))))
+    }
+
+    fn deadline(&self) -> u64 {
+        1
+    }
+
+    fn timeout(&mut self) {
+        let _ = send(&self.0, 1, crate::message::Bytes::clip(&[0xee; 200]), 0);
+    }
+}
+
+#[test]
+fn what_a_timeout_sends_does_not_get_into_the_answer() {
+    let (up, down) = Channel::pair(8).unwrap();
+    let slots = vec![(Slot::SUPERVISOR, down.into_owned())];
+    let process = host::spawn_process("busy", slots, &["busy"], || {
+        let (to, _from) = Channel::pair(1).unwrap();
+        Server::new().unwrap().run(&mut Busy(to)).map_or(1, |()| 0)
+    })
+    .unwrap();
+    let (ours, theirs) = Channel::pair(4).unwrap();
+    send(&up, supervisor::NEW_CLIENT, (1u64, 1u64, theirs), FOREVER).unwrap();
+    for _ in 0..20 {
+        type Eight = (u64, u64, u64, u64, u64, (u64, u64, u64));
+        assert_eq!(call::<Eight>(&ours, 1, (), FOREVER), Ok((1, 2, 3, 4, 5, (6, 7, 8))));
+    }
+    process.kill(0).unwrap();
+}

@@ -66,3 +66,13 @@ pub(super) fn set_handles(handles: &[Handle; MESSAGE_HANDLES_MAX]) {
     // SAFETY: as in `write`.
     unsafe { (&raw mut (*buffer).handles).write(*handles) };
 }
+
+/// Runs `work`, which may make message calls, and puts the buffer back as it was.
+pub(crate) fn kept(work: impl FnOnce()) {
+    let buffer: *mut IpcBuffer = sys::ipc_buffer();
+    // SAFETY: as in `write`; the buffer is bytes and numbers, any of which are valid.
+    let before = unsafe { buffer.read() };
+    work();
+    // SAFETY: as above.
+    unsafe { buffer.write(before) };
+}
