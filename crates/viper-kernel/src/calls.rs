@@ -49,14 +49,21 @@ impl<P: Platform> Kernel<P> {
     }
 
     /// The object behind a handle, if it has signals and the handle may wait for them.
+    #[inline(always)]
     fn waitable(&mut self, thread: u32, handle: Handle) -> Result<ObjectRef, Error> {
-        let found = self.any_object(thread, handle, Rights::WAIT);
-        found.map_err(
-            |error| match self.any_object(thread, handle, Rights::NONE) {
-                Ok(object) if self.notifier(object).is_none() => Error::WrongKind,
-                _ => error,
-            },
-        )
+        match self.any_object(thread, handle, Rights::WAIT) {
+            Ok(object) => Ok(object),
+            Err(error) => Err(self.why_not_waitable(thread, handle, error)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn why_not_waitable(&mut self, thread: u32, handle: Handle, error: Error) -> Error {
+        match self.any_object(thread, handle, Rights::NONE) {
+            Ok(object) if self.notifier(object).is_none() => Error::WrongKind,
+            _ => error,
+        }
     }
 
     fn has_rights(&self, thread: u32, handle: Handle, rights: Rights) -> bool {
