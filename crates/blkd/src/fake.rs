@@ -16,6 +16,9 @@ use viper_virtio::{BlockInfo, Completion, Error, Request, RequestKind, Status};
 
 const SECTOR: usize = 512;
 
+/// A request: what, first sector, address and length of its segments, token.
+type Waiting = (RequestKind, u64, Vec<(u64, u32)>, u64);
+
 /// What the disk is and does.
 #[derive(Debug, Default)]
 pub struct Platter {
@@ -24,7 +27,7 @@ pub struct Platter {
     /// What reads see: with the writes that were not flushed.
     pub data: Vec<u8>,
     /// Requests that were not carried out yet.
-    waiting: VecDeque<(RequestKind, u64, Vec<(u64, u32)>, u64)>,
+    waiting: VecDeque<Waiting>,
     done: VecDeque<Completion>,
     /// Carries nothing out by itself.
     pub is_held: bool,

@@ -51,8 +51,13 @@ impl Init {
                 let name = if &*name == b"BLKD:" { "blkd" } else { "fsd" };
                 let started = self.running.get(name).ok_or(Error::NoService)?;
                 let (ours, theirs) = Channel::pair(8)?;
-                send(&started.up, supervisor::NEW_CLIENT, (1u64, 1u64, theirs), FOREVER)
-                    .map_err(|_| Error::NoService)?;
+                send(
+                    &started.up,
+                    supervisor::NEW_CLIENT,
+                    (1u64, 1u64, theirs),
+                    FOREVER,
+                )
+                .map_err(|_| Error::NoService)?;
                 Ok(Answer::from_result(Ok(ours)))
             }
             // server_kill, server_restart
@@ -107,7 +112,10 @@ impl World for Logged {
     }
 
     fn say(&mut self, line: fmt::Arguments<'_>) {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_string());
+        self.1
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line.to_string());
     }
 }
 
@@ -131,8 +139,10 @@ fn start_fsd(sources: &Sources<()>, log: &Log) -> Started {
     let (up, down) = Channel::pair(16).unwrap();
     let (ours, theirs) = Channel::pair(8).unwrap();
     sources.adopt(ours, ());
-    let slots =
-        vec![(Slot::SUPERVISOR, down.into_owned()), (Slot::NAMES, theirs.into_owned())];
+    let slots = vec![
+        (Slot::SUPERVISOR, down.into_owned()),
+        (Slot::NAMES, theirs.into_owned()),
+    ];
     let log = log.clone();
     let process = host::spawn_process("fsd", slots, &["fsd"], move || {
         let names = program::take(Slot::NAMES).map(OwnedHandle::into_object);
@@ -183,7 +193,11 @@ impl Bench {
                 makers.insert("blkd", Box::new(move |_| start_blkd(&served, &device)));
                 makers.insert("fsd", Box::new(move |sources| start_fsd(sources, &said)));
                 let running = BTreeMap::new();
-                let mut init = Init { sources, makers, running };
+                let mut init = Init {
+                    sources,
+                    makers,
+                    running,
+                };
                 if has_blkd {
                     init.start("blkd");
                 }
@@ -206,7 +220,10 @@ impl Bench {
 
     /// Lines that the file server said so far.
     pub(super) fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn write(&mut self, path: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -214,7 +231,9 @@ impl Bench {
         let (file, _) = self.files.open(&self.names, path, how, 0o644)?;
         let mut done = 0;
         while done < bytes.len() {
-            let wrote = self.files.write(&self.names, file, done as u64, &bytes[done..]);
+            let wrote = self
+                .files
+                .write(&self.names, file, done as u64, &bytes[done..]);
             match wrote {
                 Ok(n) => done += n,
                 Err(error) => {
@@ -231,7 +250,10 @@ impl Bench {
         let mut bytes = vec![0; attributes.size_bytes as usize];
         let mut done = 0;
         while done < bytes.len() {
-            match self.files.read(&self.names, file, done as u64, &mut bytes[done..])? {
+            match self
+                .files
+                .read(&self.names, file, done as u64, &mut bytes[done..])?
+            {
                 0 => return Err(Error::Corrupt),
                 n => done += n,
             }
@@ -242,7 +264,10 @@ impl Bench {
 
     /// A channel of its own to the file server.
     pub(super) fn connect(&self) -> viper_proto::fs::Client {
-        let channel = self.names.connect(b"FSD:", clock::after(clock::SECOND)).unwrap();
+        let channel = self
+            .names
+            .connect(b"FSD:", clock::after(clock::SECOND))
+            .unwrap();
         viper_proto::fs::Client::new(channel)
     }
 }

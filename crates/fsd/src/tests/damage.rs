@@ -10,7 +10,11 @@ fn refused(disk: FakeDisk, has_blkd: bool, error: Error, line: &str) {
     let mut bench = Bench::with(disk, has_blkd);
     let Bench { files, names, .. } = &mut bench;
     for _ in 0..3 {
-        assert_eq!(files.stat_path(names, "/", true).err(), Some(error), "{line}");
+        assert_eq!(
+            files.stat_path(names, "/", true).err(),
+            Some(error),
+            "{line}"
+        );
         assert_eq!(files.open(names, "/f", flags::READ, 0).err(), Some(error));
         assert_eq!(files.make_directory(names, "/d", 0), Err(error));
         assert_eq!(files.statistics(names).err(), Some(error));
@@ -24,8 +28,18 @@ fn refused(disk: FakeDisk, has_blkd: bool, error: Error, line: &str) {
 #[test]
 fn no_disk_or_a_strange_one_is_said_once() {
     refused(FakeDisk::new(8), false, Error::NoService, "no disk");
-    refused(FakeDisk::new(32768), true, Error::NoService, "no valid viperfs");
-    refused(FakeDisk::holding(pattern(4 << 20, 5)), true, Error::NoService, "no valid viperfs");
+    refused(
+        FakeDisk::new(32768),
+        true,
+        Error::NoService,
+        "no valid viperfs",
+    );
+    refused(
+        FakeDisk::holding(pattern(4 << 20, 5)),
+        true,
+        Error::NoService,
+        "no valid viperfs",
+    );
     refused(FakeDisk::new(1), true, Error::NoService, "no valid viperfs");
 }
 

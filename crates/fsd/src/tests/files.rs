@@ -19,14 +19,22 @@ fn files_keep_what_is_written_to_them() {
     assert_eq!(bench.read("/a").unwrap(), bytes);
     let Bench { files, names, .. } = &mut bench;
     let stat = files.stat_path(names, "/a", true).unwrap();
-    assert_eq!((stat.size_bytes, stat.kind, stat.mode), (700_000, kind::FILE, 0o644));
+    assert_eq!(
+        (stat.size_bytes, stat.kind, stat.mode),
+        (700_000, kind::FILE, 0o644)
+    );
     assert!(stat.modified_ns >= BOOT_NS && stat.created_ns >= BOOT_NS);
 
-    let (file, _) = files.open(names, "/a", flags::WRITE | flags::APPEND, 0).unwrap();
+    let (file, _) = files
+        .open(names, "/a", flags::WRITE | flags::APPEND, 0)
+        .unwrap();
     files.write(names, file, 0, b"end").unwrap();
     files.truncate(names, file, 700_002).unwrap();
     assert_eq!(files.stat(names, file).unwrap().size_bytes, 700_002);
-    assert_eq!(files.read(names, file, 0, &mut [0; 4]).err(), Some(Error::NoRight));
+    assert_eq!(
+        files.read(names, file, 0, &mut [0; 4]).err(),
+        Some(Error::NoRight)
+    );
     files.sync_file(names, file).unwrap();
     files.close(file).unwrap();
     assert!(bench.read("/a").unwrap().ends_with(b"en"));
@@ -40,23 +48,47 @@ fn names_come_and_go() {
     let n = Bench::names_of;
     let Bench { files, names, .. } = &mut bench;
     files.make_directory(names, "/d", 0o755).unwrap();
-    assert_eq!(files.make_directory(names, "/d", 0o755), Err(Error::AlreadyExists));
-    assert_eq!(files.make_directory(names, "/", 0o755), Err(Error::AlreadyExists));
+    assert_eq!(
+        files.make_directory(names, "/d", 0o755),
+        Err(Error::AlreadyExists)
+    );
+    assert_eq!(
+        files.make_directory(names, "/", 0o755),
+        Err(Error::AlreadyExists)
+    );
     assert_eq!(files.remove_directory(names, "/"), Err(Error::Busy));
     for i in 0..100 {
-        bench.write(&format!("/d/a rather long name for a file {i}"), b"x").unwrap();
+        bench
+            .write(&format!("/d/a rather long name for a file {i}"), b"x")
+            .unwrap();
     }
     assert_eq!(n(&mut bench, "/d").len(), 100);
     let Bench { files, names, .. } = &mut bench;
     assert_eq!(files.remove_directory(names, "/d"), Err(Error::NotEmpty));
     assert_eq!(files.unlink(names, "/d"), Err(Error::IsDirectory));
-    files.symlink(names, "d/a rather long name for a file 3", "/link").unwrap();
-    assert_eq!(files.read_link(names, "/link").unwrap(), "d/a rather long name for a file 3");
-    assert_eq!(files.stat_path(names, "/link", false).unwrap().kind, kind::LINK);
-    assert_eq!(files.stat_path(names, "/link", true).unwrap().kind, kind::FILE);
+    files
+        .symlink(names, "d/a rather long name for a file 3", "/link")
+        .unwrap();
+    assert_eq!(
+        files.read_link(names, "/link").unwrap(),
+        "d/a rather long name for a file 3"
+    );
+    assert_eq!(
+        files.stat_path(names, "/link", false).unwrap().kind,
+        kind::LINK
+    );
+    assert_eq!(
+        files.stat_path(names, "/link", true).unwrap().kind,
+        kind::FILE
+    );
     files.rename(names, "/link", "/d/link").unwrap();
-    assert_eq!(files.stat_path(names, "/link", false).err(), Some(Error::NotFound));
-    files.link(names, "/d/a rather long name for a file 4", "/hard").unwrap();
+    assert_eq!(
+        files.stat_path(names, "/link", false).err(),
+        Some(Error::NotFound)
+    );
+    files
+        .link(names, "/d/a rather long name for a file 4", "/hard")
+        .unwrap();
     assert_eq!(files.stat_path(names, "/hard", true).unwrap().links, 2);
     let changes = Changes {
         which: Changes::MODE | Changes::MODIFIED,
@@ -68,7 +100,10 @@ fn names_come_and_go() {
     let stat = files.stat_path(names, "/hard", true).unwrap();
     assert_eq!((stat.mode, stat.modified_ns), (0o600, 5));
     files.symlink(names, "loop", "/loop").unwrap();
-    assert_eq!(files.stat_path(names, "/loop", true).err(), Some(Error::Loop));
+    assert_eq!(
+        files.stat_path(names, "/loop", true).err(),
+        Some(Error::Loop)
+    );
     // As POSIX has it, a link to nothing makes the file where it leads.
     files.symlink(names, "d/new", "/dangling").unwrap();
     bench.write("/dangling", b"made").unwrap();
@@ -82,8 +117,10 @@ impl Bench {
         let how = flags::READ | flags::DIRECTORY;
         let (directory, _) = self.files.open(&self.names, path, how, 0).unwrap();
         let (mut entries, mut cookie) = (Vec::new(), 0);
-        while let Some(next) =
-            self.files.read_directory(&self.names, directory, cookie, &mut entries).unwrap()
+        while let Some(next) = self
+            .files
+            .read_directory(&self.names, directory, cookie, &mut entries)
+            .unwrap()
         {
             cookie = next;
         }
@@ -101,14 +138,26 @@ fn flags_are_minded() {
     files.symlink(names, "f", "/l").unwrap();
     let mut open = |path: &str, how| files.open(names, path, how, 0).map(|_| ());
     let create = flags::WRITE | flags::CREATE;
-    assert_eq!(open("/f", create | flags::EXCLUSIVE), Err(Error::AlreadyExists));
-    assert_eq!(open("/l", create | flags::EXCLUSIVE), Err(Error::AlreadyExists));
+    assert_eq!(
+        open("/f", create | flags::EXCLUSIVE),
+        Err(Error::AlreadyExists)
+    );
+    assert_eq!(
+        open("/l", create | flags::EXCLUSIVE),
+        Err(Error::AlreadyExists)
+    );
     assert_eq!(open("/d", flags::WRITE), Err(Error::IsDirectory));
     assert_eq!(open("/d/", create), Err(Error::IsDirectory));
     assert_eq!(open("/new/", create), Err(Error::IsDirectory));
-    assert_eq!(open("/f", flags::READ | flags::DIRECTORY), Err(Error::NotDirectory));
+    assert_eq!(
+        open("/f", flags::READ | flags::DIRECTORY),
+        Err(Error::NotDirectory)
+    );
     assert_eq!(open("/l", flags::READ | flags::NO_FOLLOW), Err(Error::Loop));
-    assert_eq!(open("/f", flags::READ | flags::TRUNCATE), Err(Error::InvalidArgument));
+    assert_eq!(
+        open("/f", flags::READ | flags::TRUNCATE),
+        Err(Error::InvalidArgument)
+    );
     assert_eq!(open("/f", 1 << 20), Err(Error::InvalidArgument));
     assert_eq!(open("f", flags::READ), Err(Error::InvalidArgument));
     assert_eq!(open("/f\0", create), Err(Error::InvalidArgument));
@@ -129,7 +178,10 @@ fn an_open_file_outlives_its_name_but_not_its_client() {
     other.session(memory.try_clone().unwrap()).unwrap();
     let how = flags::READ | flags::WRITE | flags::CREATE;
     let (file, _) = other.open(how, 0o644, INLINE("/gone")).unwrap();
-    assert_eq!(other.write(file, 0, 1 << 20, 0).unwrap(), (1 << 20, 1 << 20));
+    assert_eq!(
+        other.write(file, 0, 1 << 20, 0).unwrap(),
+        (1 << 20, 1 << 20)
+    );
     other.unlink(INLINE("/gone")).unwrap();
     assert_eq!(other.read(file, 0, 4096, 0), Ok(4096));
     assert_eq!(other.stat(file).unwrap().links, 0);
@@ -143,7 +195,10 @@ fn an_open_file_outlives_its_name_but_not_its_client() {
         if free(&mut bench) >= before {
             break;
         }
-        assert!(clock::now() < start + 5 * clock::SECOND, "its blocks never come back");
+        assert!(
+            clock::now() < start + 5 * clock::SECOND,
+            "its blocks never come back"
+        );
     }
 }
 
@@ -153,12 +208,21 @@ fn streams_and_memory_show_a_file() {
     let bytes = pattern(10_000, 3);
     bench.write("/s", &bytes).unwrap();
     let Bench { files, names, .. } = &mut bench;
-    let (file, _) = files.open(names, "/s", flags::READ | flags::WRITE, 0).unwrap();
+    let (file, _) = files
+        .open(names, "/s", flags::READ | flags::WRITE, 0)
+        .unwrap();
     let (size, memory) = files.file_memory(names, file).unwrap();
     let mut copy = vec![0; 10_000];
     memory.read(0, &mut copy).unwrap();
     assert_eq!((size, copy == bytes), (10_000, true));
-    assert!(!memory.owned().info().unwrap().rights.contains(Rights::WRITE));
+    assert!(
+        !memory
+            .owned()
+            .info()
+            .unwrap()
+            .rights
+            .contains(Rights::WRITE)
+    );
 
     let reader = stream::Client::new(files.stream(names, file, 9_000).unwrap());
     let mut seen = Vec::new();
@@ -183,32 +247,55 @@ fn ids_and_offsets_of_others_are_refused() {
     let client = bench.connect();
     let path = INLINE("/f");
     let (file, _) = client.open(flags::READ | flags::WRITE, 0, path).unwrap();
-    assert_eq!(client.read(file, 0, 4, 0).err(), Some(Error::NotSupported), "no memory yet");
+    assert_eq!(
+        client.read(file, 0, 4, 0).err(),
+        Some(Error::NotSupported),
+        "no memory yet"
+    );
     let memory = Memory::new(8192).unwrap();
-    let weak = memory.duplicate(Rights::READ | Rights::MAP | Rights::TRANSFER).unwrap();
+    let weak = memory
+        .duplicate(Rights::READ | Rights::MAP | Rights::TRANSFER)
+        .unwrap();
     assert_eq!(client.session(weak), Err(Error::NoRight));
     client.session(memory.try_clone().unwrap()).unwrap();
-    assert_eq!(client.session(memory.try_clone().unwrap()), Err(Error::AlreadyExists));
-    assert_eq!(bench.connect().read(file, 0, 4, 0).err(), Some(Error::BadHandle));
+    assert_eq!(
+        client.session(memory.try_clone().unwrap()),
+        Err(Error::AlreadyExists)
+    );
+    assert_eq!(
+        bench.connect().read(file, 0, 4, 0).err(),
+        Some(Error::BadHandle)
+    );
     let bad = Some(Error::InvalidArgument);
     assert_eq!(client.read(file, 0, 8193, 0).err(), bad);
     assert_eq!(client.read(file, 0, 1, 8192).err(), bad);
     assert_eq!(client.read(file, 0, 1, u64::MAX).err(), bad);
     assert_eq!(client.write(file, 0, 4096, 4097).err(), bad);
-    assert_eq!(client.write(file, u64::MAX - 1, 4, 0).err(), Some(Error::FileTooLarge));
+    assert_eq!(
+        client.write(file, u64::MAX - 1, 4, 0).err(),
+        Some(Error::FileTooLarge)
+    );
     assert_eq!(client.read(file, u64::MAX, 4, 0), Ok(0));
     assert_eq!(client.truncate(file, u64::MAX), Err(Error::FileTooLarge));
     assert_eq!(client.close(file + 1), Err(Error::BadHandle));
-    let far = PathSent::Shared { offset: 8190, len: 3 };
+    let far = PathSent::Shared {
+        offset: 8190,
+        len: 3,
+    };
     assert_eq!(client.stat_path(true, far).err(), bad);
     Mapping::whole(&memory).unwrap().write(8190, b"/f").unwrap();
-    let near = PathSent::Shared { offset: 8190, len: 2 };
-    eprintln!("{:?} {:?}", client.stat_path(true, path), client.stat_path(true, near));
+    let near = PathSent::Shared {
+        offset: 8190,
+        len: 2,
+    };
     assert_eq!(client.stat_path(true, near).unwrap().size_bytes, 4);
     for _ in 1..256 {
         client.open(flags::READ, 0, path).unwrap();
     }
-    assert_eq!(client.open(flags::READ, 0, path).err(), Some(Error::LimitReached));
+    assert_eq!(
+        client.open(flags::READ, 0, path).err(),
+        Some(Error::LimitReached)
+    );
 }
 
 #[test]

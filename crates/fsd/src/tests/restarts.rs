@@ -15,7 +15,10 @@ fn files_survive_the_death_of_the_block_server() {
     let (file, _) = files.open(names, "/f", how, 0o644).unwrap();
     for (n, part) in bytes.chunks(50_000).enumerate() {
         names.server_restart(b"blkd").unwrap();
-        assert_eq!(files.write(names, file, n as u64 * 50_000, part), Ok(part.len()));
+        assert_eq!(
+            files.write(names, file, n as u64 * 50_000, part),
+            Ok(part.len())
+        );
         if n % 3 == 0 {
             files.sync_file(names, file).unwrap();
         }
@@ -56,7 +59,9 @@ fn open_files_survive_the_death_of_the_file_server() {
     bench.write("/f", &bytes).unwrap();
     let Bench { files, names, .. } = &mut bench;
     files.sync(names).unwrap();
-    let (file, _) = files.open(names, "/f", flags::READ | flags::WRITE, 0).unwrap();
+    let (file, _) = files
+        .open(names, "/f", flags::READ | flags::WRITE, 0)
+        .unwrap();
     let mut part = [0; 1000];
     for n in 0..10 {
         names.server_restart(b"fsd").unwrap();
@@ -65,7 +70,10 @@ fn open_files_survive_the_death_of_the_file_server() {
         assert_eq!(files.write(names, file, n * 1000, &part), Ok(1000));
     }
     names.server_restart(b"fsd").unwrap();
-    assert_eq!(files.make_directory(names, "/d", 0o755).err(), Some(Error::ServerDied));
+    assert_eq!(
+        files.make_directory(names, "/d", 0o755).err(),
+        Some(Error::ServerDied)
+    );
     files.make_directory(names, "/d", 0o755).unwrap();
     assert_eq!(bench.read("/f").unwrap(), bytes);
     assert_eq!(bench.log(), [""; 0]);
