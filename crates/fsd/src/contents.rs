@@ -88,7 +88,7 @@ impl Contents {
             let at = position
                 .checked_add(done as u64)
                 .ok_or(Error::FileTooLarge)?;
-            let (fs, now) = volume.to_change()?;
+            let (fs, now) = volume.changing()?;
             let result = fs.write(inode, at, part, now);
             match volume.settle(result) {
                 Ok(count) => {

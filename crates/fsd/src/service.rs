@@ -46,7 +46,7 @@ impl<W: World> Fsd<W> {
 
     /// Lets go of an open file. Deleting what has no name left is its business, too.
     fn release(&mut self, file: OpenFile) -> Result<(), Error> {
-        let (fs, _) = self.volume.to_change()?;
+        let (fs, _) = self.volume.changing()?;
         let result = fs.unpin(file.inode);
         self.volume.settle(result)
     }
@@ -176,7 +176,7 @@ impl<W: World> Serve for Fsd<W> {
         client.check_room()?;
         let path = client.path(&path)?;
         let result = if paths::may_change(wanted) {
-            let (fs, now) = self.volume.to_change()?;
+            let (fs, now) = self.volume.changing()?;
             paths::open(fs, &path, wanted, mode, now)
         } else {
             paths::open(self.volume.fs()?, &path, wanted, mode, 0)
@@ -260,7 +260,7 @@ impl<W: World> Serve for Fsd<W> {
             owner: Owner::default(),
             rdev: 0,
         };
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.make_node(parent, name, &node, now).map(|_| ());
         self.volume.settle(result)
     }
@@ -268,7 +268,7 @@ impl<W: World> Serve for Fsd<W> {
     fn unlink(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::IsDirectory)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.unlink(parent, name, now);
         self.volume.settle(result)
     }
@@ -276,7 +276,7 @@ impl<W: World> Serve for Fsd<W> {
     fn remove_directory(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::Busy)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.rmdir(parent, name, now);
         self.volume.settle(result)
     }
@@ -290,7 +290,7 @@ impl<W: World> Serve for Fsd<W> {
         let (from, to) = (client.path(&from)?, client.path(&to)?);
         let (old, old_name) = self.parent(&from, Error::Busy)?;
         let (new, new_name) = self.parent(&to, Error::Busy)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.rename(old, old_name, new, new_name, RenameMode::Replace, now);
         self.volume.settle(result)
     }
@@ -303,7 +303,7 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(), Error> {
         let (target, path) = (client.text(&target)?, client.path(&path)?);
         let (parent, name) = self.parent(&path, Error::AlreadyExists)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs
             .symlink(parent, name, &target, Owner::default(), now)
             .map(|_| ());
@@ -331,7 +331,7 @@ impl<W: World> Serve for Fsd<W> {
         let (from, to) = (client.path(&from)?, client.path(&to)?);
         let inode = self.walk(&from, false)?;
         let (parent, name) = self.parent(&to, Error::AlreadyExists)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.link(inode, parent, name, now).map(|_| ());
         self.volume.settle(result)
     }
@@ -343,7 +343,7 @@ impl<W: World> Serve for Fsd<W> {
         size_bytes: u64,
     ) -> Result<(), Error> {
         let file = client.file_with(file, flags::WRITE)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.truncate(file.inode, size_bytes, now);
         self.volume.settle(result)
     }
@@ -356,7 +356,7 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(), Error> {
         let set = changes_of(&changes)?;
         let inode = self.walk(&client.path(&path)?, true)?;
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let result = fs.setattr(inode, &set, now).map(|_| ());
         self.volume.settle(result)
     }

@@ -55,7 +55,7 @@ impl<W: World> Fsd<W> {
         if client.file.flags & flags::WRITE == 0 {
             return Err(Error::NoRight);
         }
-        let (fs, now) = self.volume.to_change()?;
+        let (fs, now) = self.volume.changing()?;
         let inode = client.file.inode;
         let at = match client.file.flags & flags::APPEND {
             0 => Ok(client.position),

@@ -53,7 +53,7 @@ impl<W: World> Volume<W> {
     ///
     /// # Errors
     /// As [`Self::fs`].
-    pub(crate) fn to_change(&mut self) -> Result<(&mut Fs<W::Disk>, i64), Error> {
+    pub(crate) fn changing(&mut self) -> Result<(&mut Fs<W::Disk>, i64), Error> {
         let now = clock::now();
         self.dirty = Some((self.dirty.map_or(now, |(first, _)| first), now));
         let time = self.world.wall_clock_ns();
@@ -139,6 +139,10 @@ impl<W: World> Volume<W> {
     }
 
     /// A newer version wrote the volume, and lets this one read it.
+    #[expect(
+        clippy::field_reassign_with_default,
+        reason = "the struct is not exhaustive"
+    )]
     fn mount_read_only(&mut self) {
         let mut options = MountOptions::default();
         options.read_only = true;
