@@ -16,7 +16,7 @@ use viper_virtio::{BlockInfo, Completion, Error, Request, RequestKind, Status};
 
 const SECTOR: usize = 512;
 
-/// A request: kind, first sector, segments, token.
+/// A request: what, first sector, address and length of its segments, token.
 type Waiting = (RequestKind, u64, Vec<(u64, u32)>, u64);
 
 /// What the disk is and does.

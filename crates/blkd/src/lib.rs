@@ -16,7 +16,7 @@ mod service;
 pub use disk::Disk;
 pub use dma::{open_window, own_region};
 pub use registers::DeviceRegisters;
-pub use service::{Blkd, Client, Hardware, SILENCE_MAX_NS};
+pub use service::{Blkd, Client, Hardware, OpenWindow, SILENCE_MAX_NS};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::jobs::{Job, Jobs, Session};
 use crate::plan::{self, Cursor, SEGMENTS_MAX, Vectors};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -28,8 +29,8 @@ const SESSIONS_MAX: usize = 8;
 const JOBS_MAX: usize = 256;
 const INTERRUPT_KEY: u32 = 0;
 
-/// Opens a client's memory to a device.
-pub type Opener = alloc::boxed::Box<dyn Fn(&Memory) -> Result<DmaWindow, Error>>;
+/// Opens a client's memory to the device.
+pub type OpenWindow = dyn Fn(&Memory) -> Result<DmaWindow, Error>;
 
 /// A disk with what comes with it.
 pub struct Hardware<D> {
@@ -38,7 +39,7 @@ pub struct Hardware<D> {
     /// Its interrupt line.
     pub interrupt: Interrupt,
     /// Opens a client's memory to the device.
-    pub open: Opener,
+    pub open: Box<OpenWindow>,
     /// Tells this disk from others, the same after a restart.
     pub serial: u64,
 }

@@ -139,6 +139,10 @@ impl<W: World> Volume<W> {
     }
 
     /// A newer version wrote the volume, and lets this one read it.
+    #[expect(
+        clippy::field_reassign_with_default,
+        reason = "the struct is not exhaustive"
+    )]
     fn mount_read_only(&mut self) {
         #[expect(
             clippy::field_reassign_with_default,

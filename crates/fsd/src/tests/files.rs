@@ -288,11 +288,6 @@ fn ids_and_offsets_of_others_are_refused() {
         offset: 8190,
         len: 2,
     };
-    eprintln!(
-        "{:?} {:?}",
-        client.stat_path(true, path),
-        client.stat_path(true, near)
-    );
     assert_eq!(client.stat_path(true, near).unwrap().size_bytes, 4);
     for _ in 1..256 {
         client.open(flags::READ, 0, path).unwrap();
