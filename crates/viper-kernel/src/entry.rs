@@ -28,6 +28,13 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> *mut Context {
         self.this_core = core;
+        if matches!(
+            number,
+            viper_abi::number::call | viper_abi::number::reply_receive
+        ) && let Some(next) = self.fast_without_vectors(core, thread, number)
+        {
+            return next;
+        }
         self.has_news = self.unsettled | self.dying != 0;
         if self.has_news {
             self.settle();
@@ -64,12 +71,30 @@ impl<P: Platform> Kernel<P> {
         if self.has_news { self.leave() } else { context }
     }
 
-    /// The thread uses vector registers: from now on, until it stops running, they are its.
+    /// The thread uses vector registers: until it gives up the core, they are its.
     fn give_vectors(&mut self, thread: u32) {
         self.platform.fp_enable(true);
-        self.platform.fp_load(&self.threads[thread].fp);
         self.cores[self.this_core].fp_enabled = true;
-        self.threads[thread].special.set(Special::VECTORS, true);
+        let t = &mut self.threads[thread];
+        t.special.set(Special::VECTORS, true);
+        self.platform.fp_load(&t.fp);
+    }
+
+    /// Whoever runs on this core next has to ask for the vector registers.
+    pub fn close_vectors(&mut self, core: usize) {
+        if core::mem::replace(&mut self.cores[core].fp_enabled, false) {
+            self.platform.fp_enable(false);
+        }
+    }
+
+    /// A thread that gives up the core takes its vector registers along.
+    pub fn take_vectors(&mut self, thread: u32) {
+        if let Some(t) = self.threads.get_mut(thread)
+            && t.special.has(Special::VECTORS)
+        {
+            t.special.set(Special::VECTORS, false);
+            self.platform.fp_save(&mut t.fp);
+        }
     }
 
     /// An interrupt on `core`; `line` is `None` for the timer and for calls from other cores.
@@ -270,16 +295,11 @@ impl<P: Platform> Kernel<P> {
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             t.cpu_ns += spent;
-            if t.special.has(Special::VECTORS) {
-                t.special.set(Special::VECTORS, false);
-                self.platform.fp_save(&mut t.fp);
-            }
+            self.take_vectors(previous);
         } else {
             self.counters.idle_ns += spent;
         }
-        if core::mem::replace(&mut self.cores[core.index()].fp_enabled, false) {
-            self.platform.fp_enable(false);
-        }
+        self.close_vectors(core.index());
     }
 
     /// How long this core has done what it did last. From now on, it does something else.

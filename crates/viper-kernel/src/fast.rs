@@ -39,6 +39,35 @@ const fn is_plain(info: MsgInfo) -> bool {
 }
 
 impl<P: Platform> Kernel<P> {
+    /// The short way of a thread that has vector registers: it puts them away, then tries again.
+    #[inline(never)]
+    pub fn fast_without_vectors(
+        &mut self,
+        core: usize,
+        thread: u32,
+        number: u16,
+    ) -> Option<*mut Context> {
+        if !self.threads.get(thread)?.special.has(Special::VECTORS) {
+            return None;
+        }
+        self.take_vectors(thread);
+        self.close_vectors(core);
+        let context = &self.threads.get(thread)?.context;
+        let way = Way {
+            thread,
+            core: core as u8,
+            table: context.table,
+            handle: viper_cap::Handle::from_raw(context.x[0] as u32),
+            info: MsgInfo(context.x[1]),
+            deadline: context.x[8],
+        };
+        match number {
+            viper_abi::number::call => self.fast_call(way),
+            viper_abi::number::reply_receive => self.fast_reply_receive(way),
+            _ => None,
+        }
+    }
+
     /// `call`, if it fits; otherwise `None`, and nothing has changed.
     #[inline(always)]
     pub fn fast_call(&mut self, way: Way) -> Option<*mut Context> {

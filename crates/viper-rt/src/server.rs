@@ -329,6 +329,7 @@ impl<S: Service> Server<S> {
             if service.deadline() != FOREVER && clock::now() >= service.deadline() {
                 // The answer is not sent yet, and part of it may stand in the buffer.
                 buffer::kept(|| service.timeout());
+                self.adopt();
             }
         }
         service.stop();

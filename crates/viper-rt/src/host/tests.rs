@@ -191,7 +191,10 @@ fn what_a_timeout_sends_does_not_get_into_the_answer() {
     send(&up, supervisor::NEW_CLIENT, (1u64, 1u64, theirs), FOREVER).unwrap();
     for _ in 0..20 {
         type Eight = (u64, u64, u64, u64, u64, (u64, u64, u64));
-        assert_eq!(call::<Eight>(&ours, 1, (), FOREVER), Ok((1, 2, 3, 4, 5, (6, 7, 8))));
+        assert_eq!(
+            call::<Eight>(&ours, 1, (), FOREVER),
+            Ok((1, 2, 3, 4, 5, (6, 7, 8)))
+        );
     }
     process.kill(0).unwrap();
 }
