@@ -327,13 +327,19 @@ impl<S: Service> Server<S> {
             };
             self.adopt();
             if service.deadline() != FOREVER && clock::now() >= service.deadline() {
-                // The answer is not sent yet, and part of it may stand in the buffer.
-                buffer::kept(|| service.timeout());
-                self.adopt();
+                self.time_out(service);
             }
         }
         service.stop();
         Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn time_out(&mut self, service: &mut S) {
+        // The answer is not sent yet, and part of it may stand in the buffer.
+        buffer::kept(|| service.timeout());
+        self.adopt();
     }
 
     #[inline]
