@@ -144,10 +144,6 @@ impl<W: World> Volume<W> {
         reason = "the struct is not exhaustive"
     )]
     fn mount_read_only(&mut self) {
-        #[expect(
-            clippy::field_reassign_with_default,
-            reason = "the options are non-exhaustive"
-        )]
         let options = {
             let mut options = MountOptions::default();
             options.read_only = true;
