@@ -45,7 +45,7 @@ static OFFSET: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(target_os = "none")]
 fn scaled(count: u64, scale: u64) -> u64 {
-    (u128::from(count) * u128::from(scale) >> 32) as u64
+    ((u128::from(count) * u128::from(scale)) >> 32) as u64
 }
 
 /// Asks the kernel once. The counter is read first: a deadline that the kernel says has passed has

@@ -80,6 +80,7 @@ pub struct AllFrames;
 
 impl AllFrames {
     #[inline]
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the kernel lock")]
     fn buddy(&self) -> &mut Buddy<'static> {
         // SAFETY: an `AllFrames` is used under the kernel lock or on the boot core alone, each
         // reference only for the length of one operation, which does not allocate.

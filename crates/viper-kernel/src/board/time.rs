@@ -38,7 +38,7 @@ pub fn init_core() {
 /// Nanoseconds since the machine started.
 #[inline]
 pub fn now_ns() -> u64 {
-    (u128::from(CNTVCT_EL0.get()) * u128::from(NS_PER_TICK.load(Ordering::Relaxed)) >> 32) as u64
+    ((u128::from(CNTVCT_EL0.get()) * u128::from(NS_PER_TICK.load(Ordering::Relaxed))) >> 32) as u64
 }
 
 /// Interrupts this core at a time, or (`u64::MAX`) not.
@@ -47,7 +47,7 @@ pub fn set_timer(at_ns: u64) {
         CNTV_CTL_EL0.set(0);
         return;
     }
-    let ticks = u128::from(at_ns) * u128::from(TICKS_PER_NS.load(Ordering::Relaxed)) >> 32;
+    let ticks = (u128::from(at_ns) * u128::from(TICKS_PER_NS.load(Ordering::Relaxed))) >> 32;
     CNTV_CVAL_EL0.set((ticks + 1).min(u128::from(u64::MAX)) as u64);
     CNTV_CTL_EL0.set(1);
 }
