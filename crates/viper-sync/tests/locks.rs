@@ -16,9 +16,18 @@ use viper_sync::{Relax, TicketLock};
 /// Gives the processor away, as the machine may have fewer of them than threads.
 struct Yield;
 
+impl Relax for Yield {
+    fn relax() {
+        thread::yield_now();
+    }
+}
+
+/// The same, and counts releases: for one test alone, as tests run side by side.
+struct Counted;
+
 static RELEASED: AtomicU32 = AtomicU32::new(0);
 
-impl Relax for Yield {
+impl Relax for Counted {
     fn relax() {
         thread::yield_now();
     }
@@ -29,7 +38,7 @@ impl Relax for Yield {
 
 #[test]
 fn ticket_lock_excludes_and_announces_releases() {
-    static LOCK: TicketLock<(u64, u64), Yield> = TicketLock::new((0, 0));
+    static LOCK: TicketLock<(u64, u64), Counted> = TicketLock::new((0, 0));
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
