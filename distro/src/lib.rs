@@ -31,6 +31,7 @@ pub mod system_tests;
 pub mod toolchain;
 pub mod ui;
 pub mod workspace;
+pub mod write_log;
 
 use std::process::ExitCode;
 

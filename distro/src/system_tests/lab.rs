@@ -71,7 +71,7 @@ impl<'a> Lab<'a> {
     pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
-        Ok(Disk { path, keep: true })
+        Ok(Disk::kept(path))
     }
 
     /// Runs commands on the standard disk; what they write is thrown away.
@@ -163,10 +163,7 @@ impl<'a> Lab<'a> {
         if options.no_disk {
             return Ok(None);
         }
-        Ok(Some(Disk {
-            path: self.built_disk()?,
-            keep: false,
-        }))
+        Ok(Some(Disk::scratch(self.built_disk()?)))
     }
 
     /// The log and output of the last run.
