@@ -70,6 +70,8 @@ pub struct Counters {
     pub kernel_bytes: u64,
     /// Frequency of the counter.
     pub counter_hz: u64,
+    /// When the first process began.
+    pub first_ns: u64,
 }
 
 /// Everything the kernel knows.
