@@ -23,6 +23,30 @@ pub fn built(system: &System) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// An image like the one from the manifest, but of this size and with one more file.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn roomy(
+    system: &System,
+    path: &Path,
+    size: u64,
+    (name, contents): (&str, Vec<u8>),
+) -> Result<()> {
+    let volume = Volume {
+        size,
+        ..volume(system)
+    };
+    let mut entries = entries(system)?;
+    entries.push(Entry::File {
+        path: name.into(),
+        contents,
+        executable: false,
+    });
+    tools().create(path, &volume, &entries)
+}
+
 /// The disk of an interactive boot: the user's own image, or one that is kept between boots.
 ///
 /// The programs on a kept one are brought up to date; other files are the user's.

@@ -66,7 +66,14 @@ const fn parts(name: &'static str, run: fn(&Lab<'_>) -> Vec<(String, Verdict)>) 
 
 /// All tests, in the order of running.
 pub fn all() -> Vec<Test> {
-    [boot::TESTS, devices::TESTS, suite::TESTS, power::TESTS, write_log::TESTS].concat()
+    [
+        boot::TESTS,
+        devices::TESTS,
+        suite::TESTS,
+        power::TESTS,
+        write_log::TESTS,
+    ]
+    .concat()
 }
 
 /// The tests with `filter` in their name: the long ones or the others.
