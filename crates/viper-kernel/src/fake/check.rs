@@ -9,7 +9,7 @@ use viper_vm::Frame;
 
 use super::machine::FakeMachine;
 use crate::arena::NIL;
-use crate::kernel::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES};
+use crate::kernel::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES, WOKEN};
 use crate::object::{Backing, ObjectRef, Region};
 use crate::platform::Frames;
 use crate::thread::{Queue, Siblings, State, Wait, Waiting};
@@ -154,6 +154,13 @@ impl FakeMachine {
                         let core = CoreId::new(core as usize).expect("a core");
                         assert_eq!(known, Some(ThreadState::Running(core)), "thread {t}");
                     }
+                }
+                State::Ready if k.unsettled & WOKEN != 0 && k.woken == t => {
+                    assert_eq!(
+                        known,
+                        Some(ThreadState::Blocked),
+                        "thread {t} was just woken"
+                    );
                 }
                 State::Ready => {
                     assert!(matches!(known, Some(ThreadState::Queued(_))), "thread {t}");
