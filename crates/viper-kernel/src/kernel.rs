@@ -14,7 +14,7 @@ use crate::arena::{Arena, NIL};
 use crate::deadline::{Deadlines, Owner};
 use crate::object::{
     Channel, Device, Event, Interrupt, Member, Memory, Message, ObjectRef, PollSet, Process, Quota,
-    Timer,
+    Rest, Timer,
 };
 use crate::platform::Platform;
 use crate::thread::{Queue, Special, State, Thread, Wait};
@@ -96,6 +96,8 @@ pub struct Kernel<P: Platform> {
     pub channels: Arena<Channel>,
     /// Queued messages.
     pub messages: Arena<Message>,
+    /// The long parts of those that have one.
+    pub rests: Arena<Rest>,
     /// Events.
     pub events: Arena<Event>,
     /// Timers.
@@ -254,6 +256,7 @@ impl<P: Platform> Kernel<P> {
             memories: Arena::new(),
             channels: Arena::new(),
             messages: Arena::new(),
+            rests: Arena::new(),
             events: Arena::new(),
             timers: Arena::new(),
             sets: Arena::new(),

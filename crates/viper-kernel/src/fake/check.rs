@@ -20,7 +20,7 @@ pub struct Census {
     frames: usize,
     asids: u32,
     capabilities: usize,
-    objects: [u32; 12],
+    objects: [u32; 13],
     used: Vec<(u32, u64, u32)>,
     lines: usize,
 }
@@ -39,6 +39,7 @@ impl FakeMachine {
                 k.memories.len(),
                 k.channels.len(),
                 k.messages.len(),
+                k.rests.len(),
                 k.events.len(),
                 k.timers.len(),
                 k.sets.len(),
