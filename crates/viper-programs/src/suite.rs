@@ -13,6 +13,7 @@ mod messages;
 mod report;
 mod storage;
 mod time;
+mod vectors;
 
 use crate::own::Own;
 pub use fuzz::Random;
@@ -70,6 +71,7 @@ fn all(context: &mut Context, report: &mut Report<'_>) {
     calls::tests(report);
     messages::tests(report);
     time::tests(report);
+    vectors::tests(report);
     memory::tests(report);
     faults::tests(context, report);
     children::tests(context, report);

@@ -73,7 +73,7 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
         core.since = kernel.counters.first_ns;
     }
     // SAFETY: the other cores wait for `IS_READY`.
-    unsafe { *trap::KERNEL.get() = Some(kernel) };
+    unsafe { trap::KERNEL.get().write(kernel) };
     trap::IS_READY.store(true, Ordering::Release);
     trap::enter(0)
 }
