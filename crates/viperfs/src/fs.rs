@@ -162,6 +162,27 @@ impl<D: BlockDevice> Fs<D> {
         }
     }
 
+    /// Goes on after a failure of the device: makes everything acknowledged so far durable, and
+    /// accepts changes again. Does nothing if the device did not fail.
+    ///
+    /// Nothing was lost in memory meanwhile. The device must have kept what it acknowledged, or
+    /// take part by repeating what it acknowledged since the last flush.
+    ///
+    /// # Errors
+    /// Any device error; the mount then stays read-only.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        if !self.store.failed {
+            return Ok(());
+        }
+        (self.store.failed, self.store.read_only) = (false, false);
+        // What was about to be committed goes first: blocks that it gave back must not be written
+        // before it is durable.
+        self.store.commit()?;
+        // And what was being put into its place: the log may have no room for more.
+        self.store.checkpoint().map_err(|e| self.store.fail(e))?;
+        self.commit()
+    }
+
     /// Makes this inode durable, with everything else acknowledged so far: a commit is a
     /// snapshot of the whole volume.
     ///
