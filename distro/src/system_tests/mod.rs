@@ -6,6 +6,7 @@ mod boot;
 mod devices;
 mod lab;
 mod power;
+mod storage;
 mod suite;
 
 use std::process::ExitCode;
@@ -65,7 +66,14 @@ const fn parts(name: &'static str, run: fn(&Lab<'_>) -> Vec<(String, Verdict)>) 
 
 /// All tests, in the order of running.
 pub fn all() -> Vec<Test> {
-    [boot::TESTS, devices::TESTS, suite::TESTS, power::TESTS].concat()
+    [
+        boot::TESTS,
+        devices::TESTS,
+        suite::TESTS,
+        storage::TESTS,
+        power::TESTS,
+    ]
+    .concat()
 }
 
 /// The tests with `filter` in their name: the long ones or the others.
