@@ -14,6 +14,7 @@ mod messages;
 mod report;
 mod storage;
 mod time;
+mod vectors;
 
 use crate::own::Own;
 pub use fuzz::Random;
@@ -71,6 +72,7 @@ fn all(context: &mut Context, report: &mut Report<'_>) {
     calls::tests(report);
     messages::tests(report);
     time::tests(report);
+    vectors::tests(report);
     memory::tests(report);
     faults::tests(context, report);
     children::tests(context, report);

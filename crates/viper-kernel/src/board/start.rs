@@ -69,7 +69,7 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
         .start_first(&found)
         .expect("the first process starts");
     // SAFETY: the other cores wait for `IS_READY`.
-    unsafe { *trap::KERNEL.get() = Some(kernel) };
+    unsafe { trap::KERNEL.get().write(kernel) };
     trap::IS_READY.store(true, Ordering::Release);
     trap::enter(0)
 }
