@@ -120,7 +120,13 @@ fn big() -> Vec<u8> {
 fn viper(system: &System, port: u16) -> Result<Times> {
     let scratch = Scratch::new(&system.workspace)?;
     let image = scratch.path("viper.img");
-    disk::roomy(system, &image, DISK_BYTES, ("/big", big()))?;
+    disk::sized(system, &image, DISK_BYTES >> 20)?;
+    let big = disk::Entry::File {
+        path: "/big".into(),
+        contents: big(),
+        executable: false,
+    };
+    disk::tools().put(&image, &[big])?;
     let options = MachineOptions::default();
     let command = format!("wall {port}");
     let script = Script {

@@ -177,6 +177,17 @@ pub enum Output<'a> {
     Stdout,
 }
 
+/// What a program may do besides the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Kill and restart servers.
+    pub manage: bool,
+    /// Look at all processes, and switch the machine off.
+    pub system: bool,
+    /// Read trace rings.
+    pub trace: bool,
+}
+
 /// A program to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Spawn<'a> {
@@ -196,6 +207,8 @@ pub struct Spawn<'a> {
     pub stderr: Output<'a>,
     /// Not in the foreground: Ctrl-C is not for it.
     pub background: bool,
+    /// What it may do besides the usual.
+    pub grants: Grants,
 }
 
 /// How a process ended.

@@ -23,28 +23,17 @@ pub fn built(system: &System) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// An image like the one from the manifest, but of this size and with one more file.
+/// An image like [`built`], of another size, made anew at `path`.
 ///
 /// # Errors
 ///
 /// When it cannot be made.
-pub fn roomy(
-    system: &System,
-    path: &Path,
-    size: u64,
-    (name, contents): (&str, Vec<u8>),
-) -> Result<()> {
+pub fn sized(system: &System, path: &Path, size_mib: u64) -> Result<()> {
     let volume = Volume {
-        size,
+        size: size_mib << 20,
         ..volume(system)
     };
-    let mut entries = entries(system)?;
-    entries.push(Entry::File {
-        path: name.into(),
-        contents,
-        executable: false,
-    });
-    tools().create(path, &volume, &entries)
+    tools().create(path, &volume, &entries(system)?)
 }
 
 /// The disk of an interactive boot: the user's own image, or one that is kept between boots.
@@ -217,6 +206,10 @@ mod tests {
 
         fn get(&self, _: &Path, path: &str) -> Result<Vec<u8>> {
             unable(path)
+        }
+
+        fn check(&self, _: &Path) -> Result<Vec<String>> {
+            Ok(Vec::new())
         }
     }
 

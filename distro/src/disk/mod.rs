@@ -7,7 +7,7 @@ mod viperfs;
 
 use std::path::Path;
 
-pub use image::{built, kept, roomy};
+pub use image::{built, kept, sized};
 pub use tools::{DiskTools, Entry, Volume, tools};
 
 use crate::cli::ExecOptions;

@@ -6,6 +6,7 @@ mod boot;
 mod devices;
 mod lab;
 mod power;
+mod storage;
 mod suite;
 mod write_log;
 
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Test> {
         boot::TESTS,
         devices::TESTS,
         suite::TESTS,
+        storage::TESTS,
         power::TESTS,
         write_log::TESTS,
     ]

@@ -4,7 +4,7 @@ use super::common::Rng;
 use std::collections::BTreeSet;
 use viperfs::{
     BLOCK_SIZE, CheckOptions, Crc32c, FileKind, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO,
-    RenameMode, XattrMode, check,
+    RenameMode, SeekTo, XattrMode, check,
 };
 
 fn smallest() -> MountOptions {
@@ -96,6 +96,10 @@ pub fn exercise(image: Vec<u8>) {
     for (i, &ino) in seen.iter().enumerate() {
         let name = format!("file{i}").into_bytes();
         let _ = fs.write(ino, i as u64 * 3000, &buf[..9000], 1);
+        let _ = fs.allocate(ino, i as u64 * 5000, 50_000, i % 2 == 0, 1);
+        let _ = fs.punch_hole(ino, i as u64 * 700, 9000, 1);
+        let _ = fs.seek(ino, 100, SeekTo::Hole);
+        let _ = fs.seek(ino, 100, SeekTo::Data);
         let _ = fs.truncate(ino, i as u64 * 100, 1);
         let _ = fs.set_xattr(ino, b"user.tag", &buf[..500], XattrMode::Set, 1);
         let _ = fs.create(ino, b"new", 0o644, o, 1);
