@@ -1,6 +1,7 @@
 //! Signing: private keys in PKCS#8 or SEC1.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use p256::pkcs8::DecodePrivateKey;
@@ -8,7 +9,6 @@ use rustls::crypto::KeyProvider;
 use rustls::pki_types::{AlgorithmIdentifier, PrivateKeyDer, SubjectPublicKeyInfoDer, alg_id};
 use rustls::sign::{Signer, SigningKey, public_key_to_spki};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
-use alloc::sync::Arc;
 use signature::Signer as _;
 
 /// Loads private keys: Ed25519, and ECDSA with P-256 and P-384.
@@ -16,10 +16,7 @@ use signature::Signer as _;
 pub(crate) struct Keys;
 
 impl KeyProvider for Keys {
-    fn load_private_key(
-        &self,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Arc<dyn SigningKey>, Error> {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
         let secret = match &key {
             PrivateKeyDer::Pkcs8(der) => from_pkcs8(der.secret_pkcs8_der()),
             PrivateKeyDer::Sec1(der) => from_sec1(der.secret_sec1_der()),

@@ -1,7 +1,7 @@
 //! What connections have in common.
 
-use crate::verify::{AcceptAnything, ClientVerifier, ServerVerifier};
 use crate::sessions::{ClientSessions, ServerSessions};
+use crate::verify::{AcceptAnything, ClientVerifier, ServerVerifier};
 use crate::{Error, Identity, Roots, UnixSeconds};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;

@@ -1,8 +1,8 @@
 //! A connection, client or server: bytes in, bytes out.
 
 use crate::buffer::Buffer;
-use crate::{ClientConfig, Error, ServerConfig, UnixSeconds};
 use crate::config::Chosen;
+use crate::{ClientConfig, Error, ServerConfig, UnixSeconds};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{CipherSuite, HandshakeKind, NamedGroup};
+use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup};
 
 /// Bytes from the peer that wait for the rest of their message: the largest handshake message,
 /// which rustls limits to 64 KiB, in records.
@@ -286,10 +286,7 @@ impl Connection {
 
     /// Whether the handshake is still under way.
     pub fn is_handshaking(&self) -> bool {
-        match &self.side {
-            Side::Client(client) => client.is_handshaking(),
-            Side::Server(server, _) => server.is_handshaking(),
-        }
+        self.common().is_handshaking()
     }
 
     /// Whether the peer said that it will send no more.
@@ -302,9 +299,17 @@ impl Connection {
         if self.is_handshaking() {
             return None;
         }
+        let server_name = match &self.side {
+            Side::Client(_) => None,
+            Side::Server(_, chosen) => chosen.server_name(),
+        };
+        info(self.common(), server_name)
+    }
+
+    fn common(&self) -> &CommonState {
         match &self.side {
-            Side::Client(client) => info(client, None),
-            Side::Server(server, chosen) => info(server, chosen.server_name()),
+            Side::Client(client) => client,
+            Side::Server(server, _) => server,
         }
     }
 
@@ -319,7 +324,8 @@ impl Connection {
     /// Ends the connection, after a word to the peer if there is one to say.
     fn fail(&mut self, error: Error) -> Error {
         self.failed = Some(error);
-        while matches!(self.step(), Ok(Step::Again)) {}
+        // Only as long as there is output: no more input may be looked at.
+        while self.common().wants_write() && self.step().is_ok() {}
         error
     }
 
@@ -476,7 +482,7 @@ fn refresh<D>(status: UnbufferedStatus<'_, '_, D>) -> (usize, Result<(), Error>)
     (discard, result)
 }
 
-fn info(common: &rustls::CommonState, server_name: Option<String>) -> Option<PeerInfo> {
+fn info(common: &CommonState, server_name: Option<String>) -> Option<PeerInfo> {
     let kind = common.handshake_kind();
     let certificates = common.peer_certificates().unwrap_or_default();
     Some(PeerInfo {

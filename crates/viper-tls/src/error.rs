@@ -103,7 +103,9 @@ impl fmt::Display for Error {
             Error::NoCertificate => "the peer showed no certificate",
             Error::OldVersion => "the peer does not know TLS 1.3",
             Error::Downgraded => "somebody tried to force an older version of TLS",
-            Error::NothingInCommon => "the peer has no cipher, group or signature in common with us",
+            Error::NothingInCommon => {
+                "the peer has no cipher, group or signature in common with us"
+            }
             Error::NoCommonProtocol => "the peer has no application protocol in common with us",
             Error::Refused(code) => {
                 return match AlertDescription::from(*code) {

@@ -50,11 +50,12 @@ impl Identity {
         if chain.is_empty() {
             return Err(Error::BadCertificate);
         }
-        let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => Error::KeyMismatch,
-            rustls::Error::InvalidCertificate(_) => Error::BadCertificate,
-            _ => Error::BadKey,
-        })?;
+        let certified =
+            CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => Error::KeyMismatch,
+                rustls::Error::InvalidCertificate(_) => Error::BadCertificate,
+                _ => Error::BadKey,
+            })?;
         Ok(Self(Arc::new(certified)))
     }
 }

@@ -14,7 +14,10 @@ use rustls::{
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::KeyUsage;
+use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
+use x509_cert::ext::pkix::{
+    BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
+};
 
 /// How a self-signed certificate is told from one of an unknown authority.
 ///
@@ -181,9 +184,7 @@ impl ServerCertVerifier for AcceptAnything {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -202,6 +203,9 @@ fn explain(end_entity: &CertificateDer<'_>, error: rustls::Error) -> rustls::Err
         return SELF_SIGNED.into();
     }
     match reason {
+        CertificateError::Other(_) if has_unknown_critical(&certificate) => {
+            CertificateError::UnhandledCriticalExtension.into()
+        }
         // webpki says so when an authority's own certificate is shown as a server's.
         CertificateError::Other(_) if is_authority(&certificate) => {
             CertificateError::InvalidPurpose.into()
@@ -210,12 +214,31 @@ fn explain(end_entity: &CertificateDer<'_>, error: rustls::Error) -> rustls::Err
     }
 }
 
+/// Whether the certificate demands that something be heeded of which neither webpki nor this
+/// module knows.
+fn has_unknown_critical(certificate: &Certificate) -> bool {
+    const KNOWN: [ObjectIdentifier; 5] = [
+        KeyUsage::OID,
+        SubjectAltName::OID,
+        BasicConstraints::OID,
+        NameConstraints::OID,
+        ExtendedKeyUsage::OID,
+    ];
+    let extensions = certificate.tbs_certificate().extensions();
+    extensions
+        .into_iter()
+        .flatten()
+        .any(|extension| extension.critical && !KNOWN.contains(&extension.extn_id))
+}
+
 fn is_authority(certificate: &Certificate) -> bool {
-    use x509_cert::ext::pkix::BasicConstraints;
     let constraints = certificate
         .tbs_certificate()
         .get_extension::<BasicConstraints>();
-    matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
+    matches!(
+        constraints,
+        Ok(Some((_, BasicConstraints { ca: true, .. })))
+    )
 }
 
 /// Checks the key usage, which webpki leaves to others: where a certificate has the extension, the

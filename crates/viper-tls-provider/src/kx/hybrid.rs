@@ -7,9 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use ml_kem::kem::{Decapsulate, Encapsulate, Generate, KeyExport};
 use ml_kem::ml_kem_768::{DecapsulationKey, EncapsulationKey};
-use rustls::crypto::{
-    ActiveKeyExchange, CompletedKeyExchange, SharedSecret, SupportedKxGroup,
-};
+use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::{Error, NamedGroup, ProtocolVersion};
 use zeroize::Zeroize;
 
@@ -33,8 +31,7 @@ impl SupportedKxGroup for X25519MlKem768 {
         let key = EncapsulationKey::new(&(*key).into()).map_err(|_| BAD_SHARE)?;
         let classical = self.0.start()?;
         let classical_secret = classical.agree(classical_share)?;
-        let (ciphertext, mut quantum_secret) =
-            key.encapsulate_with_rng(&mut generator(self.0.0)?);
+        let (ciphertext, mut quantum_secret) = key.encapsulate_with_rng(&mut generator(self.0.0)?);
         let secret = [&quantum_secret[..], classical_secret.as_bytes()].concat();
         quantum_secret.zeroize();
         Ok(CompletedKeyExchange {

@@ -16,8 +16,10 @@ macro_rules! nist_group {
 
         impl SupportedKxGroup for $group {
             fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-                let secret = <$curve::SecretKey as $curve::elliptic_curve::Generate>::
-                    generate_from_rng(&mut generator(self.0)?);
+                let secret =
+                    <$curve::SecretKey as $curve::elliptic_curve::Generate>::generate_from_rng(
+                        &mut generator(self.0)?,
+                    );
                 Ok(Box::new($active::new(secret)))
             }
 

@@ -82,7 +82,10 @@ fn every_suite_and_group() {
             pair.run().unwrap();
             for side in [&pair.client, &pair.server] {
                 let peer = side.peer().unwrap();
-                assert_eq!((peer.suite, peer.group), (suites[suite], Some(groups[group])));
+                assert_eq!(
+                    (peer.suite, peer.group),
+                    (suites[suite], Some(groups[group]))
+                );
                 assert!(!peer.resumed && !peer.retried);
             }
             exchange(&mut pair, &bytes(40_000));
@@ -114,7 +117,10 @@ fn what_is_known_afterwards() {
     assert_eq!(server.alpn.as_deref(), Some(&b"http/1.1"[..]));
     assert_eq!(client.alpn, server.alpn);
     assert_eq!(client.server_name.as_deref(), Some(HOST));
-    assert_eq!((server.certificates.len(), client.certificates.len()), (1, 0));
+    assert_eq!(
+        (server.certificates.len(), client.certificates.len()),
+        (1, 0)
+    );
     // The order of preference, and that the server keeps to the client's.
     assert_eq!(server.suite, CipherSuite::TLS13_AES_128_GCM_SHA256);
     assert_eq!(server.group, Some(NamedGroup::X25519MLKEM768));
@@ -176,7 +182,7 @@ fn resumption() {
     // A server that forgot.
     let (_, forgetful) = configs();
     let mut pair = Pair::new(&client, &forgetful, HOST);
-    assert_eq!(pair.run(), Err((Who::Client, Error::UnknownAuthority)));
+    assert_eq!(pair.run(), Err((Who::Client, Error::BadSignature)));
 }
 
 #[test]
@@ -221,7 +227,10 @@ fn client_certificates() {
             assert_eq!(pair.run(), Err((Who::Server, error)));
         }
     }
-    assert_eq!(Connection::server(&demanding, None).err(), Some(Error::NoClock));
+    assert_eq!(
+        Connection::server(&demanding, None).err(),
+        Some(Error::NoClock)
+    );
 }
 
 #[test]
@@ -273,8 +282,13 @@ fn buffers_are_bounded() {
         }
     }
     assert!(written < 200_000 && pair.client.tls_output().len() < 210_000);
-    // The server takes no more than it can hold while nobody reads.
     let mut sent = Vec::from(pair.client.tls_output());
+    while written < data.len() {
+        pair.client.output_sent(usize::MAX);
+        written += pair.client.write_plain(&data[written..]).unwrap();
+        sent.extend_from_slice(pair.client.tls_output());
+    }
+    // The server takes no more than it can hold while nobody reads.
     let mut taken = 0;
     loop {
         match pair.server.read_tls(&sent[taken..]).unwrap() {
@@ -282,7 +296,7 @@ fn buffers_are_bounded() {
             len => taken += len,
         }
     }
-    assert!(taken < sent.len() && pair.server.plain().len() < 100_000);
+    assert!(taken < 100_000 && pair.server.plain().len() < 100_000);
     let mut read = read_all(&mut pair.server);
     sent.drain(..taken);
     while !sent.is_empty() {
@@ -290,7 +304,7 @@ fn buffers_are_bounded() {
         sent.drain(..taken);
         read.extend(read_all(&mut pair.server));
     }
-    assert!(read == data[..written]);
+    assert!(read == data);
 }
 
 #[test]
@@ -364,8 +378,14 @@ fn self_signed() {
     pair.client = Connection::client(&client, HOST, Some(UnixSeconds(NOW.0 + 366 * DAY))).unwrap();
     assert_eq!(pair.run(), Err((Who::Client, Error::Expired)));
 
-    assert_eq!(SelfSigned::new(&[], NOW, 1, &RANDOM).err(), Some(Error::BadName));
-    assert_eq!(SelfSigned::new(&["a b"], NOW, 1, &RANDOM).err(), Some(Error::BadName));
+    assert_eq!(
+        SelfSigned::new(&[], NOW, 1, &RANDOM).err(),
+        Some(Error::BadName)
+    );
+    assert_eq!(
+        SelfSigned::new(&["a b"], NOW, 1, &RANDOM).err(),
+        Some(Error::BadName)
+    );
     let far = UnixSeconds(u64::MAX);
     let failed = SelfSigned::new(&[HOST], far, 1, &RANDOM);
     assert_eq!(failed.err(), Some(Error::BadCertificate));
@@ -392,8 +412,14 @@ fn files() {
     };
     let (chain, key) = (made.certificate_pem.as_str(), made.key_pem.as_str());
     assert_eq!(load(chain, key), None);
-    assert_eq!(load(chain, other.key_pem.as_str()), Some(Error::KeyMismatch));
+    assert_eq!(
+        load(chain, other.key_pem.as_str()),
+        Some(Error::KeyMismatch)
+    );
     assert_eq!(load(chain, chain), Some(Error::BadKey));
     assert_eq!(load(key, key), Some(Error::BadCertificate));
-    assert_eq!(load(&format!("{chain}{key}"), &format!("{chain}{key}")), None);
+    assert_eq!(
+        load(&format!("{chain}{key}"), &format!("{chain}{key}")),
+        None
+    );
 }

@@ -9,6 +9,8 @@ use core::time::Duration;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::elliptic_curve::Generate;
 use p256::pkcs8::EncodePrivateKey;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder, CertificateBuilder};
 use x509_cert::certificate::TbsCertificate;
@@ -125,6 +127,15 @@ impl Entity {
         let key = self.key.to_pkcs8_der().unwrap();
         Identity::from_der(&chain, key.as_bytes(), &provider()).unwrap()
     }
+
+    /// Like `identity`, without a look at the certificate.
+    pub(super) fn unchecked_identity(&self) -> Identity {
+        let key = self.key.to_pkcs8_der().unwrap().as_bytes().to_vec();
+        let key = PrivateKeyDer::try_from(key).unwrap();
+        let key = provider().key_provider.load_private_key(key).unwrap();
+        let chain = vec![self.der.clone().into()];
+        Identity(CertifiedKey::new(chain, key).into())
+    }
 }
 
 fn key() -> SigningKey {
@@ -152,7 +163,10 @@ fn certificate(spec: &Spec, key: &SigningKey, issuer: &str, signer: &SigningKey)
         builder.add_extension(&KeyUsage(usage)).unwrap();
     }
     if !spec.purposes.is_empty() {
-        let purposes = spec.purposes.iter().map(|oid| ObjectIdentifier::new_unwrap(oid));
+        let purposes = spec
+            .purposes
+            .iter()
+            .map(|oid| ObjectIdentifier::new_unwrap(oid));
         let purposes = ExtendedKeyUsage(purposes.collect());
         builder.add_extension(&purposes).unwrap();
     }
