@@ -119,13 +119,23 @@ impl<R: Registers> NetFrames<R> {
         Ok(Some(result))
     }
 
-    /// Whether a frame can be sent.
-    pub fn can_transmit(&mut self) -> bool {
-        if self.free.is_empty() {
-            // An error comes out of the next call that can tell it.
-            let _ = self.reclaim();
-        }
+    /// Whether a buffer is free to send a frame.
+    #[must_use]
+    pub fn can_transmit(&self) -> bool {
         !self.free.is_empty()
+    }
+
+    /// Takes back the buffers of frames that the device is done with, without asking for an
+    /// interrupt.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Net::reclaim_transmit`].
+    pub fn reclaim(&mut self) -> Result<(), Error> {
+        while let Some(token) = self.net.reclaim_transmit()? {
+            self.sent(token);
+        }
+        Ok(())
     }
 
     /// Queues a frame of `len` bytes that `fill` writes; `false` if no buffer is free. The device
@@ -248,13 +258,6 @@ impl<R: Registers> NetFrames<R> {
             unsafe { self.receive.take_back(index) };
         }
         posted
-    }
-
-    fn reclaim(&mut self) -> Result<(), Error> {
-        while let Some(token) = self.net.reclaim_transmit()? {
-            self.sent(token);
-        }
-        Ok(())
     }
 
     fn sent(&mut self, token: u64) {
