@@ -9,7 +9,7 @@ use smoltcp::socket::icmp::{Endpoint, PacketBuffer, PacketMetadata, SendError, S
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, Ipv6Address};
 
 use crate::address::{is_unicast, to_engine};
-use crate::frame::{Packet, word};
+use crate::frame::word;
 use crate::slot::{Half, Socket};
 use crate::stack::instant;
 use crate::{Error, SocketId, Stack};
@@ -141,8 +141,7 @@ impl Stack {
     }
 
     /// Takes an answer in; `false` if nobody has asked.
-    pub(crate) fn take_echo(&mut self, index: usize, frame: &[u8], packet: &Packet<'_>) -> bool {
-        let ident = word(packet.payload, 4);
+    pub(crate) fn take_echo(&mut self, index: usize, frame: &[u8], ident: Option<u16>) -> bool {
         let Some(&id) = ident.and_then(|ident| self.pings.get(&ident)) else {
             return false;
         };

@@ -27,8 +27,9 @@ impl Stack {
         for _ in 0..ROUNDS {
             let received = self.receive(devices);
             let served = self.serve(devices);
+            let resolved = self.serve_resolver();
             let sent = self.send(devices);
-            if !(received || served || sent) {
+            if !(received || served || resolved || sent) {
                 break;
             }
         }
@@ -55,6 +56,7 @@ impl Stack {
             busy.then_some(self.now),
             stalled.then(|| self.now.saturating_add(STALL_NS)),
             self.timers.next(),
+            self.resolver.next(),
         ];
         let ports = self.ports.iter().filter_map(|port| port.due);
         times
@@ -106,6 +108,9 @@ impl Stack {
                 continue;
             }
             any |= port.serve(instant(now), Self::device(devices, index));
+            let (solicits, has_changed) = port.serve_slaac(now);
+            self.addresses_changed |= has_changed;
+            any |= solicits;
             if port.take_lease() {
                 self.addresses_changed = true;
                 port.due = Some(now);

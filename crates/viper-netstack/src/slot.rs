@@ -89,6 +89,8 @@ pub(crate) enum Socket {
 /// A socket with what the poll loop keeps about it.
 pub(crate) struct Slot {
     pub(crate) socket: Socket,
+    /// Used by the stack itself, and not told to callers.
+    pub(crate) is_internal: bool,
     /// In the list of changed sockets.
     pub(crate) is_ready: bool,
     /// In the list of sockets that may have something to send.
@@ -115,6 +117,7 @@ impl Slots {
     pub(crate) fn insert(&mut self, socket: Socket) -> SocketId {
         let slot = Slot {
             socket,
+            is_internal: false,
             is_ready: false,
             is_dirty: false,
             is_waiting: false,

@@ -19,6 +19,8 @@ use crate::{Error, FrameDevice, SocketId, Stack};
 pub(crate) struct Udp {
     pub(crate) local: SocketAddr,
     halves: Vec<Half>,
+    /// Bytes and number of datagrams that each half keeps.
+    space: (usize, usize),
     /// What control messages said, and about whom.
     error: Option<(Error, SocketAddr)>,
     wants_room: bool,
@@ -43,6 +45,20 @@ impl Stack {
     ///
     /// `AddressNotAvailable`, `AddressInUse`, `NoMemory`.
     pub fn udp_bind(&mut self, local: SocketAddr) -> Result<SocketId, Error> {
+        let space = (self.config.datagram_bytes, self.config.datagrams_max);
+        self.udp_bind_with(local, space)
+    }
+
+    /// A UDP socket for small datagrams.
+    pub(crate) fn udp_bind_small(&mut self, local: SocketAddr) -> Result<SocketId, Error> {
+        self.udp_bind_with(local, SMALL)
+    }
+
+    fn udp_bind_with(
+        &mut self,
+        local: SocketAddr,
+        space: (usize, usize),
+    ) -> Result<SocketId, Error> {
         if !self.may_bind(local.ip()) {
             return Err(Error::AddressNotAvailable);
         }
@@ -63,6 +79,7 @@ impl Stack {
         }
         let socket = Udp {
             local,
+            space,
             halves: Vec::new(),
             error: None,
             wants_room: false,
@@ -309,9 +326,9 @@ impl Stack {
     /// The half of a UDP socket for an interface, made if need be.
     fn udp_half(&mut self, id: SocketId, index: usize) -> Result<&mut Half, Error> {
         if half(&mut self.slots, id, index).is_none() {
-            let (bytes, count) = (self.config.datagram_bytes, self.config.datagrams_max);
-            let mut engine = Engine::new(buffer(bytes, count)?, buffer(bytes, count)?);
             let socket = self.udp_mut(id)?;
+            let (bytes, count) = socket.space;
+            let mut engine = Engine::new(buffer(bytes, count)?, buffer(bytes, count)?);
             let endpoint = IpListenEndpoint {
                 addr: None,
                 port: socket.local.port(),
@@ -361,6 +378,8 @@ fn buffer(bytes: usize, count: usize) -> Result<PacketBuffer<'static>, Error> {
     Ok(PacketBuffer::new(metadata, storage))
 }
 
+/// For queries and their replies.
+const SMALL: (usize, usize) = (8192, 8);
 const DHCP_CLIENT: u16 = 68;
 /// The largest packet that the engine can cut up (`fragmentation-buffer-size`).
 const FRAGMENTED_MAX: usize = 16_384;
