@@ -22,7 +22,9 @@ impl Stack {
         if packet.fragment.is_some() {
             let port = self.ports.get_mut(index);
             let start = port.and_then(|port| port.fragments.ports(packet));
-            let Some((head, ident)) = start else { return false };
+            let Some((head, ident)) = start else {
+                return false;
+            };
             if head >> 8 != u16::from(ECHO_REPLY) || !self.take_echo(index, frame, Some(ident)) {
                 self.take_system(index, frame);
             }
@@ -42,7 +44,7 @@ impl Stack {
             }
             (false, SOLICITATION_6 | ADVERTISEMENT_6) => {
                 self.take_system(index, frame);
-                self.wake_waiting(index);
+                self.wake_waiting(index, Some(packet.source));
                 true
             }
             (true, 3 | 11 | 12) | (false, 1 | 3 | 4) => self.take_error(index, packet),

@@ -10,17 +10,18 @@ use smoltcp::iface::Route as EngineRoute;
 use smoltcp::iface::{Config as EngineConfig, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, DeviceCapabilities, Medium as EngineMedium};
 use smoltcp::socket::dhcpv4;
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
 use crate::address::{is_unicast, link_local, to_engine};
 use crate::device::{FrameDevice, FrameQueue};
 use crate::frame::{ETHERNET_LEN, ICMP, Packet, word};
+use crate::neighbour::Neighbours;
 use crate::slaac::{Slaac, solicitation};
 use crate::slot::Half;
 use crate::status::{Counters, DhcpState};
 use crate::wire::{Out, Wire};
-use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route, SocketId};
+use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route};
 
 /// The name of an interface. 0 is loopback, the others count from 1 as they are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +46,7 @@ pub(crate) struct Port {
     /// What is sent in answer to a received frame, or everything that is sent on loopback.
     pub(crate) queue: FrameQueue,
     pub(crate) counters: Counters,
-    /// Sockets that wait for a hardware address.
-    pub(crate) waiting: Vec<SocketId>,
+    pub(crate) neighbours: Neighbours,
     pub(crate) fragments: Fragments,
     pub(crate) lease: Option<Lease>,
     pub(crate) slaac: Option<Slaac>,
@@ -80,6 +80,10 @@ pub(crate) struct Sent {
     pub(crate) next: Option<u64>,
     /// There is something to send and no room for it.
     pub(crate) is_stalled: bool,
+    /// There is something to send, but no hardware address to send it to.
+    pub(crate) is_waiting: bool,
+    /// The engine has sent a question for that address.
+    pub(crate) has_asked: bool,
 }
 
 impl Port {
@@ -119,7 +123,7 @@ impl Port {
             engine,
             queue,
             counters,
-            waiting: Vec::new(),
+            neighbours: Neighbours::default(),
             fragments: Fragments::default(),
             lease: None,
             slaac: mac
@@ -276,6 +280,7 @@ impl Port {
                 ..Sent::default()
             };
         };
+        let (has_neighbours, frames_before) = (self.mac.is_some(), self.counters.frames_sent);
         let mut wire = Wire {
             frame: None,
             out,
@@ -295,10 +300,13 @@ impl Port {
         }
         let next = self.engine.poll_at(now, &half.set);
         let is_overdue = next.is_some_and(|next| next <= now);
+        let is_silenced = next == Some(now + DISCOVERY_SILENCE);
         Sent {
             packets,
             next: next.map(|next| to_nanos(next).max(to_nanos(now))),
             is_stalled: is_overdue && packets == 0,
+            is_waiting: is_silenced && packets == 0 && has_neighbours,
+            has_asked: wire.counters.frames_sent > frames_before,
         }
     }
 
@@ -578,5 +586,7 @@ const BURST: usize = 64;
 const FRAGMENTS_MAX: usize = 64;
 /// Datagrams in fragments whose ports are remembered.
 const FRAGMENTED_MAX: usize = 16;
+/// The engine lets a socket that lacks a hardware address rest for exactly so long.
+const DISCOVERY_SILENCE: Duration = Duration::from_secs(1);
 /// How long to wait for room in a device that does not say when it has some.
 pub(crate) const STALL_NS: u64 = 1_000_000;

@@ -14,6 +14,7 @@ mod frame;
 mod icmp;
 mod interface;
 mod listener;
+mod neighbour;
 mod ping;
 mod poll;
 mod slaac;

@@ -38,6 +38,14 @@ impl Ping {
         &mut self.halves
     }
 
+    /// Nobody answers on that interface.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        self.error = Some(Error::HostUnreachable);
+        let has_answers = |half: &Half| half.get::<Engine>().can_recv();
+        self.halves
+            .retain(|half| half.interface != index || has_answers(half));
+    }
+
     pub(crate) fn receive_queue(&self) -> usize {
         self.halves
             .iter()
@@ -99,7 +107,9 @@ impl Stack {
                 socket.halves.last_mut()
             }
         };
-        let engine = half.ok_or(Error::BadSocket)?.get_mut::<Engine>();
+        let half = half.ok_or(Error::BadSocket)?;
+        half.to = Some(to);
+        let engine = half.get_mut::<Engine>();
         let buffer = engine
             .send(HEADER_LEN + data.len(), to_engine(to))
             .map_err(|error| match error {

@@ -3,14 +3,11 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, HardwareAddress, Icmpv6Packet, Icmpv6Repr,
-    IpProtocol, Ipv6Packet, Ipv6Repr, NdiscRepr,
-};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, Icmpv6Packet, NdiscRepr};
 
 use crate::address::{is_unicast, link_local};
-use crate::frame::{ETHERNET_LEN, Packet, word};
+use crate::frame::{Packet, word};
+use crate::neighbour::write_ndisc;
 use crate::{Cidr, Error};
 
 /// What an interface knows from routers. All times are in nanoseconds.
@@ -180,33 +177,11 @@ pub(crate) fn solicitation(mac: [u8; 6], send: impl FnOnce(usize, &mut dyn FnMut
     let IpAddr::V6(source) = link_local(mac).address() else {
         return;
     };
-    let hardware = HardwareAddress::Ethernet(EthernetAddress(mac));
-    let message = Icmpv6Repr::Ndisc(NdiscRepr::RouterSolicit {
-        lladdr: Some(hardware.into()),
-    });
-    let header = Ipv6Repr {
-        src_addr: source,
-        dst_addr: ALL_ROUTERS,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: message.buffer_len(),
-        hop_limit: 255,
+    let hardware = HardwareAddress::Ethernet(EthernetAddress(mac)).into();
+    let message = NdiscRepr::RouterSolicit {
+        lladdr: Some(hardware),
     };
-    let len = ETHERNET_LEN + header.buffer_len() + message.buffer_len();
-    send(len, &mut |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        frame.set_src_addr(EthernetAddress(mac));
-        frame.set_dst_addr(EthernetAddress([0x33, 0x33, 0, 0, 0, 2]));
-        frame.set_ethertype(EthernetProtocol::Ipv6);
-        let mut packet = Ipv6Packet::new_unchecked(frame.payload_mut());
-        header.emit(&mut packet);
-        let mut body = Icmpv6Packet::new_unchecked(packet.payload_mut());
-        message.emit(
-            &source,
-            &ALL_ROUTERS,
-            &mut body,
-            &ChecksumCapabilities::default(),
-        );
-    });
+    write_ndisc(mac, source, ALL_ROUTERS, message, send);
 }
 
 /// Makes `value` last until `until`, which may be now; the table stays small.

@@ -1,6 +1,7 @@
 //! The table of sockets, and the names that callers know them by.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{AnySocket, Socket as EngineSocket};
@@ -36,6 +37,8 @@ impl SocketId {
 pub(crate) struct Half {
     pub(crate) interface: usize,
     pub(crate) set: SocketSet<'static>,
+    /// Whom the last datagram was for.
+    pub(crate) to: Option<IpAddr>,
     handle: SocketHandle,
 }
 
@@ -46,6 +49,7 @@ impl Half {
         Self {
             interface,
             set,
+            to: None,
             handle,
         }
     }

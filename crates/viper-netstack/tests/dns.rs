@@ -35,8 +35,9 @@ fn question(query: &[u8]) -> (String, u16) {
 
 fn wire_name(name: &str) -> Vec<u8> {
     let labels = name.trim_end_matches('.').split('.');
-    let mut wire: Vec<u8> =
-        labels.flat_map(|l| [&[l.len() as u8], l.as_bytes()].concat()).collect();
+    let mut wire: Vec<u8> = labels
+        .flat_map(|l| [&[l.len() as u8], l.as_bytes()].concat())
+        .collect();
     wire.push(0);
     wire
 }
@@ -61,7 +62,12 @@ fn good(query: &[u8], _: usize) -> Vec<Vec<u8>> {
     let (name, kind) = question(query);
     let records: &[(&str, u16, u32, &[u8])] = match (name.as_str(), kind) {
         ("a.good.", 1) => &[("a.good", 1, 300, &[192, 0, 2, 1])],
-        ("a.good.", 28) => &[("a.good", 28, 300, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9])],
+        ("a.good.", 28) => &[(
+            "a.good",
+            28,
+            300,
+            &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9],
+        )],
         ("c.good.", _) => &[("c.good", 5, 60, b"\x01d\x04good\0")],
         ("d.good.", 1) => &[("d.good", 1, 300, &[192, 0, 2, 4])],
         (name, _) if name.starts_with("no") => return vec![reply(query, 3, &[])],
@@ -72,15 +78,35 @@ fn good(query: &[u8], _: usize) -> Vec<Vec<u8>> {
 
 impl Server {
     fn new(behave: Behave) -> Self {
-        let config = Config { name_servers: vec![v4(1)], ..Config::default() };
+        let config = Config {
+            name_servers: vec![v4(1)],
+            ..Config::default()
+        };
         Self::with_config(behave, config)
     }
 
     fn with_config(behave: Behave, config: Config) -> Self {
-        let mut net = Net::with_config(9, Faults { delay_ns: MS, ..Faults::default() }, config);
+        let mut net = Net::with_config(
+            9,
+            Faults {
+                delay_ns: MS,
+                ..Faults::default()
+            },
+            config,
+        );
         let udp = net.stacks[1].udp_bind(any(53)).unwrap();
-        let listener = net.stacks[1].tcp_listen(any(53), 4, &TcpOptions::default()).unwrap();
-        Self { net, udp, listener, streams: Vec::new(), queries: 0, behave, by_tcp: good }
+        let listener = net.stacks[1]
+            .tcp_listen(any(53), 4, &TcpOptions::default())
+            .unwrap();
+        Self {
+            net,
+            udp,
+            listener,
+            streams: Vec::new(),
+            queries: 0,
+            behave,
+            by_tcp: good,
+        }
     }
 
     fn serve(&mut self) {
@@ -98,7 +124,8 @@ impl Server {
         }
         for (id, data) in &mut self.streams {
             let _ = read_all(stack, *id, data);
-            if data.len() > 2 && data.len() == 2 + usize::from(data[0]) * 256 + usize::from(data[1]) {
+            if data.len() > 2 && data.len() == 2 + usize::from(data[0]) * 256 + usize::from(data[1])
+            {
                 self.queries += 1;
                 for reply in (self.by_tcp)(&data[2..], self.queries) {
                     let mut bytes = (reply.len() as u16).to_be_bytes().to_vec();
@@ -173,9 +200,15 @@ fn what_is_not_there_is_remembered() {
 #[test]
 fn figures_and_localhost_need_no_server() {
     let mut server = Server::new(|_, _| unreachable!());
-    assert_eq!(server.ask("10.1.2.3", Family::Any), Ok(vec![ip("10.1.2.3")]));
+    assert_eq!(
+        server.ask("10.1.2.3", Family::Any),
+        Ok(vec![ip("10.1.2.3")])
+    );
     assert_eq!(server.ask("::1", Family::V4), Err(Error::NameNotFound));
-    assert_eq!(server.ask("localhost", Family::V4), Ok(vec![ip("127.0.0.1")]));
+    assert_eq!(
+        server.ask("localhost", Family::V4),
+        Ok(vec![ip("127.0.0.1")])
+    );
     assert_eq!(server.ask("x.LocalHost.", Family::V6), Ok(vec![ip("::1")]));
     let stack = &mut server.net.stacks[0];
     assert_eq!(stack.resolve("a b", Family::Any), Err(Error::BadArgument));
@@ -203,9 +236,19 @@ fn lies_are_ignored() {
         let mut no_reply = reply(query, 0, evil);
         no_reply[2] &= 0x7f;
         let short = reply(query, 0, evil)[..query.len() + 5].to_vec();
-        let other: &[(&str, u16, u32, &[u8])] =
-            &[("b.evil", A, 60, &[6, 6, 6, 6]), ("a.good", A, 60, &[192, 0, 2, 7])];
-        vec![wrong_id, wrong_name, no_reply, short, vec![], vec![0; 11], reply(query, 0, other)]
+        let other: &[(&str, u16, u32, &[u8])] = &[
+            ("b.evil", A, 60, &[6, 6, 6, 6]),
+            ("a.good", A, 60, &[192, 0, 2, 7]),
+        ];
+        vec![
+            wrong_id,
+            wrong_name,
+            no_reply,
+            short,
+            vec![],
+            vec![0; 11],
+            reply(query, 0, other),
+        ]
     });
     assert_eq!(server.ask("a.good", Family::V4), Ok(vec![ip("192.0.2.7")]));
 }
@@ -235,11 +278,20 @@ fn replies_from_elsewhere_are_ignored() {
 #[test]
 fn the_next_server_is_asked() {
     let silent: IpAddr = ip("10.0.0.99");
-    let config = Config { name_servers: vec![silent, v4(1)], ..Config::default() };
+    let config = Config {
+        name_servers: vec![silent, v4(1)],
+        ..Config::default()
+    };
     let mut server = Server::with_config(good, config);
     assert_eq!(server.ask("a.good", Family::V4), Ok(vec![ip("192.0.2.1")]));
     // This one fails first and knows the second time.
-    server.behave = |query, n| if n % 2 == 0 { vec![reply(query, 2, &[])] } else { good(query, n) };
+    server.behave = |query, n| {
+        if n % 2 == 0 {
+            vec![reply(query, 2, &[])]
+        } else {
+            good(query, n)
+        }
+    };
     assert_eq!(server.ask("d.good", Family::V4), Ok(vec![ip("192.0.2.4")]));
 }
 
@@ -249,7 +301,10 @@ fn silence_ends() {
     assert_eq!(server.ask("a.good", Family::V4), Err(Error::TimedOut));
     assert_eq!(server.queries, 3);
     server.behave = |query, _| vec![reply(query, 5, &[])];
-    assert_eq!(server.ask("a.good", Family::V4), Err(Error::NameServerFailed));
+    assert_eq!(
+        server.ask("a.good", Family::V4),
+        Err(Error::NameServerFailed)
+    );
     let mut nobody = Server::with_config(good, Config::default());
     assert_eq!(nobody.ask("a.good", Family::V4), Err(Error::NoNameServer));
     let id = server.net.stacks[0].resolve("z.good", Family::Any).unwrap();
@@ -262,10 +317,17 @@ fn silence_ends() {
 fn a_circle_of_aliases_ends() {
     let mut server = Server::new(|query, _| {
         let (name, _) = question(query);
-        let other = if name == "x.good." { "y.good" } else { "x.good" };
+        let other = if name == "x.good." {
+            "y.good"
+        } else {
+            "x.good"
+        };
         vec![reply(query, 0, &[(&name, 5, 60, &wire_name(other))])]
     });
-    assert_eq!(server.ask("x.good", Family::V4), Err(Error::NameServerFailed));
+    assert_eq!(
+        server.ask("x.good", Family::V4),
+        Err(Error::NameServerFailed)
+    );
     assert!(server.queries < 12);
 }
 
@@ -273,7 +335,10 @@ fn a_circle_of_aliases_ends() {
 fn tcp_that_lies_or_stops_is_an_error() {
     let mut server = Server::new(|query, _| vec![reply(query, 0x200, &[])]);
     server.by_tcp = |query, _| vec![reply(query, 0x200, &[])];
-    assert_eq!(server.ask("a.good", Family::V4), Err(Error::NameServerFailed));
+    assert_eq!(
+        server.ask("a.good", Family::V4),
+        Err(Error::NameServerFailed)
+    );
     server.by_tcp = |_, _| vec![];
     assert!(server.ask("a.good", Family::V4).is_err());
 }
