@@ -69,6 +69,12 @@ pub(crate) fn ethernet(frame: &[u8]) -> Carried<'_> {
     }
 }
 
+/// Who sent an ARP message, or so it says.
+pub(crate) fn arp_sender(frame: &[u8]) -> Option<IpAddr> {
+    let sender: &[u8; 4] = frame.get(ETHERNET_LEN + 14..)?.first_chunk()?;
+    Some(IpAddr::V4(Ipv4Addr::from(*sender)))
+}
+
 /// Reads the IP header of `bytes`, and a hop-by-hop header if there is one.
 pub(crate) fn ip(bytes: &[u8]) -> Option<Packet<'_>> {
     match bytes.first()? >> 4 {

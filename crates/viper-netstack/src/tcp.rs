@@ -464,10 +464,13 @@ impl Stack {
             Error::AddressGone
         };
         sent.next = [sent.next, connection.give_up].into_iter().flatten().min();
-        let may_wait = sent.packets == 0 && sent.next.is_some();
+        let remote = connection.remote.ip();
         self.settle(id, cause);
-        if may_wait {
-            self.note_waiting(id, index);
+        if sent.is_waiting {
+            match self.wait_for(id, index, remote, sent.has_asked) {
+                Some(asks) => return self.note_sent(id, sent) | asks,
+                None => self.refuse(id, Error::HostUnreachable),
+            }
         }
         self.note_sent(id, sent)
     }

@@ -187,7 +187,7 @@ fn nobody_at_home_is_unreachable() {
     let client = net.stacks[0]
         .tcp_connect(at([10, 0, 0, 77].into(), 80), None, &options)
         .unwrap();
-    net.until(150 * SECOND, |net| {
+    net.until(6 * SECOND, |net| {
         net.stacks[0].tcp_is_connected(client) != Ok(false)
     });
     assert_eq!(
