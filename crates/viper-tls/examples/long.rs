@@ -3,8 +3,8 @@
 //!     long [RUNS [FIRST]]       10,000,000 runs unless it says otherwise
 //!     long --record FOLDER      writes the streams of undisturbed connections, for `corpus/`
 //!
-//! Every run depends on its number alone. The number of one that panics is in the panic's thread
-//! name's last line: `VIPER_FUZZ_SHOW=1` prints each number before its run.
+//! Every run depends on its number alone, apart from the sessions that earlier ones left.
+//! `VIPER_FUZZ_SHOW=1` prints each number before its run.
 
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;

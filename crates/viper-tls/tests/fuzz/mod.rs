@@ -42,7 +42,8 @@ const HELD_LEN_MAX: usize = 256 * 1024;
 
 /// The configurations of both sides.
 pub struct World {
-    client: ClientConfig,
+    /// The second shows a certificate that is not meant for clients.
+    clients: [ClientConfig; 2],
     servers: [ServerConfig; 2],
     corpus: Vec<Vec<u8>>,
 }
@@ -66,7 +67,7 @@ impl World {
         let servers = [open, asking.expect("a server")]
             .map(|server| server.with_alpn(&[b"http/1.1"]).with_sessions(2));
         Self {
-            client: client.with_identity(identity),
+            clients: [client.clone(), client.with_identity(identity)],
             servers,
             corpus: corpus(),
         }
@@ -89,7 +90,7 @@ impl World {
             mutate(&mut bytes, random);
         }
         let mut side = if random.next_u32() % 4 == 0 {
-            self.connect()
+            self.connect(below(random, 2))
         } else {
             self.accept(random)
         };
@@ -100,7 +101,7 @@ impl World {
 
     /// Both sides, with one flight mutated on its way.
     fn live(&self, random: &mut ChaCha20Rng) -> Option<Error> {
-        let mut sides = [self.connect(), self.accept(random)];
+        let mut sides = [self.connect(below(random, 2)), self.accept(random)];
         let victim = below(random, 8);
         for flight in 0..24 {
             let (from, to) = (flight % 2, (flight + 1) % 2);
@@ -124,8 +125,8 @@ impl World {
         None
     }
 
-    fn connect(&self) -> Connection {
-        Connection::client(&self.client, HOST, Some(NOW)).expect("a client")
+    fn connect(&self, index: usize) -> Connection {
+        Connection::client(&self.clients[index], HOST, Some(NOW)).expect("a client")
     }
 
     fn accept(&self, random: &mut ChaCha20Rng) -> Connection {
@@ -138,7 +139,7 @@ impl World {
         let mut files = Vec::new();
         for (index, server) in self.servers.iter().enumerate() {
             let server = Connection::server(server, Some(NOW)).expect("a server");
-            let mut sides = [self.connect(), server];
+            let mut sides = [self.connect(0), server];
             let mut random = ChaCha20Rng::seed_from_u64(1);
             for flight in 0..10 {
                 let (from, to) = (flight % 2, (flight + 1) % 2);
