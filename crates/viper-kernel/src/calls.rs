@@ -809,6 +809,23 @@ impl<P: Platform> Syscalls for Kernel<P> {
         Ok((handle,))
     }
 
+    fn process_limit(
+        &mut self,
+        thread: u32,
+        process: Handle,
+        handles: u32,
+        threads: u32,
+    ) -> Handled<()> {
+        let index = self.object(thread, process, Kind::PROCESS, Rights::MANAGE)?;
+        let process = &mut self.processes[index];
+        if process.end.reason != EndReason::RUNNING {
+            return Err(Error::Ended.into());
+        }
+        self.caps.lower_limit(process.table, handles)?;
+        process.threads_max = process.threads_max.min(threads);
+        Ok(())
+    }
+
     fn thread_create(
         &mut self,
         thread: u32,

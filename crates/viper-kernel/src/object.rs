@@ -68,6 +68,8 @@ pub struct Process {
     pub threads: Queue,
     /// How many of them live.
     pub thread_count: u32,
+    /// How many may.
+    pub threads_max: u32,
     /// Which IPC buffers are taken.
     pub ipc_slots: [u64; viper_abi::THREADS_MAX / 64],
     /// Its signals.

@@ -85,6 +85,7 @@ impl<P: Platform> Kernel<P> {
             regions: RegionMap::new(user_bounds(), REGIONS_MAX),
             threads: Queue::EMPTY,
             thread_count: 0,
+            threads_max: THREADS_MAX as u32,
             ipc_slots: [0; THREADS_MAX / 64],
             notifier: Notifier::NEW,
             refs: 1,
@@ -155,8 +156,12 @@ impl<P: Platform> Kernel<P> {
         if start.options >> 16 != 0 || !start.stack.is_multiple_of(16) {
             return Err(Error::InvalidArgument);
         }
-        if self.processes[process].end.reason != EndReason::RUNNING {
+        let owner = &self.processes[process];
+        if owner.end.reason != EndReason::RUNNING {
             return Err(Error::Ended);
+        }
+        if owner.thread_count >= owner.threads_max {
+            return Err(Error::LimitReached);
         }
         self.reserve_dead()?;
         let quota = self.processes[process].quota;
