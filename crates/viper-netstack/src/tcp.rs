@@ -555,9 +555,11 @@ impl Stack {
         let Some(slot) = self.slots.remove(id) else {
             return;
         };
-        if let Socket::Tcp(connection) = slot.socket
+        if let Socket::Tcp(mut connection) = slot.socket
             && self.idle.len() < IDLE_MAX
         {
+            // It may have been in any state; only a closed one can be used again.
+            connection.engine_mut().abort();
             self.idle.push(connection.half);
         }
     }
