@@ -66,6 +66,15 @@ fn measure_all() -> Result<usize, Error> {
     for (name, row) in basic::ROWS {
         missing += usize::from(!shown(name, row(&sampler, &own)));
     }
+    match own.devtest() {
+        // It prints its figures itself.
+        Ok(0) => {}
+        Ok(code) => {
+            println!("# devtest ended with {code}");
+            missing += 1;
+        }
+        Err(error) => println!("# no figures of interrupts: {error}"),
+    }
     for (name, row) in services::ROWS {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));
     }
