@@ -76,7 +76,7 @@ fn targets() {
         "x", "http:/x/", "*", "h:80", "/a#b", "ftp://x/", "http://", "/\u{e4}",
     ] {
         let result = request(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
-        let error = result.err().expect(target);
+        let error = result.expect_err(target);
         assert!(
             matches!(error, Error::BadTarget | Error::BadHead),
             "{target}"
