@@ -134,6 +134,26 @@ impl Url {
         self.password.clear();
     }
 
+    /// Takes over user and password of another URL if this one has none.
+    pub fn inherit_credentials(&mut self, from: &Url) {
+        if self.username.is_empty() && self.password.is_empty() {
+            self.username.clone_from(&from.username);
+            self.password.clone_from(&from.password);
+        }
+    }
+
+    /// User and password as `Authorization` says them (RFC 7617), if there are any.
+    #[must_use]
+    pub fn basic_authorization(&self) -> Option<String> {
+        if self.username.is_empty() && self.password.is_empty() {
+            return None;
+        }
+        let mut bytes = percent_decode(&self.username);
+        bytes.push(b':');
+        bytes.extend(percent_decode(&self.password));
+        Some(String::from("Basic ") + &base64(&bytes))
+    }
+
     /// The host.
     #[must_use]
     pub fn host(&self) -> &Host {
@@ -315,6 +335,26 @@ pub(crate) fn is_authority(value: &[u8]) -> bool {
     };
     let (host, port) = split_port(text);
     !host.contains(['%', '@', '/', '\\']) && Host::parse(host).is_ok() && read_port(port).is_ok()
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let index = (bits >> (18 - 6 * digit) & 63) as usize;
+            let is_filler = digit > group.len();
+            text.push(if is_filler {
+                '='
+            } else {
+                char::from(DIGITS[index])
+            });
+        }
+    }
+    text
 }
 
 fn is_slash(c: char) -> bool {

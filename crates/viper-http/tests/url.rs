@@ -178,6 +178,24 @@ fn file_names() {
     }
 }
 
+#[test]
+fn credentials() {
+    for (text, value) in [
+        ("http://h/", None),
+        ("http://u:p@h/", Some("Basic dTpw")),
+        (
+            "http://Aladdin:open%20sesame@h/",
+            Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ),
+        ("http://a:bc@h/", Some("Basic YTpiYw==")),
+        ("http://:@h/", None),
+        ("http://:pass@h/", Some("Basic OnBhc3M=")),
+    ] {
+        let url = Url::parse(text).unwrap();
+        assert_eq!(url.basic_authorization().as_deref(), value, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_agrees(text in "\\PC{0,30}") {
