@@ -121,7 +121,7 @@ impl<W: World> Init<W> {
         match client::send(to, supervisor::NEW_CLIENT, message, NOW) {
             Ok(()) => Ok(ours),
             Err(Error::WouldBlock) => Err(Error::Busy),
-            Err(Error::PeerClosed) => Err(Error::NoService),
+            // It has just died (`PeerClosed`): whoever asks again waits for the next one.
             Err(error) => Err(error),
         }
     }
