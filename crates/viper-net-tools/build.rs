@@ -1,4 +1,4 @@
-//! Links the programs with the runtime's linker script.
+//! Links the program with the runtime's linker script.
 
 fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
