@@ -260,6 +260,17 @@ impl<S: Stream, T: Tree> Server<S, T> {
         self.counters
     }
 
+    /// The stream in a slot.
+    #[must_use]
+    pub fn stream(&self, slot: usize) -> Option<&S> {
+        Some(self.sessions.get(slot)?.as_ref()?.stream())
+    }
+
+    /// The files.
+    pub fn tree(&mut self) -> &mut T {
+        &mut self.tree
+    }
+
     fn most_silent(&self, now: Duration) -> Option<usize> {
         self.sessions
             .iter()

@@ -56,6 +56,10 @@ impl<S: Stream, F> Session<S, F> {
         }
     }
 
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
     pub(super) fn served_at(&self) -> Duration {
         self.served_at
     }
