@@ -175,7 +175,7 @@ impl Stack {
         {
             return true;
         }
-        let mut connection = Tcp::new(half, Role::HalfOpen(id), local, remote);
+        let mut connection = Tcp::new(half, Role::HalfOpen(id), (local, remote), &options);
         connection.key = Some(key);
         connection.set_give_up(self.now.saturating_add(self.config.half_open_ns));
         let connection = self.slots.insert(Socket::Tcp(connection));

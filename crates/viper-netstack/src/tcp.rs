@@ -37,6 +37,12 @@ pub(crate) struct Tcp {
     seen: usize,
     /// When the connection is given up, in nanoseconds.
     give_up: Option<u64>,
+    /// How long the peer may be silent while something is expected of it.
+    timeout_ns: Option<u64>,
+    has_keep_alive: bool,
+    /// When the peer was heard last, or when something began to be expected of it.
+    heard: u64,
+    is_expecting: bool,
 }
 
 /// Whose a connection is.
@@ -53,7 +59,12 @@ pub(crate) enum Role {
 }
 
 impl Tcp {
-    pub(crate) fn new(half: Half, role: Role, local: SocketAddr, remote: SocketAddr) -> Self {
+    pub(crate) fn new(
+        half: Half,
+        role: Role,
+        (local, remote): (SocketAddr, SocketAddr),
+        options: &TcpOptions,
+    ) -> Self {
         Self {
             half,
             role,
@@ -68,6 +79,10 @@ impl Tcp {
             has_sent: false,
             seen: 0,
             give_up: None,
+            timeout_ns: options.timeout_ns,
+            has_keep_alive: options.keep_alive_ns.is_some(),
+            heard: 0,
+            is_expecting: false,
         }
     }
 
@@ -94,6 +109,26 @@ impl Tcp {
             State::SynSent | State::SynReceived => Error::WouldBlock,
             _ => self.error.unwrap_or(Error::NotConnected),
         }
+    }
+
+    /// When the silence of the peer will have been too long, if it is to say something.
+    ///
+    /// The engine has a time-out, too, but it ends connections that are merely idle.
+    fn silence_ends(&mut self, now: u64) -> Option<u64> {
+        let engine = self.engine();
+        let is_expecting = match engine.state() {
+            State::Closed | State::Listen | State::TimeWait => false,
+            State::Established | State::CloseWait | State::FinWait2 => {
+                engine.send_queue() > 0 || self.has_keep_alive
+            }
+            _ => true,
+        };
+        if is_expecting && !self.is_expecting {
+            self.heard = now;
+        }
+        self.is_expecting = is_expecting;
+        let timeout = self.timeout_ns.filter(|_| is_expecting)?;
+        Some(self.heard.saturating_add(timeout))
     }
 
     fn room(&self) -> usize {
@@ -144,7 +179,7 @@ impl Stack {
         half.get_mut::<Engine>()
             .connect(port.engine.context(), endpoint(remote), endpoint(local))
             .map_err(|_| Error::BadArgument)?;
-        let mut connection = Tcp::new(half, Role::Owned, local, remote);
+        let mut connection = Tcp::new(half, Role::Owned, (local, remote), options);
         connection.key = Some(key);
         connection.state = State::SynSent;
         let id = self.slots.insert(Socket::Tcp(connection));
@@ -335,7 +370,10 @@ impl Stack {
     ///
     /// `BadSocket`.
     pub fn tcp_set_options(&mut self, id: SocketId, options: &TcpOptions) -> Result<(), Error> {
-        apply(self.tcp_mut(id)?.engine_mut(), options);
+        let connection = self.tcp_mut(id)?;
+        connection.timeout_ns = options.timeout_ns;
+        connection.has_keep_alive = options.keep_alive_ns.is_some();
+        apply(connection.engine_mut(), options);
         self.mark_dirty(id);
         Ok(())
     }
@@ -415,6 +453,7 @@ impl Stack {
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
+        connection.heard = self.now;
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
             port.feed(now, frame, &mut connection.half.set);
         }
@@ -433,6 +472,10 @@ impl Stack {
         }
         if connection.give_up.is_some_and(|time| time <= now) {
             connection.give_up = None;
+            connection.engine_mut().abort();
+        }
+        let silence_ends = connection.silence_ends(now);
+        if silence_ends.is_some_and(|time| time <= now) {
             connection.engine_mut().abort();
         }
         let index = connection.half.interface;
@@ -463,13 +506,16 @@ impl Stack {
         } else {
             Error::AddressGone
         };
-        sent.next = [sent.next, connection.give_up].into_iter().flatten().min();
+        sent.next = [sent.next, connection.give_up, silence_ends]
+            .into_iter()
+            .flatten()
+            .min();
         let remote = connection.remote.ip();
         self.settle(id, cause);
         if sent.is_waiting {
             match self.wait_for(id, index, remote, sent.has_asked) {
                 Some(asks) => return self.note_sent(id, sent) | asks,
-                None => self.refuse(id, Error::HostUnreachable),
+                None => self.give_up_reset(id),
             }
         }
         self.note_sent(id, sent)
@@ -547,6 +593,17 @@ impl Stack {
         connection.engine_mut().abort();
         self.forget_key(id);
         self.settle(id, error);
+    }
+
+    /// Nobody answers where a connection leads to. If all it owes is a reset, it goes without.
+    fn give_up_reset(&mut self, id: SocketId) {
+        self.refuse(id, Error::HostUnreachable);
+        let Some(connection) = self.slots.tcp_mut(id) else {
+            return;
+        };
+        if connection.role == Role::Orphan && connection.engine().state() == State::Closed {
+            self.remove_connection(id);
+        }
     }
 
     /// Takes a connection out of all tables and keeps its buffers for another one.
@@ -682,7 +739,7 @@ const fn was_closing(state: State) -> bool {
 
 fn apply(engine: &mut Engine<'static>, options: &TcpOptions) {
     engine.set_nagle_enabled(options.nagle);
-    engine.set_timeout(options.timeout_ns.map(duration));
+    engine.set_timeout(None);
     engine.set_keep_alive(options.keep_alive_ns.map(duration));
     engine.set_ack_delay(options.ack_delay_ns.map(duration));
     engine.set_hop_limit((options.hop_limit != 0).then_some(options.hop_limit));
