@@ -9,7 +9,7 @@ use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 use crate::address::is_unicast;
 use crate::flow::Key;
-use crate::frame::{Packet, Segment, segment};
+use crate::frame::{ETHERNET_LEN, Packet, Segment, segment};
 use crate::slot::{Half, Socket};
 use crate::stack::instant;
 use crate::status::state;
@@ -43,6 +43,9 @@ pub(crate) struct Tcp {
     /// When the peer was heard last, or when something began to be expected of it.
     heard: u64,
     is_expecting: bool,
+    /// The sequence number of the peer's first byte, and how many have been read.
+    first: Option<u32>,
+    read: u32,
 }
 
 /// Whose a connection is.
@@ -83,6 +86,8 @@ impl Tcp {
             has_keep_alive: options.keep_alive_ns.is_some(),
             heard: 0,
             is_expecting: false,
+            first: None,
+            read: 0,
         }
     }
 
@@ -129,6 +134,31 @@ impl Tcp {
         self.is_expecting = is_expecting;
         let timeout = self.timeout_ns.filter(|_| is_expecting)?;
         Some(self.heard.saturating_add(timeout))
+    }
+
+    /// The sequence number that a bare acknowledgement should have had, if the engine would
+    /// throw it away for the one that it has.
+    ///
+    /// RFC 9293, 3.10.7.4 has the acknowledgement of a segment outside the window ignored. When
+    /// both sides repeat what the other has received already, that is all either ever hears:
+    /// nothing would go on for ever. Only a keep-alive must stay as it is, for it is answered.
+    fn expected_instead(&self, segment: &Segment) -> Option<u32> {
+        let first = self
+            .first
+            .filter(|_| segment.is_bare() && !self.is_finished)?;
+        let waiting = self.engine().recv_queue() as u32;
+        let expected = first.wrapping_add(self.read).wrapping_add(waiting);
+        let distance = expected.wrapping_sub(segment.sequence) as i32;
+        let is_near = distance.unsigned_abs() <= WINDOW_MAX;
+        (is_near && !(0..=1).contains(&distance)).then_some(expected)
+    }
+
+    /// Learns from a SYN that the engine has accepted where the stream of the peer begins.
+    fn note_first(&mut self, segment: &Segment) {
+        let has_begun = !matches!(self.engine().state(), State::SynSent | State::Closed);
+        if self.first.is_none() && has_begun {
+            self.first = Some(segment.sequence.wrapping_add(1));
+        }
     }
 
     fn room(&self) -> usize {
@@ -227,7 +257,7 @@ impl Stack {
             (taken, taken)
         });
         let taken = taken.map_err(|error| end_of(connection, error))?;
-        self.note_read(id);
+        self.note_read(id, taken);
         Ok(taken)
     }
 
@@ -246,7 +276,7 @@ impl Stack {
         }
         let taken = connection.engine_mut().recv_slice(to);
         let taken = taken.map_err(|error| end_of(connection, error))?;
-        self.note_read(id);
+        self.note_read(id, taken);
         Ok(taken)
     }
 
@@ -422,7 +452,12 @@ impl Stack {
         let (local, remote) = packet.ends(ports);
         let key = Key::new(index, local, remote);
         if let Some(&id) = self.connections.get(&key) {
-            self.take_segment(id, frame);
+            let segment = if packet.fragment.is_none() {
+                segment(packet.payload)
+            } else {
+                None
+            };
+            self.take_segment(id, frame, packet, segment.as_ref());
             return true;
         }
         if packet.fragment.is_some() {
@@ -439,7 +474,7 @@ impl Stack {
             // RFC 9293, 3.10.7.4: a new connection may take the place of the old one.
             self.time_wait.remove(&key);
         }
-        if segment.is_request() && self.take_request(index, frame, key, (local, remote)) {
+        if segment.is_request() && self.take_request(key, frame, packet, &segment) {
             return true;
         }
         // The engine answers with a reset if there is to be one.
@@ -448,14 +483,32 @@ impl Stack {
     }
 
     /// Shows a segment to the connection that it is for.
-    pub(crate) fn take_segment(&mut self, id: SocketId, frame: &[u8]) {
+    pub(crate) fn take_segment(
+        &mut self,
+        id: SocketId,
+        frame: &[u8],
+        packet: &Packet<'_>,
+        segment: Option<&Segment>,
+    ) {
         let now = instant(self.now);
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
         connection.heard = self.now;
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
-            port.feed(now, frame, &mut connection.half.set);
+            let link_len = if port.mac.is_some() { ETHERNET_LEN } else { 0 };
+            let expected = segment.and_then(|segment| connection.expected_instead(segment));
+            let mut copy = [0; COPY_MAX];
+            let moved = expected.and_then(|expected| {
+                let copy = copy.get_mut(..frame.len())?;
+                copy.copy_from_slice(frame);
+                set_sequence(copy.get_mut(link_len + packet.payload_at..)?, expected)?;
+                Some(&*copy)
+            });
+            port.feed(now, moved.unwrap_or(frame), &mut connection.half.set);
+        }
+        if let Some(segment) = segment.filter(|segment| segment.has(Segment::SYN)) {
+            connection.note_first(segment);
         }
         self.settle(id, Error::Reset);
         self.mark_dirty(id);
@@ -661,10 +714,11 @@ impl Stack {
         }
     }
 
-    fn note_read(&mut self, id: SocketId) {
+    fn note_read(&mut self, id: SocketId, len: usize) {
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
+        connection.read = connection.read.wrapping_add(len as u32);
         connection.seen = connection.engine().recv_queue();
         if connection.engine().state() != State::TimeWait {
             self.mark_dirty(id);
@@ -760,6 +814,22 @@ fn clamp(size: usize) -> usize {
     size.clamp(1 << 10, 16 << 20)
 }
 
+/// Writes a sequence number into a segment and brings its checksum up to date (RFC 1624).
+fn set_sequence(segment: &mut [u8], sequence: u32) -> Option<()> {
+    let (header, _) = segment.split_first_chunk_mut::<20>()?;
+    let old = [header[4], header[5], header[6], header[7]];
+    let new = sequence.to_be_bytes();
+    header[4..8].copy_from_slice(&new);
+    let half =
+        |bytes: &[u8; 4], at: usize| u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    let mut sum = u32::from(!u16::from_be_bytes([header[16], header[17]]));
+    sum += (0xffff - half(&old, 0)) + (0xffff - half(&old, 2)) + half(&new, 0) + half(&new, 2);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    header[16..18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    Some(())
+}
+
 pub(crate) fn endpoint(address: SocketAddr) -> IpEndpoint {
     IpEndpoint::new(address.ip().into(), address.port())
 }
@@ -777,6 +847,10 @@ impl Segment {
 
 /// Room is told when this part of the buffer is free: one packet's worth is not worth a visit.
 const ROOM_PART: usize = 4;
+/// The longest frame that is only an acknowledgement: headers, options and padding.
+const COPY_MAX: usize = 128;
+/// The largest window (RFC 7323, 2.3).
+const WINDOW_MAX: u32 = 1 << 30;
 /// Pairs of buffers that wait for another connection at most.
 const IDLE_MAX: usize = 16;
 /// Ten years: longer waits overflow nothing, but mean the same.
