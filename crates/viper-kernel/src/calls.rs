@@ -803,7 +803,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
         let found = self
             .processes
             .indices()
-            .find(|&p| self.processes[p].id == id);
+            .find(|&p| self.processes[p].id == id && self.processes[p].refs > 0);
         let object = ObjectRef::new(Kind::PROCESS, found.ok_or(Error::NotFound)?);
         let handle = self.install(thread, object, PROCESS_RIGHTS)?;
         self.add_ref(object);
