@@ -103,6 +103,10 @@ errors! {
     NoService = -517, "service not available";
     /// The user interrupted it.
     Interrupted = -518, "interrupted";
+    /// Waiting for it would never end.
+    Deadlock = -519, "deadlock";
+    /// A lock was lost with the server that kept it, and another owner has it now.
+    LockLost = -520, "lock lost";
 }
 
 impl Error {
