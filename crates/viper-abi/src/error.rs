@@ -107,6 +107,14 @@ errors! {
     Deadlock = -519, "deadlock";
     /// A lock was lost with the server that kept it, and another owner has it now.
     LockLost = -520, "lock lost";
+    /// Nobody listens at that address and port.
+    ConnectionRefused = -600, "connection refused";
+    /// The other end ended the connection at once, and what was on the way is lost.
+    ConnectionReset = -601, "connection reset";
+    /// There is no way to that host or network, or nobody answers there.
+    Unreachable = -602, "host unreachable";
+    /// Another socket has that address and port.
+    AddressInUse = -603, "address in use";
 }
 
 impl Error {

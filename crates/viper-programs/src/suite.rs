@@ -6,6 +6,7 @@
 
 mod calls;
 mod children;
+mod devices;
 mod exhaust;
 mod faults;
 mod fuzz;
@@ -79,6 +80,7 @@ fn all(context: &mut Context, report: &mut Report<'_>) {
     memory::tests(report);
     faults::tests(context, report);
     children::tests(context, report);
+    devices::tests(context, report);
     exhaust::tests(context, report);
     report.run("fuzz", || fuzz::run(context, 50_000, 1));
     report.run("storage", || storage::run(context, 2, 2));

@@ -305,6 +305,17 @@ pub struct MemoryInfo {
     pub page: u32,
 }
 
+/// What the processors did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// How long they had nothing to do, all together.
+    pub idle_ns: u64,
+    /// How many there are.
+    pub cores: u32,
+    /// When the first program began, since boot.
+    pub first_ns: u64,
+}
+
 /// One step on a request's way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceRecord {
@@ -479,6 +490,8 @@ pub trait System {
 
     /// Time since boot.
     fn uptime_ns(&mut self) -> u64;
+    /// How busy the system was since its start.
+    fn load(&mut self) -> Result<Load>;
     /// Time since 1970 in UTC, when the system knows it.
     fn wall_clock_ns(&mut self) -> Option<u64>;
     /// Waits; `Interrupted` when Ctrl-C comes first.

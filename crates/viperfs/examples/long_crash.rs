@@ -1,4 +1,4 @@
-//! The long power-cut job: `cargo run --release --example crash_long [STATES] [FIRST_SEED]`.
+//! The long power-cut job: `cargo run --release --example long_crash [STATES] [FIRST_SEED]`.
 //!
 //! Prints the figures it reached; panics at the first state that is wrong, naming its seed.
 
@@ -12,9 +12,16 @@ fn main() {
         .skip(1)
         .map(|a| a.parse().expect("a number"));
     let states = args.next().unwrap_or(1_000_000);
-    let tally = crash::run(states, args.next().unwrap_or(0));
+    let t = crash::run(states, args.next().unwrap_or(0));
     println!(
-        "{} workloads, {} states ({} torn, {} cut in recovery, {} with replay): all consistent",
-        tally.workloads, tally.states, tally.torn, tally.in_recovery, tally.replayed
+        "{} workloads ({} of all {} sequences of 2 and 3 operations), {} states ({} torn, {} cut \
+         in recovery, {} with replay): all consistent",
+        t.workloads,
+        t.sequences,
+        crash::sequences(),
+        t.states,
+        t.torn,
+        t.in_recovery,
+        t.replayed
     );
 }

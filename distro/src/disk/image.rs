@@ -54,7 +54,7 @@ pub fn kept(system: &System, options: &MachineOptions, fresh: bool) -> Result<Op
     let path = system.workspace.images().join("home.img");
     let programs = programs(system)?;
     keep(tools(), &built, &path, &programs, fresh)?;
-    Ok(Some(Disk { path, keep: true }))
+    Ok(Some(Disk::kept(path)))
 }
 
 fn make(tools: &dyn DiskTools, path: &Path, volume: &Volume, entries: &[Entry]) -> Result<()> {

@@ -71,7 +71,7 @@ impl<'a> Lab<'a> {
     pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
-        Ok(Disk { path, keep: true })
+        Ok(Disk::kept(path))
     }
 
     /// A disk like that one, of another size, to be written.
@@ -82,7 +82,7 @@ impl<'a> Lab<'a> {
     pub fn sized_disk(&self, name: &str, size_mib: u64) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         disk::sized(self.system, &path, size_mib).map_err(text_of)?;
-        Ok(Disk { path, keep: true })
+        Ok(Disk::kept(path))
     }
 
     /// A disk that no machine runs on has no damage.
@@ -221,10 +221,7 @@ impl<'a> Lab<'a> {
         if options.no_disk {
             return Ok(None);
         }
-        Ok(Some(Disk {
-            path: self.built_disk()?,
-            keep: false,
-        }))
+        Ok(Some(Disk::scratch(self.built_disk()?)))
     }
 
     /// The log and output of the last run.

@@ -8,6 +8,7 @@ mod lab;
 mod power;
 mod storage;
 mod suite;
+mod write_log;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Test> {
         suite::TESTS,
         storage::TESTS,
         power::TESTS,
+        write_log::TESTS,
     ]
     .concat()
 }

@@ -5,13 +5,13 @@
 //! operation that was not before the last acknowledged sync: nothing acknowledged is missing,
 //! nothing deleted is back, nothing is half done.
 
-use super::common::{Model, Op, Rng, Snapshot, snapshot};
+use super::common::{FAST, Model, Op, Rng, Snapshot, snapshot};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use viperfs::{
-    BLOCK_SIZE, BlockDevice, CheckOptions, Crc32c, DeviceError, FormatOptions, Fs, MemoryDevice,
+    BLOCK_SIZE, BlockDevice, CheckOptions, DeviceError, FormatOptions, Fs, MemoryDevice,
     MountOptions, Owner, ROOT_INO, RenameMode, Report, check, format,
 };
 
@@ -120,14 +120,13 @@ struct Step {
 #[derive(Default, Debug, Clone, Copy)]
 pub struct Tally {
     pub workloads: u64,
+    /// Of the sequences of two and three operations: how many were tried (from seed 0 on).
+    pub sequences: u64,
     pub states: u64,
     pub torn: u64,
     pub in_recovery: u64,
     pub replayed: u64,
 }
-
-/// The host's instruction: checksums would be most of the work.
-const FAST: Crc32c = Crc32c(crc32c::crc32c);
 
 fn mount(disk: Disk) -> Fs<Disk> {
     let options = MountOptions {
@@ -225,18 +224,20 @@ fn templates() -> Vec<Op> {
     ]
 }
 
-/// Workload number `seed`: first all sequences of three templates (each then synced or not),
-/// then random ones.
+/// Workload number `seed`: the even ones are all sequences of two templates, then all of three,
+/// each then synced; the odd ones are random.
 fn workload(seed: u64, rng: &mut Rng, model: &Model, done: usize) -> Option<Op> {
     let all = templates();
     let n = all.len() as u64;
-    if seed.is_multiple_of(2) {
-        let (a, b, c) = (seed / 2 % n, seed / 2 / n % n, seed / 2 / n / n % n);
+    let number = seed / 2;
+    if seed.is_multiple_of(2) && number < n * n + n * n * n {
+        let (len, code) = match number.checked_sub(n * n) {
+            None => (2, number),
+            Some(code) => (3, code),
+        };
         return match done {
-            0 => Some(all[a as usize].clone()),
-            1 => Some(all[b as usize].clone()),
-            2 => Some(all[c as usize].clone()),
-            3 => Some(Op::Sync),
+            0..3 if done < len => Some(all[(code / n.pow(done as u32) % n) as usize].clone()),
+            _ if done == len => Some(Op::Sync),
             _ => None,
         };
     }
@@ -464,14 +465,21 @@ fn tear(old: &[u8], new: &[u8], rng: &mut Rng) -> Data {
     torn.into()
 }
 
-/// Workloads until `states` states have been tried.
+/// Workloads from `first_seed` on until `states` states have been tried.
 pub fn run(states: u64, first_seed: u64) -> Tally {
     let mut tally = Tally::default();
-    let mut seed = first_seed;
-    while tally.states < states {
+    for seed in first_seed.. {
+        if tally.states >= states {
+            break;
+        }
         run_workload(seed, 400, &mut tally);
-        // A stride that is coprime to the number of sequences samples them evenly.
-        seed += if states < 500_000 { 7 } else { 1 };
+        tally.sequences = (seed / 2 + 1).min(sequences());
     }
     tally
+}
+
+/// All sequences of two and of three templates.
+pub fn sequences() -> u64 {
+    let n = templates().len() as u64;
+    n * n + n * n * n
 }

@@ -3,9 +3,20 @@
 
 use std::collections::BTreeMap;
 use viperfs::{
-    BlockDevice, Error, FileKind, FormatOptions, Fs, MemoryDevice, Owner, ROOT_INO, RenameMode,
-    XattrMode, format,
+    BlockDevice, Crc32c, Error, FileKind, FormatOptions, Fs, MemoryDevice, MountOptions, Owner,
+    ROOT_INO, RenameMode, XattrMode, format,
 };
+
+/// The host's instruction: checksums would be most of the work.
+pub const FAST: Crc32c = Crc32c(crc32c::crc32c);
+
+/// Mounting with it.
+pub fn fast() -> MountOptions {
+    MountOptions {
+        crc32c: FAST,
+        ..MountOptions::default()
+    }
+}
 
 /// A small deterministic generator (xorshift64*).
 #[derive(Clone)]
