@@ -10,6 +10,7 @@ mod contents;
 mod convert;
 mod disk;
 mod known;
+mod locks;
 mod paths;
 mod service;
 mod streams;
