@@ -195,6 +195,7 @@ fn attributes_space_and_holes() {
             .all(|&b| b == 0)
     );
     assert!(all[204_800..300_000].iter().all(|&b| b == 7));
+    drop(file);
     m.finish();
 }
 
