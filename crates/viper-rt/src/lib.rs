@@ -12,6 +12,7 @@ mod arch {
     pub(crate) mod entry;
     mod memory;
 }
+pub mod checksum;
 pub mod client;
 pub mod clock;
 pub mod handle;
@@ -26,6 +27,7 @@ pub mod object;
 mod panic;
 pub mod program;
 pub mod registers;
+pub mod ring;
 pub mod server;
 pub mod spawn;
 pub mod stdio;

@@ -195,6 +195,27 @@ impl<D: BlockDevice> Fs<D> {
         }
     }
 
+    /// Goes on after a failure of the device: makes everything acknowledged so far durable, and
+    /// accepts changes again. Does nothing if the device did not fail.
+    ///
+    /// Nothing was lost in memory meanwhile. The device must have kept what it acknowledged, or
+    /// take part by repeating what it acknowledged since the last flush.
+    ///
+    /// # Errors
+    /// Any device error; the mount then stays read-only.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        if !self.store.failed {
+            return Ok(());
+        }
+        (self.store.failed, self.store.read_only) = (false, false);
+        // What was about to be committed goes first: blocks that it gave back must not be written
+        // before it is durable.
+        self.store.commit()?;
+        // And what was being put into its place: the log may have no room for more.
+        self.store.checkpoint().map_err(|e| self.store.fail(e))?;
+        self.commit()
+    }
+
     /// Makes this inode durable, with everything else acknowledged so far: a commit is a
     /// snapshot of the whole volume.
     ///
@@ -234,7 +255,10 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// [`Error::NotFound`] when there is no such inode.
     pub fn getattr(&mut self, ino: u64) -> Result<Attr, Error> {
-        Ok(self.inode(ino)?.attr)
+        match self.inodes.get(&ino) {
+            Some(inode) => Ok(inode.attr),
+            None => Ok(self.inode_mut(ino)?.attr),
+        }
     }
 
     /// Changes attributes; `now_ns` becomes the change time. Returns the new attributes.
@@ -264,10 +288,12 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// [`Error::NotFound`] when there is no such inode.
     pub fn pin(&mut self, ino: u64) -> Result<(), Error> {
-        self.inode(ino)?;
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.pins = inode.pins.saturating_add(1);
+            return Ok(());
         }
+        let inode = self.inode_mut(ino)?;
+        inode.pins = inode.pins.saturating_add(1);
         Ok(())
     }
 

@@ -109,6 +109,66 @@ fn run_with_fault(seed: u64, at: u64, stays: bool) -> bool {
     reached
 }
 
+/// Runs a workload with requests failing from `at` on; then the device works again.
+fn run_with_recovery(seed: u64, at: u64) -> bool {
+    let device = Faulty {
+        inner: fresh(1024),
+        count: 0,
+        at: u64::MAX,
+        stays: true,
+    };
+    let mut fs = Fs::mount(device, options(0)).unwrap();
+    let mut rng = Rng::new(seed);
+    let mut model = Model::new();
+    let mut work = |fs: &mut Fs<Faulty>, model: &mut Model, rounds| {
+        for i in 0..rounds {
+            let random = model.random_op(&mut rng, 12, 20_000);
+            let op = if i % 8 == 0 { Op::Sync } else { random };
+            let _ = model.apply(fs, &op);
+        }
+    };
+    fs.device_mut().count = 0;
+    fs.device_mut().at = at;
+    work(&mut fs, &mut model, 100);
+    let failed = fs.statfs().failed;
+    if failed {
+        assert!(fs.resume().is_err() && fs.statfs().failed, "it fails still");
+    }
+    let reached = fs.device_mut().count >= at;
+    fs.device_mut().at = u64::MAX;
+    fs.resume().unwrap();
+    assert!(!fs.statfs().read_only && !fs.statfs().failed);
+    if failed {
+        // Durable at once, and as good as ever from then on.
+        let mut copy = Fs::mount(fs.device_mut().inner.clone(), options(0)).unwrap();
+        assert_eq!(
+            snapshot(&mut copy).unwrap(),
+            model.snapshot(),
+            "{seed} {at}"
+        );
+    }
+    work(&mut fs, &mut model, 60);
+    fs.sync().unwrap();
+    assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot());
+    let mut device = fs.abandon().inner;
+    let report = check(&mut device, &CheckOptions::default(), |_| {});
+    assert!(report.is_clean(), "{seed} {at}: {:?}", report.problems);
+    let mut fs = Fs::mount(device, options(0)).unwrap();
+    assert_eq!(snapshot(&mut fs).unwrap(), model.snapshot(), "{seed} {at}");
+    reached
+}
+
+#[test]
+fn a_device_that_works_again_loses_nothing() {
+    for seed in 10..11 {
+        let mut at = 1;
+        while run_with_recovery(seed, at) {
+            at += if at < 60 { 1 } else { 9 };
+        }
+        assert!(at > 60, "the workload is meant to use the device");
+    }
+}
+
 #[test]
 fn each_request_may_fail() {
     for seed in 0..1 {
