@@ -62,7 +62,9 @@ pub fn run() -> i64 {
         Some("fuzz") => report.run("fuzz", || {
             fuzz::run(&mut context, number(1, 50_000), number(2, 1))
         }),
-        Some("storage") => report.run("storage", || storage::run(&mut context, number(1, 20), number(2, 8))),
+        Some("storage") => report.run("storage", || {
+            storage::run(&mut context, number(1, 20), number(2, 8))
+        }),
         _ => all(&mut context, &mut report),
     }
     report.finish()
