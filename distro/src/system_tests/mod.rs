@@ -5,6 +5,7 @@
 mod boot;
 mod devices;
 mod lab;
+mod net;
 mod power;
 mod storage;
 mod suite;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Test> {
         boot::TESTS,
         devices::TESTS,
         suite::TESTS,
+        net::TESTS,
         storage::TESTS,
         power::TESTS,
         write_log::TESTS,
