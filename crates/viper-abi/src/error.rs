@@ -103,6 +103,14 @@ errors! {
     NoService = -517, "service not available";
     /// The user interrupted it.
     Interrupted = -518, "interrupted";
+    /// Nobody listens at that address and port.
+    ConnectionRefused = -600, "connection refused";
+    /// The other end ended the connection at once, and what was on the way is lost.
+    ConnectionReset = -601, "connection reset";
+    /// There is no way to that host or network, or nobody answers there.
+    Unreachable = -602, "host unreachable";
+    /// Another socket has that address and port.
+    AddressInUse = -603, "address in use";
 }
 
 impl Error {

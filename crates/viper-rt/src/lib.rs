@@ -26,6 +26,7 @@ pub mod object;
 mod panic;
 pub mod program;
 pub mod registers;
+pub mod ring;
 pub mod server;
 pub mod spawn;
 pub mod stdio;
