@@ -79,7 +79,9 @@ impl<T: Send + 'static> Job<T> {
             *place.lock() = Some(value);
             let _ = signal.signal(1);
         });
-        let thread = thread.inspect_err(|_| drop(sources.unwatch(&done)))?;
+        let thread = thread.inspect_err(|_| {
+            let _ = sources.unwatch(&done);
+        })?;
         Ok(Job {
             result,
             done,

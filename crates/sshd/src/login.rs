@@ -108,7 +108,11 @@ impl Guesses {
             .retain(|_, (_, at)| now.saturating_sub(*at) < FORGET_NS);
         if self.0.len() >= ADDRESSES_MAX
             && !self.0.contains_key(&from)
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(a, _)| *a)
+            && let Some(oldest) = self
+                .0
+                .iter()
+                .min_by_key(|(_, (_, at))| *at)
+                .map(|(a, _)| *a)
         {
             self.0.remove(&oldest);
         }
@@ -150,7 +154,9 @@ mod tests {
     fn guessing_gets_slower_and_memory_is_bounded() {
         let mut guesses = Guesses::default();
         let one = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let delays: Vec<u64> = (0..8).map(|n| guesses.wrong(one, n) / MILLISECOND).collect();
+        let delays: Vec<u64> = (0..8)
+            .map(|n| guesses.wrong(one, n) / MILLISECOND)
+            .collect();
         assert_eq!(delays, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
         guesses.right(one);
         assert_eq!(guesses.wrong(one, 9), DELAY_NS);

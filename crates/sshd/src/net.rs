@@ -57,18 +57,12 @@ pub trait Listener {
     fn event(&self) -> &Event;
 }
 
-/// A network. Made anew by each thread that needs one.
-pub trait Network: Sized + 'static {
+/// A network.
+pub trait Network: Clone + Send + 'static {
     /// Its connections.
     type Stream: Stream;
     /// Its listeners.
     type Listener: Listener<Stream = Self::Stream>;
-
-    /// A session with the network.
-    ///
-    /// # Errors
-    /// Those of the network service; [`Error::NoService`] without one.
-    fn open() -> Result<Self, Error>;
 
     /// Listens on a port; 0 lets the network choose.
     ///

@@ -124,7 +124,7 @@ impl Program {
             // It may have ended meanwhile, which is as good.
             let _ = self.process.kill(20);
         }
-        world.end_children(self.process_id);
+        world.end_family(self.process_id);
     }
 }
 
@@ -154,8 +154,10 @@ fn exit_request(info: Option<&ProcessInfo>, signal: Option<String>) -> Request {
 }
 
 fn fault_signal(kind: FaultKind) -> &'static str {
-    match kind.name() {
-        name if name.contains("NSTRUCTION") => "ILL",
+    match kind {
+        FaultKind::ILLEGAL => "ILL",
+        FaultKind::ALIGNMENT => "BUS",
+        FaultKind::BREAKPOINT => "TRAP",
         _ => "SEGV",
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::job::{self, Graves};
 use crate::net::ANY_BIT;
-use crate::terminal::Seat;
 use crate::queue::take_front;
+use crate::terminal::Seat;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -60,7 +60,9 @@ impl Sftp {
         };
         sources.watch(&progress, key, ANY_BIT)?;
         let thread = job::start(move || worker.run(SftpServer::new(files)));
-        let thread = thread.inspect_err(|_| drop(sources.unwatch(&progress)))?;
+        let thread = thread.inspect_err(|_| {
+            let _ = sources.unwatch(&progress);
+        })?;
         Ok(Sftp {
             queues,
             wake,

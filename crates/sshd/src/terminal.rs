@@ -188,7 +188,9 @@ impl Terminal {
                 }
                 self.output.extend(part.get(..count).unwrap_or(&[]));
             }
-            (0..interrupts).for_each(|_| drop(self.interrupt()));
+            for _ in 0..interrupts {
+                self.interrupt();
+            }
         }
         self.serve_readers();
         self.serve_writers();
@@ -201,8 +203,15 @@ impl Terminal {
     /// The read whose turn it is: the foreground's if it reads, else the first.
     fn next_reader(&self) -> Option<usize> {
         let foreground = self.foreground.last();
-        let preferred = self.readers.iter().position(|r| Some(&r.seat) == foreground);
-        preferred.or(if self.readers.is_empty() { None } else { Some(0) })
+        let preferred = self
+            .readers
+            .iter()
+            .position(|r| Some(&r.seat) == foreground);
+        preferred.or(if self.readers.is_empty() {
+            None
+        } else {
+            Some(0)
+        })
     }
 
     fn serve_readers(&mut self) {

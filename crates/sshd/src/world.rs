@@ -21,6 +21,8 @@ pub struct Launch {
     pub terminal: Option<(String, Size)>,
     /// Variables, as `NAME=value`.
     pub environment: Vec<String>,
+    /// It was started: there is one program for each channel.
+    pub(crate) started: bool,
 }
 
 /// The world of the server.
@@ -32,6 +34,9 @@ pub trait World: 'static {
     /// A source of randomness.
     type Random: CryptoRng + Send + 'static;
 
+    /// The network.
+    fn network(&self) -> &Self::Network;
+
     /// Starts the shell with these handles as its standard streams.
     ///
     /// # Errors
@@ -42,8 +47,8 @@ pub trait World: 'static {
         streams: Vec<(Slot, OwnedHandle)>,
     ) -> Result<Process, Error>;
 
-    /// Ends what a process that has ended left behind: what it started, and what that started.
-    fn end_children(&mut self, process_id: u64);
+    /// Ends a process with what it started, and what that started. It may have ended already.
+    fn end_family(&mut self, process_id: u64);
 
     /// The files, for a thread of its own.
     ///
