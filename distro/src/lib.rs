@@ -11,6 +11,7 @@ pub mod check;
 )]
 pub mod child;
 pub mod cli;
+pub mod compare;
 pub mod compile;
 pub mod console;
 pub mod cpio;
@@ -31,6 +32,7 @@ pub mod system_tests;
 pub mod toolchain;
 pub mod ui;
 pub mod workspace;
+pub mod write_log;
 
 use std::process::ExitCode;
 
@@ -99,6 +101,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Bench { json, gate }) => {
             setup::emulator(consent)?;
             bench::bench(&build()?, json, gate)
+        }
+        Some(Command::Compare { rounds }) => {
+            setup::emulator(consent)?;
+            compare::compare(&build()?, consent, rounds)
         }
         Some(Command::Doctor) => Ok(doctor::doctor(&workspace)),
         Some(Command::Check {

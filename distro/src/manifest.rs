@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use viper_proto::net::rules;
 
 use crate::compile::Binary;
 use crate::error::{self, Context, Error};
@@ -194,6 +195,8 @@ pub enum Cap {
     Serve(String),
     /// Connect to the service of this name.
     Connect(String),
+    /// Use the network as these rules say; implies the connection to its service.
+    Net(Vec<String>),
     /// A right over the whole system.
     System(System),
 }
@@ -332,7 +335,7 @@ impl Manifest {
         for (name, process) in &self.process {
             for cap in &process.caps {
                 if let Cap::Serve(service) = cap
-                    && let Some(other) = servers.insert(service, name)
+                    && let Some(other) = servers.insert(service.as_str(), name)
                 {
                     return Err(format!("{other} and {name} both serve {service}"));
                 }
@@ -340,9 +343,12 @@ impl Manifest {
         }
         for (name, process) in &self.process {
             for cap in &process.caps {
-                if let Cap::Connect(service) = cap
-                    && !servers.contains_key(service)
-                {
+                let service = match cap {
+                    Cap::Connect(service) => service.as_str(),
+                    Cap::Net(_) => NETWORK,
+                    _ => continue,
+                };
+                if !servers.contains_key(service) {
                     return Err(format!("process.{name}: nobody serves {service}"));
                 }
             }
@@ -444,7 +450,26 @@ fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The service that `net` is about.
+pub const NETWORK: &str = "NETD:";
+
+/// The rules are what the service takes, and fit the message that tells it of them.
+fn check_rules(list: &[String]) -> Result<(), String> {
+    let text = list.join("\n");
+    if text.len() > rules::TEXT_BYTES_MAX {
+        let max = rules::TEXT_BYTES_MAX;
+        return Err(format!("its network rules have more than {max} bytes"));
+    }
+    match rules::Rules::parse(&text) {
+        Ok(_) => Ok(()),
+        Err(bad) => Err(format!("`{}` is not a network rule", list[bad.line])),
+    }
+}
+
 fn check_cap(cap: &Cap) -> Result<(), String> {
+    if let Cap::Net(rules) = cap {
+        return check_rules(rules);
+    }
     let (Cap::Serve(name) | Cap::Connect(name)) = cap else {
         return Ok(());
     };

@@ -9,6 +9,8 @@ use viperfs::{Fs, MountError, MountOptions};
 
 /// A disk that could not be mounted is tried again no earlier than this.
 const RETRY_NS: u64 = 2 * clock::SECOND;
+/// A disk that failed is tried again after this.
+const RESUME_NS: u64 = clock::SECOND;
 /// What is changed is made durable when nothing was changed for this long,
 const QUIET_NS: u64 = 100 * clock::MILLISECOND;
 /// and after this long in any case.
@@ -22,6 +24,8 @@ pub(crate) struct Volume<W: World> {
     said: Option<String>,
     /// When it was first and last changed since the last sync.
     dirty: Option<(u64, u64)>,
+    /// The disk failed under the mounted volume; when it is tried again.
+    resume_ns: Option<u64>,
 }
 
 impl<W: World> Volume<W> {
@@ -32,6 +36,7 @@ impl<W: World> Volume<W> {
             tried_ns: 0,
             said: None,
             dirty: None,
+            resume_ns: None,
         };
         volume.mount();
         volume
@@ -70,7 +75,9 @@ impl<W: World> Volume<W> {
         match error {
             viperfs::Error::Device(_) | viperfs::Error::ReadOnly => {
                 if self.state.as_ref().is_ok_and(|fs| fs.statfs().failed) {
-                    self.say("the disk failed: the volume is read-only now".into());
+                    self.say("the disk failed: the volume is read-only until it works".into());
+                    let again = clock::after(RESUME_NS);
+                    self.resume_ns = self.resume_ns.or(Some(again));
                 } else if matches!(error, viperfs::Error::Device(_)) {
                     self.say("the disk has unreadable blocks".into());
                 }
@@ -85,9 +92,24 @@ impl<W: World> Volume<W> {
     /// When [`Self::tidy`] wants to be called.
     #[inline]
     pub(crate) fn deadline(&self) -> u64 {
+        if let Some(resume_ns) = self.resume_ns {
+            return resume_ns;
+        }
         match self.dirty {
             None => viper_rt::abi::FOREVER,
             Some((first, last)) => (first + DIRTY_NS).min(last + QUIET_NS),
+        }
+    }
+
+    /// Tries a disk that failed. Everything acknowledged is in memory still, and goes to it first.
+    fn resume(&mut self) {
+        self.resume_ns = Some(clock::after(RESUME_NS));
+        if let Ok(fs) = &mut self.state
+            && fs.resume().is_ok()
+        {
+            self.resume_ns = None;
+            self.dirty = None;
+            self.say("the disk works again".into());
         }
     }
 
@@ -103,7 +125,9 @@ impl<W: World> Volume<W> {
 
     /// Makes changes durable; errors have been said.
     pub(crate) fn tidy(&mut self) {
-        if self.dirty.is_some() {
+        if self.resume_ns.is_some() {
+            self.resume();
+        } else if self.dirty.is_some() {
             let _ = self.sync();
         }
     }

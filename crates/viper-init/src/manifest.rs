@@ -87,6 +87,13 @@ pub enum Cap {
     Serve(String),
     /// Connect to a service.
     Connect(String),
+    /// Something that a service lets it do, in the service's own words.
+    Grant {
+        /// The service, with its colon.
+        service: String,
+        /// Words with single spaces.
+        text: String,
+    },
     /// A right over the system.
     System(SystemRight),
 }
@@ -121,6 +128,23 @@ impl Process {
             _ => None,
         });
         serve.unwrap_or("")
+    }
+
+    /// What a service lets it do, a line each.
+    #[must_use]
+    pub fn grants(&self, of: &str) -> String {
+        let mut lines = String::new();
+        for cap in &self.caps {
+            if let Cap::Grant { service, text } = cap
+                && service == of
+            {
+                if !lines.is_empty() {
+                    lines.push('\n');
+                }
+                lines.push_str(text);
+            }
+        }
+        lines
     }
 
     /// Whether it has a right over the system.
@@ -282,6 +306,10 @@ fn cap(words: &[&str]) -> Check<Cap> {
         },
         ["serve", name] => Cap::Serve(service(name)?),
         ["connect", name] => Cap::Connect(service(name)?),
+        ["grant", name, text @ ..] if !text.is_empty() => Cap::Grant {
+            service: service(name)?,
+            text: text.join(" "),
+        },
         ["system", right] => Cap::System(match *right {
             "spawn" => SystemRight::Spawn,
             "processes" => SystemRight::Processes,
@@ -330,6 +358,17 @@ mod tests {
         assert_eq!(fsd.memory_bytes, 16384 * 1024);
         assert_eq!(fsd.restart.when, RestartWhen::Always);
         assert!(!fsd.may(SystemRight::Power));
+    }
+
+    #[test]
+    fn grants_are_told_in_the_words_of_the_service() {
+        let more = "cap grant NETD: tcp connect *:*\ncap grant NETD: icmp\nend\n";
+        let text = TEXT.replace("end\n", more);
+        let manifest = Manifest::parse(&text).unwrap();
+        let fsd = &manifest.processes[1];
+        assert_eq!(fsd.grants("NETD:"), "tcp connect *:*\nicmp");
+        assert_eq!(fsd.grants("FSD:"), "");
+        assert!(Manifest::parse(&text.replace(" icmp", "")).is_err());
     }
 
     #[test]

@@ -228,6 +228,7 @@ mod encode {
             info.ipcs_direct,
             info.switches,
             info.page_faults,
+            info.first_ns,
         ]);
         w.bytes
     }
@@ -1218,6 +1219,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
             ipcs_direct: c.ipcs_direct + (ipcs - c.ipcs),
             switches: c.switches,
             page_faults: c.page_faults,
+            first_ns: c.first_ns,
         };
         self.write_user(thread, info, &encode::system(&facts))?;
         Ok(())

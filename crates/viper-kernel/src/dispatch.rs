@@ -33,8 +33,18 @@ macro_rules! generate {
         /// Runs the handler of a call on a thread's registers.
         #[inline]
         pub fn dispatch<S: Syscalls>(calls: &mut S, thread: u32, number: u16) {
-            let stop = match number {
-                $( $number => {
+            match number {
+                $( $number => run::$name(calls, thread), )+
+                _ => fail(calls, thread, Stop::Error(Error::NotSupported)),
+            }
+        }
+
+        /// From registers to a handler and back, a function a call: each saves what it needs only.
+        mod run {
+            use super::*;
+            $(
+                #[inline(never)]
+                pub(super) fn $name<S: Syscalls>(calls: &mut S, thread: u32) {
                     let Some(_x) = calls.registers(thread) else { return };
                     let mut _next = 0;
                     $( let $arg = <$arg_ty as Word>::from_word(_x[_next]); _next += 1; )*
@@ -44,20 +54,21 @@ macro_rules! generate {
                             x[0] = 0;
                             let mut _at = 1;
                             $( x[_at] = $ret.to_word(); _at += 1; )*
-                            return;
                         }
-                        Err(stop) => stop,
+                        Err(stop) => fail(calls, thread, stop),
                     }
-                } )+
-                _ => Stop::Error(Error::NotSupported),
-            };
-            if let Stop::Error(e) = stop
-                && let Some(x) = calls.registers(thread)
-            {
-                x[0] = e.code() as u64;
-            }
+                }
+            )+
         }
     };
+}
+
+fn fail<S: Syscalls>(calls: &mut S, thread: u32, stop: Stop) {
+    if let Stop::Error(e) = stop
+        && let Some(x) = calls.registers(thread)
+    {
+        x[0] = e.code() as u64;
+    }
 }
 
 viper_abi::for_each_syscall!(generate);

@@ -14,7 +14,7 @@ use crate::arena::{Arena, NIL};
 use crate::deadline::{Deadlines, Owner};
 use crate::object::{
     Channel, Device, Event, Interrupt, Member, Memory, Message, ObjectRef, PollSet, Process, Quota,
-    Timer,
+    Rest, Timer,
 };
 use crate::platform::Platform;
 use crate::thread::{Queue, Special, State, Thread, Wait};
@@ -23,6 +23,8 @@ use crate::thread::{Queue, Special, State, Thread, Wait};
 pub const CORES_MAX: usize = 8;
 /// How long a thread runs before another of its priority gets its turn.
 pub const SLICE_NS: u64 = 5_000_000;
+/// In [`Kernel::unsettled`]: there is a woken thread.
+pub const WOKEN: u16 = 1 << 8;
 /// Highest interrupt line, plus one.
 pub const LINES: usize = 1020;
 
@@ -70,6 +72,8 @@ pub struct Counters {
     pub kernel_bytes: u64,
     /// Frequency of the counter.
     pub counter_hz: u64,
+    /// When the first process began.
+    pub first_ns: u64,
 }
 
 /// Everything the kernel knows.
@@ -94,6 +98,8 @@ pub struct Kernel<P: Platform> {
     pub channels: Arena<Channel>,
     /// Queued messages.
     pub messages: Arena<Message>,
+    /// The long parts of those that have one.
+    pub rests: Arena<Rest>,
     /// Events.
     pub events: Arena<Event>,
     /// Timers.
@@ -124,8 +130,11 @@ pub struct Kernel<P: Platform> {
     pub counters: Counters,
     /// The core that is in the kernel.
     pub this_core: usize,
-    /// Cores whose thread changed by the short way, of which the scheduler has not been told.
-    pub unsettled: u8,
+    /// Cores whose thread changed by the short way, of which the scheduler has not been told, and
+    /// [`WOKEN`].
+    pub unsettled: u16,
+    /// With [`WOKEN`]: a thread that a signal made ready, of which the scheduler has not been told.
+    pub woken: u32,
     /// A deadline or a run queue has changed since the timer was last looked at.
     pub is_timer_stale: bool,
     /// A ready thread that is in no run queue yet because it is about to get this core, or `NIL`.
@@ -249,6 +258,7 @@ impl<P: Platform> Kernel<P> {
             memories: Arena::new(),
             channels: Arena::new(),
             messages: Arena::new(),
+            rests: Arena::new(),
             events: Arena::new(),
             timers: Arena::new(),
             sets: Arena::new(),
@@ -265,6 +275,7 @@ impl<P: Platform> Kernel<P> {
             counters: Counters::default(),
             this_core: 0,
             unsettled: 0,
+            woken: NIL,
             is_timer_stale: false,
             arrival: NIL,
             gives_up: false,
@@ -734,6 +745,10 @@ impl<P: Platform> Kernel<P> {
             if let Some(core) = self.sched.adopt(core, ThreadId(current)) {
                 self.nudge(core);
             }
+        }
+        if cores & WOKEN != 0 {
+            let woken = core::mem::replace(&mut self.woken, NIL);
+            self.enqueue(woken);
         }
     }
 

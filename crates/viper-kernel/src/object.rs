@@ -213,11 +213,14 @@ pub struct Message {
     pub info: u64,
     /// The words in registers.
     pub words: [u64; 6],
-    /// The rest of its data.
-    pub rest: [u64; 26],
+    /// Where the rest of its data is, or `NIL`.
+    pub rest: u32,
     /// Its handles.
     pub parked: Parked,
 }
+
+/// What does not travel in registers of a queued message.
+pub type Rest = [u64; (viper_abi::MESSAGE_MAX - viper_abi::MESSAGE_REGISTER_BYTES) / 8];
 
 /// An event.
 pub struct Event {

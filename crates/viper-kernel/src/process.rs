@@ -237,6 +237,7 @@ impl<P: Platform> Kernel<P> {
             ipc_slot: slot as u16,
             priority,
             special: Special::NONE,
+            vector_turns: 0,
             queue_link: Link::NONE,
             process_link: Link::NONE,
             deadline_at: NIL,

@@ -1,4 +1,4 @@
-//! `bench`: what operations cost, in guest instructions, a line each.
+//! `bench [FILTER]`: what operations cost, in guest instructions, a line each.
 
 mod basic;
 mod sample;
@@ -26,7 +26,7 @@ pub fn run() -> i64 {
         println!("# the figures are instruction counts: run the machine with --icount");
         return FAILED;
     }
-    match measure_all() {
+    match measure_all(program::arguments().nth(1).unwrap_or_default()) {
         Ok(0) => 0,
         Ok(missing) => {
             println!("# {missing} figures could not be measured");
@@ -59,14 +59,15 @@ fn echo() -> i64 {
     0
 }
 
-fn measure_all() -> Result<usize, Error> {
+fn measure_all(filter: &str) -> Result<usize, Error> {
     let mut own = Own::new("bench")?;
     let sampler = Sampler::new();
     let mut missing = 0;
-    for (name, row) in basic::ROWS {
+    let wanted = |name: &str| name.contains(filter);
+    for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &own)));
     }
-    for (name, row) in services::ROWS {
+    for (name, row) in services::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));
     }
     Ok(missing)

@@ -9,3 +9,4 @@ pub mod machine;
 pub mod own;
 pub mod sh;
 pub mod suite;
+pub mod wall;

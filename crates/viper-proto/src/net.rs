@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod datagram;
+pub mod rules;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use viper_rt::handle::{Event, Memory};

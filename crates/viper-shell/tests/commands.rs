@@ -635,6 +635,13 @@ fn tables() {
 fn clock_and_version() {
     let mut rig = Rig::new();
     assert!(rig.ok("Uptime").starts_with("Up 1 day 01:01:01"));
+    let all = rig.ok("Uptime ALL");
+    let lines: Vec<_> = all.lines().map(|line| line.rsplit_once(' ')).collect();
+    let first = lines
+        .iter()
+        .flatten()
+        .find(|(name, _)| name.starts_with("First program"));
+    assert_eq!(first.map(|(_, ns)| *ns), Some("250"), "{all}");
     assert_eq!(rig.ok("Date"), "Sunday 22-Nov-2026 04:24:10 UTC\n");
     assert_eq!(rig.ok("date '+%F %T %j%%'"), "2026-11-22 04:24:10 %j%\n");
     rig.sys.wall_clock_ns = None;

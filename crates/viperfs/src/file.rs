@@ -11,9 +11,9 @@ use crate::layout::{Key, MAX_FILE_SIZE, ORPHAN_VALUE, kind};
 use crate::store::{IO_BLOCKS, Store};
 use zerocopy::little_endian::U32;
 
-const PAGE: u64 = BLOCK_SIZE as u64;
+pub(crate) const PAGE: u64 = BLOCK_SIZE as u64;
 /// Extents removed in one operation; larger files are deleted in steps.
-const PUNCH_STEP: usize = 32;
+pub(crate) const PUNCH_STEP: usize = 32;
 
 impl<D: BlockDevice> Fs<D> {
     /// Reads up to `buf.len()` bytes from `offset` on; fewer only at the end of the file.
@@ -102,8 +102,17 @@ impl<D: BlockDevice> Fs<D> {
             self.trim(ino)?;
         }
         let (first, last) = (offset / PAGE, (end - 1) / PAGE);
-        self.require(last - first + 2)?;
-        if offset / PAGE > inode.attr.size / PAGE {
+        let past_tail = first > inode.attr.size / PAGE;
+        let kept = if inode.kept() {
+            self.store.census(ino, first, last + 1)?.1
+        } else {
+            0
+        };
+        let fresh = last - first + 1 - kept + u64::from(past_tail);
+        if fresh > 0 {
+            self.require(fresh)?;
+        }
+        if past_tail {
             self.settle_tail(ino, inode.attr.size)?;
         }
         let mut done = 0;
@@ -135,6 +144,9 @@ impl<D: BlockDevice> Fs<D> {
         self.store.cache.slot_mut(slot).data[within..within + data.len()].copy_from_slice(data);
         self.store.cache.mark_dirty(slot);
         let mut inode = self.inode(ino)?;
+        if inode.kept() && self.store.kept_blocks(ino, page, 1)?.0.is_some() {
+            self.store.cache.mark_kept(slot);
+        }
         inode.attr.size = inode
             .attr
             .size
@@ -161,7 +173,7 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Brings a page into the cache, and pages after it when the file is read in sequence.
     /// `None` when the page is a hole.
-    fn fill(
+    pub(crate) fn fill(
         &mut self,
         ino: u64,
         page: u64,
@@ -285,11 +297,23 @@ impl<D: BlockDevice> Fs<D> {
         let mut inode = self.inode(ino)?;
         let mut done = 0;
         while done < slots.len() {
-            let first = page + done as u64;
-            let goal = self.store.goal_for(ino, first)?;
-            let (block, got) = self.store.allocate(goal, (slots.len() - done) as u64)?;
-            let n = got as usize;
+            let (first, left) = (page + done as u64, (slots.len() - done) as u64);
+            let (kept, alike) = if inode.kept() {
+                self.store.kept_blocks(ino, first, left)?
+            } else {
+                (None, left)
+            };
             let mut sums = [U32::new(0); IO_BLOCKS];
+            if let Some(block) = kept {
+                let n = alike as usize;
+                self.write_blocks(block, &slots[done..done + n], &mut sums)?;
+                self.store.settle_kept(ino, first, &sums[..n])?;
+                done += n;
+                continue;
+            }
+            let goal = self.store.goal_for(ino, first)?;
+            let (block, got) = self.store.allocate(goal, alike)?;
+            let n = got as usize;
             self.write_blocks(block, &slots[done..done + n], &mut sums)?;
             let (freed, _) = self.store.punch(ino, first, first + got, usize::MAX)?;
             self.store.add_extent(ino, first, block, &sums[..n])?;
@@ -363,12 +387,12 @@ impl<D: BlockDevice> Fs<D> {
             inode.disk_size = inode.disk_size.min(size);
             inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
             inode.touch(now);
-            if more {
+            if more.is_some() {
                 inode.set_untrimmed(true);
                 fs.add_orphan(ino)?;
             }
             fs.put_inode(inode)?;
-            Ok(more)
+            Ok(more.is_some())
         })?;
         self.store.cache.drop_pages(ino, first, old.div_ceil(PAGE));
         if !size.is_multiple_of(PAGE)
@@ -391,6 +415,7 @@ impl<D: BlockDevice> Fs<D> {
                 let first = inode.attr.size.div_ceil(PAGE);
                 let (freed, more) = fs.store.punch(ino, first, u64::MAX, PUNCH_STEP)?;
                 inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
+                let more = more.is_some();
                 inode.set_untrimmed(more);
                 fs.put_inode(inode)?;
                 if !more && inode.attr.nlink > 0 {
@@ -444,7 +469,7 @@ impl<D: BlockDevice> Fs<D> {
     /// Deletes what one operation can of an inode; true when it is gone. Part of an operation.
     pub(crate) fn delete_step(&mut self, ino: u64) -> Result<bool, Error> {
         let (freed, more) = self.store.punch(ino, 0, u64::MAX, PUNCH_STEP)?;
-        if more {
+        if more.is_some() {
             let mut inode = self.inode(ino)?;
             inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
             self.put_inode(inode)?;
@@ -465,7 +490,7 @@ impl<D: BlockDevice> Fs<D> {
     }
 }
 
-fn require_file(kind: FileKind) -> Result<(), Error> {
+pub(crate) fn require_file(kind: FileKind) -> Result<(), Error> {
     match kind {
         FileKind::File => Ok(()),
         FileKind::Directory => Err(Error::IsDirectory),

@@ -23,6 +23,19 @@ pub fn built(system: &System) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// An image like [`built`], of another size, made anew at `path`.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn sized(system: &System, path: &Path, size_mib: u64) -> Result<()> {
+    let volume = Volume {
+        size: size_mib << 20,
+        ..volume(system)
+    };
+    tools().create(path, &volume, &entries(system)?)
+}
+
 /// The disk of an interactive boot: the user's own image, or one that is kept between boots.
 ///
 /// The programs on a kept one are brought up to date; other files are the user's.
@@ -41,7 +54,7 @@ pub fn kept(system: &System, options: &MachineOptions, fresh: bool) -> Result<Op
     let path = system.workspace.images().join("home.img");
     let programs = programs(system)?;
     keep(tools(), &built, &path, &programs, fresh)?;
-    Ok(Some(Disk { path, keep: true }))
+    Ok(Some(Disk::kept(path)))
 }
 
 fn make(tools: &dyn DiskTools, path: &Path, volume: &Volume, entries: &[Entry]) -> Result<()> {
@@ -193,6 +206,10 @@ mod tests {
 
         fn get(&self, _: &Path, path: &str) -> Result<Vec<u8>> {
             unable(path)
+        }
+
+        fn check(&self, _: &Path) -> Result<Vec<String>> {
+            Ok(Vec::new())
         }
     }
 

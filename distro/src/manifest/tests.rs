@@ -90,6 +90,16 @@ fn mistakes_are_named() {
         ("virtio-blk", "floppy", "unknown variant `floppy`"),
         ("/c/hello", "c/hello", "not an absolute path"),
         ("/c/hello", "/c/../x", "not an absolute path"),
+        (
+            "{ system = \"power\" }",
+            "{ net = [\"tcp listen 0\"] }",
+            "`tcp listen 0` is not a network rule",
+        ),
+        (
+            "{ system = \"power\" }",
+            "{ net = [\"icmp\"] }",
+            "nobody serves NETD:",
+        ),
         ("[process.fsd]", "[process.FSD]", "a name has"),
         (
             "restart = { when",

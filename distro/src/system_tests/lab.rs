@@ -71,7 +71,31 @@ impl<'a> Lab<'a> {
     pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
+        Ok(Disk::kept(path))
+    }
+
+    /// A disk like that one, of another size, to be written.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn sized_disk(&self, name: &str, size_mib: u64) -> Result<Disk, String> {
+        let path = self.scratch.path(name);
+        disk::sized(self.system, &path, size_mib).map_err(text_of)?;
         Ok(Disk { path, keep: true })
+    }
+
+    /// A disk that no machine runs on has no damage.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn is_sound(&self, disk: &Disk) -> Verdict {
+        let problems = disk::tools().check(&disk.path).map_err(text_of)?;
+        match problems.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("the disk has {} problems: {first}", problems.len())),
+        }
     }
 
     /// Runs commands on the standard disk; what they write is thrown away.
@@ -163,10 +187,7 @@ impl<'a> Lab<'a> {
         if options.no_disk {
             return Ok(None);
         }
-        Ok(Some(Disk {
-            path: self.built_disk()?,
-            keep: false,
-        }))
+        Ok(Some(Disk::scratch(self.built_disk()?)))
     }
 
     /// The log and output of the last run.
@@ -186,6 +207,16 @@ impl Outcome {
             End::Code(found) if *found == code => Ok(()),
             other => Err(format!("expected code {code}, found {other:?}")),
         }
+    }
+
+    /// The commands ended with 0. The reason otherwise is the first line that says `not ok`.
+    ///
+    /// # Errors
+    ///
+    /// How they ended instead.
+    pub fn all_ok(&self) -> Verdict {
+        let bad = self.output.lines().find(|line| line.starts_with("not ok"));
+        bad.map_or_else(|| self.code(0), |line| Err(line.into()))
     }
 
     /// The output has this text.

@@ -29,7 +29,8 @@ impl<T> KernelCell<T> {
     }
 }
 
-/// The kernel lock: fair, by tickets.
+/// The kernel lock: fair, by tickets. `asm/trap.S` knows this layout and releases it, too.
+#[repr(C)]
 pub struct KernelLock {
     next: AtomicU32,
     serving: AtomicU32,

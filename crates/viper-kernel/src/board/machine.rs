@@ -94,8 +94,9 @@ impl Platform for Machine {
 
     fn leave_address_space(&mut self) {
         let empty = EMPTY_TABLE.load(Ordering::Relaxed);
-        // SAFETY: a table without entries translates nothing, and the kernel runs from TTBR1.
-        unsafe { asm!("msr ttbr0_el1, {}", "isb", in(reg) empty) };
+        // SAFETY: a table without entries translates nothing, and the kernel runs from TTBR1. No
+        // context runs here any more: the way out saves no registers (`asm/trap.S`).
+        unsafe { asm!("msr ttbr0_el1, {}", "msr tpidr_el1, xzr", "isb", in(reg) empty) };
     }
 
     fn sync_code(&mut self, frame: Frame) {

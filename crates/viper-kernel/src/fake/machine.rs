@@ -9,7 +9,7 @@ use super::platform::{FakeFrames, FakePlatform};
 use crate::arena::NIL;
 use crate::calls::PROCESS_RIGHTS;
 use crate::entry::Exception;
-use crate::fast::Way;
+use crate::fast::{Across, Way};
 use crate::kernel::{CORES_MAX, Kernel, cap_handle, cap_rights};
 use crate::memory::Access;
 use crate::object::{Device, ObjectRef, Quota};
@@ -196,7 +196,10 @@ impl FakeMachine {
         if self.is_short && self.short(core, thread, number) {
             return;
         }
-        self.enter(core, |k| k.on_syscall(core, thread, number));
+        self.enter(core, |k| match k.on_syscall(core, thread, number) {
+            Some(next) => next,
+            None => &mut k.threads[thread].context,
+        });
     }
 
     /// Tries the short way, as the vectors do.
@@ -207,19 +210,32 @@ impl FakeMachine {
             core: core as u8,
             table: context.table,
             handle: viper_cap::Handle::from_raw(context.x[0] as u32),
-            info: MsgInfo(context.x[1]),
-            deadline: context.x[8],
+            word: context.x[1],
+            deadline: context.x[if number == number::object_wait { 2 } else { 8 }],
         };
         self.kernel.platform.core = core;
-        let next = match number {
+        let across = match number {
+            number::event_signal if self.kernel.fast_signal(way) => {
+                let next = &mut self.kernel.threads[thread].context;
+                next.x[0] = 0;
+                Some(Across {
+                    next,
+                    has_vectors: false,
+                })
+            }
+            number::object_wait => self.kernel.fast_wait(way),
             number::call => self.kernel.fast_call(way),
             number::reply_receive => self.kernel.fast_reply_receive(way),
             _ => None,
         };
-        if let Some(next) = next {
+        if let Some(Across { next, has_vectors }) = across {
+            if has_vectors {
+                let to = self.kernel.cores[core].current;
+                self.kernel.exchange_vectors(core, thread, to);
+            }
             self.resume(core, next);
         }
-        next.is_some()
+        across.is_some()
     }
 
     /// A system call whose results are wanted: `x1..` of the thread, if it goes on at once.

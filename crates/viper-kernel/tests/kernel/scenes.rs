@@ -145,6 +145,115 @@ fn a_reply_gives_way_to_who_is_more_important_than_the_caller() {
     }
 }
 
+/// An event that both threads of a pair have a handle to: the client's and the server's.
+fn share_event(p: &mut Pair) -> (Handle, Handle) {
+    let core = p.core_of(p.client);
+    let mine = p.m.ask(core, number::event_create, &[]).unwrap()[0];
+    let mine = Handle(mine as u32);
+    let [client, server] = [p.client, p.server].map(|t| p.m.kernel.threads[t].process);
+    let event = p.m.object(client, mine).unwrap();
+    (mine, p.m.give(server, event, ALL).unwrap())
+}
+
+fn wait(p: &mut Pair, event: Handle, mask: u64) {
+    p.m.syscall(0, number::object_wait, &[u64::from(event.0), mask, FOREVER]);
+}
+
+#[test]
+fn signals_go_the_short_way_with_the_same_result() {
+    let mut views = Vec::new();
+    for is_short in [true, false] {
+        let mut p = pair(1, 3, 3);
+        p.m.is_short = is_short;
+        let (ping, ping_there) = share_event(&mut p);
+        let (pong, pong_there) = share_event(&mut p);
+        let (mut seen, mut short) = (Vec::new(), 0);
+        // The server's turn comes when the client first waits.
+        wait(&mut p, pong, 1);
+        for bits in 1..20 {
+            assert_eq!(p.m.running(0), Some(p.server));
+            wait(&mut p, ping_there, 1);
+            if bits == 1 {
+                assert_eq!(p.m.running(0), None, "both wait");
+                p.m.kernel.wake_with(p.client, Ok(()));
+                p.m.interrupt(0, None);
+            }
+            assert_eq!(p.m.running(0), Some(p.client));
+            seen.push(p.view());
+            p.m.check();
+            p.m.ask(0, number::event_signal, &[u64::from(ping.0), bits << 1 | 1])
+                .unwrap();
+            assert_eq!(p.state(p.server), State::Ready);
+            short += u32::from(p.m.kernel.unsettled & viper_kernel::kernel::WOKEN != 0);
+            wait(&mut p, pong, 1);
+            assert_eq!(p.m.running(0), Some(p.server));
+            assert_eq!(p.m.results(p.server).unwrap()[0], 1, "what it waited for");
+            seen.push(p.view());
+            p.m.ask(0, number::event_signal, &[u64::from(pong_there.0), 1])
+                .unwrap();
+        }
+        assert_eq!(short > 10, is_short, "{short} of 19 signals");
+        p.m.ask(0, number::null, &[]).unwrap(); // tells the scheduler
+        p.m.check_all();
+        // Bits that nobody waited for are all there still.
+        let left =
+            p.m.ask(0, number::object_wait, &[u64::from(ping_there.0), 62, 0]);
+        seen.push(vec![(State::Ended, [0; 9], left.unwrap()[0])]);
+        views.push(seen);
+    }
+    assert_eq!(views[0], views[1]);
+}
+
+#[test]
+fn a_woken_thread_gets_its_turn_though_the_signaller_goes_on() {
+    for is_short in [true, false] {
+        let mut p = pair(1, 3, 3);
+        p.m.is_short = is_short;
+        let (ping, ping_there) = share_event(&mut p);
+        wait(&mut p, ping, 1); // the client; the server goes on
+        p.m.ask(0, number::event_signal, &[u64::from(ping_there.0), 1])
+            .unwrap();
+        assert_eq!(p.m.running(0), Some(p.server));
+        for _ in 0..3 {
+            p.m.advance(viper_kernel::kernel::SLICE_NS);
+        }
+        // Nobody made a call: the timer alone shares the core.
+        let turns = (0..4).map(|_| {
+            p.m.advance(viper_kernel::kernel::SLICE_NS + 1);
+            p.m.running(0)
+        });
+        let turns: Vec<_> = turns.collect();
+        assert!(turns.contains(&Some(p.client)) && turns.contains(&Some(p.server)));
+        p.m.check_all();
+    }
+}
+
+#[test]
+fn a_reply_gives_way_to_a_thread_that_the_server_has_woken() {
+    for is_short in [true, false] {
+        let mut p = pair(1, 1, 7);
+        p.m.is_short = is_short;
+        p.m.receive(0, p.from_client);
+        let (ping, ping_there) = share_event(&mut p);
+        let client = p.m.kernel.threads[p.client].process;
+        let event = p.m.object(client, ping).unwrap();
+        let (middle_process, middle) = p.m.spawn(0, 4).unwrap();
+        let there = p.m.give(middle_process, event, ALL).unwrap();
+        assert_eq!(p.m.running(0), Some(middle));
+        wait(&mut p, there, 1);
+        assert_eq!(p.m.running(0), Some(p.client));
+        p.m.message(0, number::call, p.to_server, MsgInfo::new(0, 8, 0), FOREVER);
+        assert_eq!(p.m.running(0), Some(p.server));
+        p.m.ask(0, number::event_signal, &[u64::from(ping_there.0), 1])
+            .unwrap();
+        let reply = MsgInfo::new(0, 0, 0);
+        p.m.message(0, number::reply_receive, p.from_client, reply, FOREVER);
+        assert_eq!(p.m.running(0), Some(middle));
+        assert_eq!(p.state(p.client), State::Ready);
+        p.m.check_all();
+    }
+}
+
 #[test]
 fn calls_cross_cores_without_losing_anybody() {
     let mut p = pair(2, 3, 3);

@@ -1,8 +1,11 @@
 //! Files for programs: a session with the file service that outlives the server.
 //!
 //! When the server dies, operations that may be repeated are repeated on its successor, with files
-//! opened again by their paths; others fail with `ServerDied`. Data goes through memory that is
-//! shared once: a read or write is one message for each 256 KiB.
+//! opened again by their paths; others fail with `ServerDied`. What was written to a file and not
+//! synced is lost with the server: the next operation on that file says so, once, with
+//! `ServerDied`, and a file that is not what it was any more says it each time. So who gets `Ok`
+//! from a sync has everything on stable storage, whatever died before. Data goes through memory
+//! that is shared once: a read or write is one message for each 256 KiB.
 
 use super::{Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags};
 use crate::names;
@@ -19,8 +22,10 @@ const PATHS_AT: usize = DATA_BYTES;
 const SESSION_BYTES: usize = DATA_BYTES + 2 * PATH_MAX;
 /// How long a client waits for the server to come (back).
 pub const RECONNECT_NS: u64 = 5 * clock::SECOND;
+/// How often it looks for one that is just ending or starting.
+const PAUSE_NS: u64 = 5 * clock::MILLISECOND;
 /// How often an operation is tried.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 5;
 
 /// A file of [`Files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,8 +43,11 @@ struct Session {
 struct OpenFile {
     path: String,
     flags: u32,
+    inode: u64,
     remote: u32,
     session: u64,
+    /// It was changed and not synced since.
+    is_unsynced: bool,
 }
 
 /// A directory entry.
@@ -59,6 +67,8 @@ pub struct Files {
     session: Option<Session>,
     sessions: u64,
     open: Vec<Option<OpenFile>>,
+    /// Something was changed in this session and not synced since.
+    unsynced_in: Option<u64>,
     /// The trace id of the last operation; `None` if operations are not traced.
     traced: Option<u16>,
 }
@@ -86,6 +96,7 @@ impl Files {
             session: None,
             sessions: 0,
             open: Vec::new(),
+            unsynced_in: None,
             traced: None,
         }
     }
@@ -118,11 +129,16 @@ impl Files {
             let (remote, attributes) = s.client.open(flags, mode, s.path(path, 0)?)?;
             Ok((remote, attributes, s.number))
         })?;
+        if flags & (flags::CREATE | flags::TRUNCATE) != 0 {
+            self.unsynced_in = Some(session);
+        }
         let file = OpenFile {
             path: path.into(),
             flags: flags & !(flags::CREATE | flags::EXCLUSIVE | flags::TRUNCATE),
+            inode: attributes.inode,
             remote,
             session,
+            is_unsynced: flags & flags::TRUNCATE != 0,
         };
         let index = match self.open.iter().position(Option::is_none) {
             Some(index) => {
@@ -140,13 +156,19 @@ impl Files {
     /// Closes a file.
     ///
     /// # Errors
-    /// [`Error::BadHandle`] if it is not open.
+    /// [`Error::BadHandle`] if it is not open, [`Error::ServerDied`] if changes were lost that
+    /// nobody was told of yet.
     pub fn close(&mut self, file: FileId) -> Result<(), Error> {
         let place = self.open.get_mut(file.0 as usize).ok_or(Error::BadHandle)?;
         let open = place.take().ok_or(Error::BadHandle)?;
-        match &self.session {
+        let closed = match &self.session {
             Some(session) if session.number == open.session => session.client.close(open.remote),
-            _ => Ok(()),
+            _ => Err(Error::PeerClosed),
+        };
+        match closed {
+            Err(Error::PeerClosed) if open.is_unsynced => Err(Error::ServerDied),
+            Err(Error::PeerClosed) => Ok(()),
+            closed => closed,
         }
     }
 
@@ -184,11 +206,13 @@ impl Files {
         let from = &from[..from.len().min(DATA_BYTES)];
         let append = self.file(file)?.flags & flags::APPEND != 0;
         // At a position it may be repeated: the same bytes come to the same place.
-        self.with_file(names, file, !append, |s, remote| {
+        let count = self.with_file(names, file, !append, |s, remote| {
             s.memory.write(0, from)?;
             let (count, _) = s.client.write(remote, position, from.len() as u64, 0)?;
             Ok((count as usize).min(from.len()))
-        })
+        })?;
+        self.changed(file);
+        Ok(count)
     }
 
     /// What is known of an open file.
@@ -254,16 +278,22 @@ impl Files {
     ) -> Result<(), Error> {
         self.with_file(names, file, true, |s, remote| {
             s.client.truncate(remote, size_bytes)
-        })
+        })?;
+        self.changed(file);
+        Ok(())
     }
 
     /// Returns when the file is on stable storage.
     ///
     /// # Errors
-    /// Those of the file service; [`Error::ServerDied`] if the server died, as what it had not
-    /// written yet is lost.
+    /// Those of the file service; [`Error::ServerDied`] if the server died since the file was
+    /// changed last: then the changes since the last sync are lost.
     pub fn sync_file(&mut self, names: &names::Client, file: FileId) -> Result<(), Error> {
-        self.with_file(names, file, false, |s, remote| s.client.sync_file(remote))
+        self.with_file(names, file, true, |s, remote| s.client.sync_file(remote))?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.is_unsynced = false;
+        }
+        Ok(())
     }
 
     /// The content of an open file as memory, with its size.
@@ -303,7 +333,7 @@ impl Files {
         path: &str,
         mode: u32,
     ) -> Result<(), Error> {
-        self.with(names, false, |s| {
+        self.with_names(names, |s| {
             s.client.make_directory(mode, s.path(path, 0)?)
         })
     }
@@ -313,7 +343,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn unlink(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.unlink(s.path(path, 0)?))
+        self.with_names(names, |s| s.client.unlink(s.path(path, 0)?))
     }
 
     /// Removes an empty directory.
@@ -321,7 +351,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn remove_directory(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
+        self.with_names(names, |s| {
             s.client.remove_directory(s.path(path, 0)?)
         })
     }
@@ -331,7 +361,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn rename(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
+        self.with_names(names, |s| {
             s.client.rename(s.path(from, 0)?, s.path(to, 1)?)
         })
     }
@@ -341,7 +371,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn symlink(&mut self, names: &names::Client, target: &str, at: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
+        self.with_names(names, |s| {
             s.client.symlink(s.path(target, 0)?, s.path(at, 1)?)
         })
     }
@@ -351,7 +381,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn link(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
+        self.with_names(names, |s| {
             s.client.link(s.path(from, 0)?, s.path(to, 1)?)
         })
     }
@@ -380,7 +410,7 @@ impl Files {
         path: &str,
         changes: Changes,
     ) -> Result<(), Error> {
-        self.with(names, true, |s| {
+        self.with_names(names, |s| {
             s.client.set_attributes(changes, s.path(path, 0)?)
         })
     }
@@ -388,9 +418,30 @@ impl Files {
     /// Returns when everything is on stable storage.
     ///
     /// # Errors
-    /// As [`Files::sync_file`].
+    /// Those of the file service; [`Error::ServerDied`] if the server died since this client
+    /// changed something last.
     pub fn sync(&mut self, names: &names::Client) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.sync())
+        let _traced = self.trace();
+        for _ in 0..ATTEMPTS {
+            let session = ensure(&mut self.session, &mut self.sessions, names)?;
+            if self.unsynced_in.is_some_and(|at| at != session.number) {
+                self.unsynced_in = None;
+                return Err(Error::ServerDied);
+            }
+            match session.client.sync() {
+                Err(Error::PeerClosed) => self.session = None,
+                Ok(()) => {
+                    let here = Some(session.number);
+                    let open = self.open.iter_mut().flatten();
+                    open.filter(|file| Some(file.session) == here)
+                        .for_each(|file| file.is_unsynced = false);
+                    self.unsynced_in = None;
+                    return Ok(());
+                }
+                result => return result,
+            }
+        }
+        Err(Error::ServerDied)
     }
 
     /// What is known of the file system.
@@ -420,9 +471,8 @@ impl Files {
             let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
             let open = place.ok_or(Error::BadHandle)?;
             if open.session != session.number {
-                let path = session.path(&open.path, 0)?;
-                match session.client.open(open.flags, 0, path) {
-                    Ok((remote, _)) => (open.remote, open.session) = (remote, session.number),
+                match open.again(session) {
+                    Ok(()) => {}
                     Err(Error::PeerClosed) => {
                         self.session = None;
                         continue;
@@ -431,15 +481,34 @@ impl Files {
                 }
             }
             match operation(session, open.remote) {
-                Err(Error::PeerClosed) if repeatable => self.session = None,
-                Err(Error::PeerClosed) => {
-                    self.session = None;
-                    return Err(Error::ServerDied);
-                }
+                Err(Error::PeerClosed) => self.session = None,
                 result => return result,
+            }
+            if !repeatable {
+                open.is_unsynced = false;
+                return Err(Error::ServerDied);
             }
         }
         Err(Error::ServerDied)
+    }
+
+    /// An open file was changed, in the session there is.
+    fn changed(&mut self, file: FileId) {
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.is_unsynced = true;
+            self.unsynced_in = Some(open.session);
+        }
+    }
+
+    /// An operation that changes names.
+    fn with_names<T>(
+        &mut self,
+        names: &names::Client,
+        operation: impl FnMut(&Session) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = self.with(names, false, operation)?;
+        self.unsynced_in = self.session.as_ref().map(|session| session.number);
+        Ok(done)
     }
 
     fn with<T>(
@@ -476,9 +545,46 @@ fn ensure<'s>(
     session.as_ref().ok_or(Error::Internal)
 }
 
+impl OpenFile {
+    /// Opens it in another session.
+    ///
+    /// [`Error::ServerDied`] if it is not what it was: changes that were not synced are lost, or
+    /// it is gone, or another file has its name.
+    fn again(&mut self, session: &Session) -> Result<(), Error> {
+        let path = session.path(&self.path, 0)?;
+        let (remote, attributes) = match session.client.open(self.flags, 0, path) {
+            Err(Error::NotFound) => return Err(Error::ServerDied),
+            result => result?,
+        };
+        if attributes.inode != self.inode {
+            let _ = session.client.close(remote);
+            return Err(Error::ServerDied);
+        }
+        (self.remote, self.session) = (remote, session.number);
+        match core::mem::take(&mut self.is_unsynced) {
+            true => Err(Error::ServerDied),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Session {
+    /// A session with the server that there is, or that is about to come.
     fn new(names: &names::Client, number: u64) -> Result<Session, Error> {
-        let client = Client::new(names.connect(b"FSD:", clock::after(RECONNECT_NS))?);
+        let deadline = clock::after(RECONNECT_NS);
+        loop {
+            match Session::with_server(names, number, deadline) {
+                // It died, but its supervisor has not noticed.
+                Err(Error::PeerClosed | Error::Busy) if clock::now() < deadline => {
+                    clock::sleep(PAUSE_NS);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn with_server(names: &names::Client, number: u64, deadline: u64) -> Result<Session, Error> {
+        let client = Client::new(names.connect(b"FSD:", deadline)?);
         let memory = Memory::new(SESSION_BYTES as u64)?;
         let mapping = Mapping::whole(&memory)?;
         let given = Rights::READ | Rights::WRITE | Rights::MAP | Rights::TRANSFER;

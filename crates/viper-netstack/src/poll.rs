@@ -1,0 +1,295 @@
+//! The poll loop: frames in, sockets that they are for, what those have to send, and when next.
+
+use smoltcp::wire::{IpAddress, TcpPacket, UdpPacket};
+
+use crate::address::is_unicast;
+use crate::frame::{self, Carried, ICMP, ICMPV6, Packet, TCP, UDP};
+use crate::interface::STALL_NS;
+use crate::slot::Socket;
+use crate::stack::instant;
+use crate::{FrameDevice, SocketId, Stack};
+
+impl Stack {
+    /// Moves frames: takes what the devices have received, sends what the sockets have to send,
+    /// and acts on timers. `devices[0]` belongs to the first interface that was added.
+    ///
+    /// Returns when to call it again at the latest, in nanoseconds; `None` means when there is
+    /// a reason to. Any call on a socket may make that earlier: poll after it. A call does a
+    /// bounded amount of work and returns `now` if there is more.
+    ///
+    /// Time that goes backwards counts as standing still.
+    pub fn poll(&mut self, now: u64, devices: &mut [&mut dyn FrameDevice]) -> Option<u64> {
+        self.now = self.now.max(now);
+        self.fire_timers();
+        for id in core::mem::take(&mut self.stalled) {
+            self.mark_dirty(id);
+        }
+        for _ in 0..ROUNDS {
+            let received = self.receive(devices);
+            let served = self.serve(devices);
+            let sent = self.send(devices);
+            if !(received || served || sent) {
+                break;
+            }
+        }
+        self.next_deadline()
+    }
+
+    fn fire_timers(&mut self) {
+        self.time_wait.expire(self.now);
+        while let Some((deadline, id)) = self.timers.expired(self.now) {
+            let Some(slot) = self.slots.get_mut(id) else {
+                continue;
+            };
+            if slot.armed == Some(deadline) {
+                slot.armed = None;
+                self.mark_dirty(id);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let busy = !self.dirty.is_empty() || self.ports.iter().any(|port| !port.queue.is_empty());
+        let stalled = !self.stalled.is_empty();
+        let times = [
+            busy.then_some(self.now),
+            stalled.then(|| self.now.saturating_add(STALL_NS)),
+            self.timers.next(),
+        ];
+        let ports = self.ports.iter().filter_map(|port| port.due);
+        times
+            .into_iter()
+            .flatten()
+            .chain(ports)
+            .min()
+            .map(|next| next.max(self.now))
+    }
+
+    fn receive(&mut self, devices: &mut [&mut dyn FrameDevice]) -> bool {
+        let mut any = false;
+        for index in 1..self.ports.len() {
+            let Some(device) = Self::device(devices, index) else {
+                continue;
+            };
+            for _ in 0..BATCH {
+                if !device.receive(&mut |frame, checked| self.take(index, frame, checked)) {
+                    break;
+                }
+                any = true;
+            }
+            if let Some(port) = self.ports.get_mut(index) {
+                port.send_answers(device);
+            }
+        }
+        for _ in 0..BATCH {
+            let Some(buffer) = self
+                .ports
+                .first_mut()
+                .and_then(|port| port.queue.pop_buffer())
+            else {
+                break;
+            };
+            self.take(0, buffer.frame(), true);
+            if let Some(port) = self.ports.first_mut() {
+                port.queue.recycle(buffer);
+            }
+            any = true;
+        }
+        any
+    }
+
+    fn serve(&mut self, devices: &mut [&mut dyn FrameDevice]) -> bool {
+        let now = self.now;
+        let mut any = false;
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            if port.due.is_none_or(|due| due > now) {
+                continue;
+            }
+            any |= port.serve(instant(now), Self::device(devices, index));
+            if port.take_lease() {
+                self.addresses_changed = true;
+                port.due = Some(now);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn send(&mut self, devices: &mut [&mut dyn FrameDevice]) -> bool {
+        let mut any = false;
+        for _ in 0..self.dirty.len() {
+            let Some(id) = self.dirty.pop_front() else {
+                break;
+            };
+            let Some(slot) = self.slots.get_mut(id) else {
+                continue;
+            };
+            slot.is_dirty = false;
+            any |= match &slot.socket {
+                Socket::Tcp(_) => self.send_tcp(id, devices),
+                Socket::Udp(_) | Socket::Ping(_) => self.send_datagrams(id, devices),
+                Socket::Listener(_) => false,
+            };
+        }
+        any
+    }
+
+    /// Notes what came of letting a socket send; `true` if it has sent something.
+    pub(crate) fn note_sent(&mut self, id: SocketId, sent: crate::interface::Sent) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return sent.packets > 0;
+        };
+        if sent.is_stalled {
+            self.stalled.push(id);
+            return sent.packets > 0;
+        }
+        if let Some(next) = sent.next {
+            if next <= self.now {
+                self.mark_dirty(id);
+            } else {
+                self.timers.arm(&mut slot.armed, next, id);
+            }
+        }
+        sent.packets > 0
+    }
+
+    /// Remembers that a socket did not send anything, perhaps for want of a hardware address.
+    pub(crate) fn note_waiting(&mut self, id: SocketId, index: usize) {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        if !slot.is_waiting
+            && let Some(port) = self.ports.get_mut(index)
+            && port.mac.is_some()
+        {
+            slot.is_waiting = true;
+            port.waiting.push(id);
+        }
+    }
+
+    /// Lets those try again that waited for a hardware address.
+    pub(crate) fn wake_waiting(&mut self, index: usize) {
+        let Some(port) = self.ports.get_mut(index) else {
+            return;
+        };
+        for id in core::mem::take(&mut port.waiting) {
+            if let Some(slot) = self.slots.get_mut(id) {
+                slot.is_waiting = false;
+            }
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Takes one frame in.
+    fn take(&mut self, index: usize, frame: &[u8], checked: bool) {
+        let Some(port) = self.ports.get_mut(index) else {
+            return;
+        };
+        port.counters.frames_received += 1;
+        port.counters.bytes_received += frame.len() as u64;
+        if !self.take_packet(index, frame, checked)
+            && let Some(port) = self.ports.get_mut(index)
+        {
+            port.counters.receive_drops += 1;
+        }
+    }
+
+    /// Finds out whom a frame is for; `false` if it is dropped here.
+    fn take_packet(&mut self, index: usize, frame: &[u8], checked: bool) -> bool {
+        let Some(port) = self.ports.get(index) else {
+            return false;
+        };
+        let bytes = match port.mac {
+            None => frame,
+            Some(mac) => {
+                if !is_for_card(frame, mac) {
+                    return false;
+                }
+                match frame::ethernet(frame) {
+                    Carried::Ip(bytes) => bytes,
+                    Carried::Arp => {
+                        self.take_system(index, frame);
+                        self.wake_waiting(index);
+                        return true;
+                    }
+                    Carried::Other => return false,
+                }
+            }
+        };
+        let Some(packet) = frame::ip(bytes) else {
+            return false;
+        };
+        if !self.is_plausible(index, &packet) {
+            return false;
+        }
+        let needs_check = index != 0 && port_checks(self, index) && !checked;
+        if needs_check && packet.fragment.is_none() && !is_intact(&packet) {
+            return false;
+        }
+        match packet.protocol {
+            TCP => self.take_tcp(index, frame, &packet),
+            UDP => self.take_udp(index, frame, &packet),
+            ICMP | ICMPV6 => self.take_icmp(index, frame, &packet),
+            _ => {
+                self.take_system(index, frame);
+                true
+            }
+        }
+    }
+
+    /// Shows a frame to the engine that is for no socket of a caller.
+    pub(crate) fn take_system(&mut self, index: usize, frame: &[u8]) {
+        let now = instant(self.now);
+        if let Some(port) = self.ports.get_mut(index) {
+            port.feed_system(now, frame);
+            port.due = Some(self.now);
+        }
+    }
+
+    /// Whether a packet can have come this way: addresses of this host do not come from outside
+    /// (RFC 1122, 3.2.1.3), and nobody but a DHCP client is nobody.
+    fn is_plausible(&self, index: usize, packet: &Packet<'_>) -> bool {
+        let (source, destination) = (packet.source, packet.destination);
+        if destination.is_unspecified() || source.is_multicast() {
+            return false;
+        }
+        if index == 0 {
+            return true;
+        }
+        let is_from_here = source.is_loopback() || self.is_own(source);
+        !(is_from_here || destination.is_loopback())
+            && (is_unicast(source) || (source.is_unspecified() && packet.protocol != TCP))
+    }
+}
+
+fn port_checks(stack: &Stack, index: usize) -> bool {
+    stack
+        .ports
+        .get(index)
+        .is_some_and(|port| port.checks_frames)
+}
+
+/// Whether a frame is addressed to this card or to many.
+fn is_for_card(frame: &[u8], mac: [u8; 6]) -> bool {
+    frame
+        .first_chunk::<6>()
+        .is_some_and(|to| *to == mac || to[0] & 1 == 1)
+}
+
+/// Verifies the transport checksum, for devices that promised to and did not.
+fn is_intact(packet: &Packet<'_>) -> bool {
+    let source = IpAddress::from(packet.source);
+    let destination = IpAddress::from(packet.destination);
+    match packet.protocol {
+        TCP => TcpPacket::new_checked(packet.payload)
+            .is_ok_and(|segment| segment.verify_checksum(&source, &destination)),
+        UDP => UdpPacket::new_checked(packet.payload)
+            .is_ok_and(|datagram| datagram.verify_checksum(&source, &destination)),
+        _ => true,
+    }
+}
+
+/// How often one call of `poll` goes round before it returns.
+const ROUNDS: usize = 64;
+/// Frames that are taken from one device before others have their turn.
+const BATCH: usize = 64;

@@ -1,0 +1,276 @@
+//! Connections over loopback and over a good wire.
+
+mod common;
+
+use common::{Faults, MS, Net, SECOND, any, at, read_all, settle, v4, v6};
+use viper_netstack::{Config, Error, SocketId, Stack, TcpOptions, TcpState};
+
+fn loopback() -> Stack {
+    Stack::new(Config::default(), [7; 32], 0)
+}
+
+fn pair(stack: &mut Stack, address: &str) -> (SocketId, SocketId) {
+    let listener = stack
+        .tcp_listen(address.parse().unwrap(), 4, &TcpOptions::default())
+        .unwrap();
+    let to = stack.listener_address(listener).unwrap();
+    let client = stack.tcp_connect(to, None, &TcpOptions::default()).unwrap();
+    settle(stack, 0);
+    let server = stack.tcp_accept(listener).unwrap();
+    stack.close(listener).unwrap();
+    (client, server)
+}
+
+#[test]
+fn bytes_cross_loopback_both_ways() {
+    for address in ["127.0.0.1:80", "[::1]:80", "127.9.9.9:80"] {
+        let mut stack = loopback();
+        let (client, server) = pair(&mut stack, address);
+        assert_eq!(stack.tcp_is_connected(client), Ok(true));
+        assert_eq!(stack.tcp_send(client, b"question"), Ok(8));
+        settle(&mut stack, 0);
+        let mut got = Vec::new();
+        assert_eq!(read_all(&mut stack, server, &mut got), Ok(false));
+        assert_eq!(got, b"question");
+        assert_eq!(stack.tcp_send(server, b"answer"), Ok(6));
+        settle(&mut stack, 0);
+        let mut got = Vec::new();
+        assert_eq!(read_all(&mut stack, client, &mut got), Ok(false));
+        assert_eq!(got, b"answer");
+    }
+}
+
+#[test]
+fn changes_are_told_once() {
+    let mut stack = loopback();
+    let (client, server) = pair(&mut stack, "127.0.0.1:80");
+    while stack.take_ready().is_some() {}
+    stack.tcp_send(client, b"x").unwrap();
+    settle(&mut stack, 0);
+    assert_eq!(stack.take_ready(), Some(server));
+    assert_eq!(stack.take_ready(), None);
+    assert_eq!(stack.tcp_recv_with(server, <[u8]>::len), Ok(1));
+    settle(&mut stack, 0);
+    assert_eq!(stack.take_ready(), None);
+}
+
+#[test]
+fn a_full_buffer_tells_when_there_is_room() {
+    let mut stack = loopback();
+    let (client, server) = pair(&mut stack, "127.0.0.1:80");
+    let mut sent = 0;
+    let block = vec![5; 10_000];
+    loop {
+        match stack.tcp_send(client, &block) {
+            Ok(len) => sent += len,
+            Err(error) => {
+                assert_eq!(error, Error::WouldBlock);
+                settle(&mut stack, 0);
+                if stack.tcp_space(client).unwrap().1 == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    while stack.take_ready().is_some() {}
+    let mut got = Vec::new();
+    read_all(&mut stack, server, &mut got).unwrap();
+    settle(&mut stack, 0);
+    let ready: Vec<_> = std::iter::from_fn(|| stack.take_ready()).collect();
+    assert!(ready.contains(&client), "{ready:?}");
+    read_all(&mut stack, server, &mut got).unwrap();
+    settle(&mut stack, 0);
+    read_all(&mut stack, server, &mut got).unwrap();
+    assert_eq!(got.len(), sent);
+}
+
+#[test]
+fn a_closed_port_refuses() {
+    let mut stack = loopback();
+    let to = "127.0.0.1:81".parse().unwrap();
+    let client = stack.tcp_connect(to, None, &TcpOptions::default()).unwrap();
+    settle(&mut stack, 0);
+    assert_eq!(stack.take_ready(), Some(client));
+    assert_eq!(stack.tcp_is_connected(client), Err(Error::Refused));
+    assert_eq!(stack.tcp_send(client, b"x"), Err(Error::Refused));
+    stack.close(client).unwrap();
+    assert_eq!(stack.sockets_len(), 0);
+    assert_eq!(stack.close(client), Err(Error::BadSocket));
+
+    let mut net = Net::new(1, Faults::default());
+    for address in [v4(1), v6(1)] {
+        let client = net.stacks[0].tcp_connect(at(address, 81), None, &Default::default());
+        let client = client.unwrap();
+        net.until(5 * SECOND, |net| {
+            net.stacks[0].tcp_is_connected(client) != Ok(false)
+        });
+        assert_eq!(net.stacks[0].tcp_is_connected(client), Err(Error::Refused));
+    }
+}
+
+#[test]
+fn half_close_lets_the_other_half_go_on() {
+    let mut net = Net::new(
+        2,
+        Faults {
+            delay_ns: MS,
+            ..Faults::default()
+        },
+    );
+    let listener = net.stacks[1]
+        .tcp_listen(any(80), 4, &TcpOptions::default())
+        .unwrap();
+    let (client, server) = net.connect(listener, at(v4(1), 80));
+    net.stacks[0].tcp_send(client, b"all I have").unwrap();
+    net.stacks[0].tcp_shutdown(client).unwrap();
+    assert_eq!(
+        net.stacks[0].tcp_send(client, b"more"),
+        Err(Error::NotConnected)
+    );
+    let mut got = Vec::new();
+    net.until(5 * SECOND, |net| {
+        read_all(&mut net.stacks[1], server, &mut got).unwrap()
+    });
+    assert_eq!(got, b"all I have");
+    assert_eq!(net.stacks[1].tcp_state(server), Ok(TcpState::CloseWait));
+    net.stacks[1].tcp_send(server, b"late answer").unwrap();
+    net.stacks[1].close(server).unwrap();
+    let mut got = Vec::new();
+    net.until(5 * SECOND, |net| {
+        read_all(&mut net.stacks[0], client, &mut got).unwrap()
+    });
+    assert_eq!(got, b"late answer");
+    // Nobody has closed the client: what it read stays as it is for as long as it likes.
+    net.pass(40 * SECOND);
+    assert_eq!(net.stacks[0].tcp_recv(client, &mut [0; 4]), Ok(0));
+    net.stacks[0].close(client).unwrap();
+    net.pass(SECOND);
+    assert_eq!(net.stacks[0].sockets_len(), 0);
+    assert_eq!(net.stacks[1].sockets_len(), 1);
+}
+
+#[test]
+fn abort_resets_the_peer() {
+    let mut net = Net::new(3, Faults::default());
+    let listener = net.stacks[1]
+        .tcp_listen("[::]:80".parse().unwrap(), 4, &TcpOptions::default())
+        .unwrap();
+    let (client, server) = net.connect(listener, at(v6(1), 80));
+    net.stacks[0].tcp_abort(client).unwrap();
+    net.pass(SECOND);
+    assert_eq!(
+        net.stacks[1].tcp_recv(server, &mut [0; 4]),
+        Err(Error::Reset)
+    );
+    assert_eq!(net.stacks[1].tcp_send(server, b"x"), Err(Error::Reset));
+    assert_eq!(net.stacks[0].sockets_len(), 0);
+}
+
+#[test]
+fn closing_with_unread_data_resets_the_peer() {
+    let mut net = Net::new(4, Faults::default());
+    let listener = net.stacks[1]
+        .tcp_listen(any(80), 4, &TcpOptions::default())
+        .unwrap();
+    let (client, server) = net.connect(listener, at(v4(1), 80));
+    net.stacks[0].tcp_send(client, b"unread").unwrap();
+    net.pass(SECOND);
+    net.stacks[1].close(server).unwrap();
+    net.pass(SECOND);
+    assert_eq!(net.stacks[0].tcp_is_connected(client), Err(Error::Reset));
+}
+
+#[test]
+fn nobody_at_home_is_unreachable() {
+    let mut net = Net::new(5, Faults::default());
+    let options = TcpOptions::default();
+    let client = net.stacks[0]
+        .tcp_connect(at([10, 0, 0, 77].into(), 80), None, &options)
+        .unwrap();
+    net.until(150 * SECOND, |net| {
+        net.stacks[0].tcp_is_connected(client) != Ok(false)
+    });
+    assert_eq!(
+        net.stacks[0].tcp_is_connected(client),
+        Err(Error::HostUnreachable)
+    );
+    assert_eq!(
+        net.stacks[0].tcp_connect(at([8, 8, 8, 8].into(), 80), None, &options),
+        Err(Error::NoRoute)
+    );
+}
+
+#[test]
+fn our_own_address_is_reached_over_loopback() {
+    let mut net = Net::new(6, Faults::default());
+    let listener = net.stacks[0]
+        .tcp_listen(any(80), 4, &TcpOptions::default())
+        .unwrap();
+    let client = net.stacks[0]
+        .tcp_connect(at(v4(0), 80), None, &Default::default())
+        .unwrap();
+    net.poll();
+    let server = net.stacks[0].tcp_accept(listener).unwrap();
+    assert_eq!(net.stacks[0].tcp_ends(server).unwrap().0, at(v4(0), 80));
+    assert_eq!(net.stacks[0].tcp_ends(client).unwrap().0.ip(), v4(0));
+}
+
+#[test]
+fn a_listener_takes_the_oldest_first_and_no_more_than_its_backlog() {
+    let mut stack = loopback();
+    let listener = stack
+        .tcp_listen(any(80), 2, &TcpOptions::default())
+        .unwrap();
+    let to = "127.0.0.1:80".parse().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(stack.tcp_connect(to, None, &TcpOptions::default()).unwrap());
+        settle(&mut stack, 0);
+    }
+    let stands: Vec<_> = clients
+        .iter()
+        .map(|id| stack.tcp_is_connected(*id))
+        .collect();
+    assert_eq!(stands, [Ok(true), Ok(true), Ok(false), Ok(false)]);
+    for client in &clients[..2] {
+        let server = stack.tcp_accept(listener).unwrap();
+        let (_, remote) = stack.tcp_ends(server).unwrap();
+        assert_eq!(remote, stack.tcp_ends(*client).unwrap().0);
+    }
+    assert_eq!(stack.tcp_accept(listener), Err(Error::WouldBlock));
+    // The others ask again after a second.
+    settle(&mut stack, 1001 * MS);
+    assert_eq!(stack.tcp_is_connected(clients[2]), Ok(true));
+    assert_eq!(stack.tcp_is_connected(clients[3]), Ok(true));
+    stack.close(listener).unwrap();
+    settle(&mut stack, 1001 * MS);
+    assert_eq!(stack.tcp_is_connected(clients[2]), Err(Error::Reset));
+}
+
+#[test]
+fn an_address_is_held_once() {
+    let mut stack = loopback();
+    let options = TcpOptions::default();
+    let all = stack.tcp_listen(any(80), 1, &options).unwrap();
+    assert_eq!(
+        stack.tcp_listen(any(80), 1, &options),
+        Err(Error::AddressInUse)
+    );
+    let one = stack
+        .tcp_listen("127.0.0.1:80".parse().unwrap(), 1, &options)
+        .unwrap();
+    let elsewhere = "10.1.1.1:80".parse().unwrap();
+    assert_eq!(
+        stack.tcp_listen(elsewhere, 1, &options),
+        Err(Error::AddressNotAvailable)
+    );
+    stack
+        .tcp_connect("127.0.0.1:80".parse().unwrap(), None, &options)
+        .unwrap();
+    stack
+        .tcp_connect("127.0.0.2:80".parse().unwrap(), None, &options)
+        .unwrap();
+    settle(&mut stack, 0);
+    assert!(stack.tcp_accept(one).is_ok() && stack.tcp_accept(one).is_err());
+    assert!(stack.tcp_accept(all).is_ok() && stack.tcp_accept(all).is_err());
+}
