@@ -1,9 +1,11 @@
 //! The files that SFTP shows: those of the file service, from its root, and assigns by their name.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::{IntoIter, Vec};
-use viper_proto::fs::{Attributes as Known, Changes, FileId, Files, flags, kind};
+use viper_proto::fs::{
+    Attributes as Known, Changes, FileId, Files, flags, kind, normal_path, resolve_path,
+};
 use viper_proto::names::Client;
 use viper_rt::Error;
 use viper_ssh::sftp::{Attributes, Entry, OpenFlags, SftpFs, Status};
@@ -39,19 +41,12 @@ impl GuestFiles {
 
     /// The absolute path of what a client calls so: `/s/startup`, `s/startup`, `S:startup`.
     fn resolve(&self, path: &str) -> Result<String, Status> {
-        let path = path.trim_start_matches("./");
-        let path = match path.trim_start_matches('/').split_once(':') {
-            Some((assign, rest)) if !assign.is_empty() && !assign.contains('/') => {
-                let name = format!("{assign}:");
-                let target = self.names.assign_get(name.as_bytes());
-                let target = target.map_err(|_| Status::NoSuchFile)?;
-                let target = target.as_str().map_err(|_| Status::Failure)?;
-                let first = target.split(';').next().unwrap_or("/");
-                format!("{first}/{rest}")
-            }
-            _ => path.to_string(),
+        // Clients that take the path for an absolute one put a slash before the assign.
+        let path = match path.strip_prefix('/') {
+            Some(rest) if rest.split('/').next().is_some_and(|p| p.contains(':')) => rest,
+            _ => path,
         };
-        Ok(normal(&path))
+        resolve_path(&self.names, "/", path).map_err(status)
     }
 
     fn change(&mut self, path: &str, set: &Attributes) -> Result<(), Status> {
@@ -76,19 +71,6 @@ impl GuestFiles {
             .set_attributes(&self.names, path, changes)
             .map_err(status)
     }
-}
-
-/// An absolute path without `.`, `..` and empty parts.
-fn normal(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 fn status(error: Error) -> Status {
@@ -201,7 +183,7 @@ impl SftpFs for GuestFiles {
         for entry in found {
             let whole = format!("{path}/{}", entry.name);
             // What was removed meanwhile is left out.
-            if let Ok(known) = files.stat_path(names, &normal(&whole), false) {
+            if let Ok(known) = files.stat_path(names, &normal_path(&whole), false) {
                 entries.push(Entry {
                     name: entry.name,
                     attributes: attributes(&known),
@@ -294,23 +276,5 @@ impl SftpFs for GuestFiles {
 
     fn sync(&mut self, file: &mut OpenFile) -> Result<(), Status> {
         self.files.sync_file(&self.names, file.id).map_err(status)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stay_below_the_root() {
-        for (path, wanted) in [
-            ("", "/"),
-            (".", "/"),
-            ("a//b/./c/", "/a/b/c"),
-            ("/a/../..//b", "/b"),
-            ("../../..", "/"),
-        ] {
-            assert_eq!(normal(path), wanted, "{path}");
-        }
     }
 }

@@ -333,9 +333,7 @@ impl Files {
         path: &str,
         mode: u32,
     ) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.make_directory(mode, s.path(path, 0)?)
-        })
+        self.with_names(names, |s| s.client.make_directory(mode, s.path(path, 0)?))
     }
 
     /// Removes a file or link.
@@ -351,9 +349,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn remove_directory(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.remove_directory(s.path(path, 0)?)
-        })
+        self.with_names(names, |s| s.client.remove_directory(s.path(path, 0)?))
     }
 
     /// Renames; what is at the new path is replaced.
@@ -361,9 +357,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn rename(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.rename(s.path(from, 0)?, s.path(to, 1)?)
-        })
+        self.with_names(names, |s| s.client.rename(s.path(from, 0)?, s.path(to, 1)?))
     }
 
     /// Makes a symbolic link.
@@ -381,9 +375,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn link(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.link(s.path(from, 0)?, s.path(to, 1)?)
-        })
+        self.with_names(names, |s| s.client.link(s.path(from, 0)?, s.path(to, 1)?))
     }
 
     /// The text of a symbolic link.
