@@ -82,7 +82,7 @@ impl<'a> Lab<'a> {
     pub fn sized_disk(&self, name: &str, size_mib: u64) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         disk::sized(self.system, &path, size_mib).map_err(text_of)?;
-        Ok(Disk { path, keep: true })
+        Ok(Disk::kept(path))
     }
 
     /// A disk that no machine runs on has no damage.
