@@ -6,6 +6,7 @@ mod boot;
 mod devices;
 mod lab;
 mod power;
+mod ssh;
 mod storage;
 mod suite;
 mod write_log;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Test> {
         suite::TESTS,
         storage::TESTS,
         power::TESTS,
+        ssh::TESTS,
         write_log::TESTS,
     ]
     .concat()
