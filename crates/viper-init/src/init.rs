@@ -465,7 +465,8 @@ fn recovery_shell() -> Process {
 /// What a process may do with the system handle: everybody may print on the debug port.
 fn system_rights(entry: &Process) -> Rights {
     let mut rights = Rights::WRITE;
-    if entry.role == Role::Shell {
+    if entry.role == Role::Shell || entry.may(SystemRight::Spawn) {
+        // What it starts may see memory and processes.
         rights = rights | Rights::TRANSFER | Rights::DUPLICATE | Rights::READ;
     }
     if entry.may(SystemRight::Processes) {

@@ -9,8 +9,10 @@ use viper_rt::{Error, message_struct};
 
 mod files;
 mod window;
+mod paths;
 
 pub use files::{Entry, FileId, Files, append_entry};
+pub use paths::{normal_path, resolve_path};
 
 /// Longest path in bytes.
 pub const PATH_MAX: usize = 4096;
