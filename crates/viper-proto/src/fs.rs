@@ -8,8 +8,8 @@ use viper_rt::message::{Bytes, Put, Reader, Take, Writer};
 use viper_rt::{Error, message_struct};
 
 mod files;
-mod window;
 mod paths;
+mod window;
 
 pub use files::{Entry, FileId, Files, append_entry};
 pub use paths::{normal_path, resolve_path};

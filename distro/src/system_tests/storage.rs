@@ -52,10 +52,7 @@ fn faulty(lab: &Lab<'_>, rules: &str) -> Result<(Disk, Disk), String> {
     let path = lab.scratch().path("faulty.conf");
     std::fs::write(&path, rules).map_err(|error| error.to_string())?;
     let place = format!("blkdebug:{}:{}", path.display(), disk.path.display());
-    let bad = Disk {
-        path: place.into(),
-        keep: true,
-    };
+    let bad = Disk::kept(place.into());
     Ok((bad, disk))
 }
 
