@@ -135,10 +135,8 @@ fn unreadable(lab: &Lab<'_>) -> Verdict {
     );
     let path = lab.scratch().path("faulty.conf");
     std::fs::write(&path, rules).map_err(|error| error.to_string())?;
-    let bad = Disk {
-        path: format!("blkdebug:{}:{}", path.display(), place.path.display()).into(),
-        keep: true,
-    };
+    let bad = format!("blkdebug:{}:{}", path.display(), place.path.display());
+    let bad = Disk::kept(bad.into());
     let outcome = lab.run_on(
         &plain(),
         Some(bad),
