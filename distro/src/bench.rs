@@ -127,7 +127,8 @@ fn measure(system: &System) -> Result<Vec<Figure>> {
         no_net: true,
         ..MachineOptions::default()
     };
-    let outcome = lab.run_long(&options, "bench").map_err(Error::Unable)?;
+    let commands = "Servers devtest RESTART; bench";
+    let outcome = lab.run_long(&options, commands).map_err(Error::Unable)?;
     match outcome.end {
         End::Code(0) => Ok(outcome.output.lines().filter_map(parse).collect()),
         End::Panic => Err(Error::Panic),

@@ -63,9 +63,6 @@ fn measure_all() -> Result<usize, Error> {
     let mut own = Own::new("bench")?;
     let sampler = Sampler::new();
     let mut missing = 0;
-    for (name, row) in basic::ROWS {
-        missing += usize::from(!shown(name, row(&sampler, &own)));
-    }
     match own.devtest() {
         // It prints its figures itself.
         Ok(0) => {}
@@ -74,6 +71,9 @@ fn measure_all() -> Result<usize, Error> {
             missing += 1;
         }
         Err(error) => println!("# no figures of interrupts: {error}"),
+    }
+    for (name, row) in basic::ROWS {
+        missing += usize::from(!shown(name, row(&sampler, &own)));
     }
     for (name, row) in services::ROWS {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));
