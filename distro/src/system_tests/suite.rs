@@ -1,16 +1,29 @@
 //! The tests that run inside the guest: the program `viper-test-suite`.
 
-use super::{Lab, Test, Verdict, parts};
+use super::{Lab, Test, Verdict, long, parts};
 use crate::cli::MachineOptions;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     parts("suite", |lab| guest_suite(lab, 1)),
     parts("suite-smp-4", |lab| guest_suite(lab, 4)),
+    long("fuzz-million-calls", million_calls),
 ];
 
 /// The test of `devtest`, which only runs if that was started.
 const DRIVER: &str = "device/no-more-than-given";
+
+/// A million random calls on four cores; afterwards everything is as before.
+fn million_calls(lab: &Lab<'_>) -> Verdict {
+    let options = MachineOptions {
+        smp: Some(4),
+        no_net: true,
+        ..MachineOptions::default()
+    };
+    let outcome = lab.run_long(&options, "viper-test-suite fuzz 1000000 7")?;
+    outcome.prints("ok fuzz")?;
+    outcome.code(0)
+}
 
 /// Each of the guest's lines is a test; so is that it came to its end.
 fn guest_suite(lab: &Lab<'_>, cores: u8) -> Vec<(String, Verdict)> {
