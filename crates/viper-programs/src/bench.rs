@@ -66,9 +66,6 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
     let sampler = Sampler::new();
     let mut missing = 0;
     let wanted = |name: &str| name.contains(filter);
-    for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
-        missing += usize::from(!shown(name, row(&sampler, &own)));
-    }
     match own.devtest() {
         // It prints its figures itself.
         Ok(0) => {}
@@ -77,6 +74,9 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
             missing += 1;
         }
         Err(error) => println!("# no figures of interrupts: {error}"),
+    }
+    for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
+        missing += usize::from(!shown(name, row(&sampler, &own)));
     }
     let rows = services::ROWS.iter().chain(network::ROWS);
     for (name, row) in rows.filter(|row| wanted(row.0)) {
