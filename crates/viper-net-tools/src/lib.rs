@@ -5,24 +5,24 @@
 extern crate alloc;
 
 pub mod arguments;
+mod host;
 mod nc;
 mod netinfo;
 mod netstat;
 mod ntp;
 mod ping;
-mod resolve;
 mod text;
 
 use arguments::Problem;
 use core::fmt;
 use viper_rt::{Error, clock, eprintln, println, program};
 
+pub use host::host;
 pub use nc::nc;
 pub use netinfo::netinfo;
 pub use netstat::netstat;
 pub use ntp::ntp;
 pub use ping::{ping, ping6};
-pub use resolve::resolve;
 
 /// Well.
 const OK: i64 = 0;

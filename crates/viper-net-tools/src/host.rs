@@ -1,4 +1,4 @@
-//! `resolve`.
+//! `host`.
 
 use crate::arguments::{Problem, Word};
 use crate::{FAILED, OK, RESOLVE_NS, Said, Stop, WARN, run};
@@ -7,12 +7,12 @@ use viper_proto::net::client::Network;
 use viper_rt::{clock, eprintln, println};
 
 const USAGE: &str = "\
-resolve NAME...
+host NAME...
 Prints the addresses of names. Returns 0, 5 if some have none, 10 if none has.";
 
 /// Prints the addresses of names.
 #[must_use]
-pub fn resolve() -> i64 {
+pub fn host() -> i64 {
     run(USAGE, |words| {
         let mut names = Vec::new();
         while let Some(word) = words.take() {
@@ -35,7 +35,7 @@ pub fn resolve() -> i64 {
                         .iter()
                         .for_each(|address| println!("{name} {address}"));
                 }
-                Err(error) => eprintln!("resolve: {name}: {}", Said(error)),
+                Err(error) => eprintln!("host: {name}: {}", Said(error)),
             }
         }
         Ok(match known {
