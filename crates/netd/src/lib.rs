@@ -11,6 +11,7 @@ mod flow;
 mod local;
 mod operations;
 mod pipe;
+mod questions;
 mod refusal;
 mod server;
 mod sockets;

@@ -3,6 +3,7 @@
 use crate::card::NetworkCard;
 use crate::convert;
 use crate::datagrams::Gate;
+use crate::questions::Question;
 use crate::sockets::{Kind, Socket, Sockets};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -37,12 +38,17 @@ const ROUNDS_MAX: usize = 32;
 pub struct Client {
     pub(crate) number: u64,
     pub(crate) process_id: u64,
+}
+
+/// What a client may do.
+#[derive(Debug)]
+pub(crate) struct Permit {
     pub(crate) rules: Rules,
-    /// Names that were resolved, for rules with names.
+    /// Names that were resolved for it, for rules with names.
     pub(crate) named: Vec<(String, IpAddr)>,
 }
 
-impl Client {
+impl Permit {
     pub(crate) fn is_named(&self, name: &str, address: IpAddr) -> bool {
         let same = |(n, a): &(String, IpAddr)| *a == address && n.eq_ignore_ascii_case(name);
         self.named.iter().any(same)
@@ -57,8 +63,9 @@ pub struct Netd<C> {
     pub(crate) sources: Sources<Client>,
     pub(crate) sockets: Sockets,
     pub(crate) by_id: BTreeMap<SocketId, u32>,
-    /// What each client may do; a copy, as its sockets need it while others are served.
-    pub(crate) rules: BTreeMap<u64, Rules>,
+    /// What each client may do: its sockets need it while others are served.
+    permits: BTreeMap<u64, Permit>,
+    pub(crate) questions: Vec<Question>,
     pub(crate) own: Vec<IpAddr>,
     pub(crate) waiting_ready: Vec<(u64, Pending<()>)>,
     clients: u64,
@@ -86,9 +93,7 @@ impl<C: NetworkCard> Netd<C> {
         sources: Sources<Client>,
     ) -> Result<Netd<C>, Error> {
         let now = clock::now();
-        let mut config = Config::default();
-        config.sockets_max = SOCKETS_MAX;
-        let mut stack = Stack::new(config, seed, now);
+        let mut stack = Stack::new(stack_config(), seed, now);
         if let Some((card, _)) = &card {
             let hardware = hardware_address(card.hardware(), seed);
             let mut interface = InterfaceConfig::ethernet("net0", hardware);
@@ -105,7 +110,8 @@ impl<C: NetworkCard> Netd<C> {
             sources,
             sockets: Sockets::default(),
             by_id: BTreeMap::new(),
-            rules: BTreeMap::new(),
+            permits: BTreeMap::new(),
+            questions: Vec::new(),
             own: Vec::new(),
             waiting_ready: Vec::new(),
             clients: 0,
@@ -131,10 +137,20 @@ impl<C: NetworkCard> Netd<C> {
     }
 
     /// How connections are made.
+    #[expect(
+        clippy::field_reassign_with_default,
+        reason = "nobody else can name all fields"
+    )]
     pub(crate) fn tcp_options() -> TcpOptions {
         let mut options = TcpOptions::default();
+        // What a program writes goes out; it writes whole pieces.
         options.nagle = false;
         options
+    }
+
+    /// What a client may do.
+    pub(crate) fn permit(&mut self, client: u64) -> Result<&mut Permit, Error> {
+        self.permits.get_mut(&client).ok_or(Error::Internal)
     }
 
     /// A number that changes from client to client.
@@ -166,6 +182,7 @@ impl<C: NetworkCard> Netd<C> {
                     self.pump(index);
                 }
             }
+            is_moved |= self.answer_questions();
             if self.stack.take_addresses_changed() {
                 is_moved = true;
                 self.addresses_changed();
@@ -188,6 +205,8 @@ impl<C: NetworkCard> Netd<C> {
             .filter(|(_, socket)| socket.owner.is_none());
         let orphans = orphans.map(|(_, socket)| socket.give_up);
         let ready = self.waiting_ready.iter().map(|(deadline, _)| *deadline);
+        let questions = self.questions.iter().map(|question| question.deadline);
+        let ready = ready.chain(questions);
         let settle = if self.is_settled {
             FOREVER
         } else {
@@ -219,7 +238,7 @@ impl<C: NetworkCard> Netd<C> {
             }
             Kind::Datagrams(datagrams) => {
                 let gate = OwnersGate {
-                    rules: socket.owner.and_then(|owner| self.rules.get(&owner)),
+                    permit: socket.owner.and_then(|owner| self.permits.get(&owner)),
                     is_settling,
                 };
                 if let Err(error) = datagrams.pump(&mut self.stack, &gate) {
@@ -281,6 +300,7 @@ impl<C: NetworkCard> Netd<C> {
         for (_, pending) in self.waiting_ready.drain(..) {
             pending.answer(Ok(()));
         }
+        self.ask_again();
         let waiting = |socket: &Socket| matches!(socket.kind, Kind::Flow(_) | Kind::Datagrams(_));
         for index in self.sockets.find(waiting) {
             self.pump(index);
@@ -337,6 +357,7 @@ impl<C: NetworkCard> Netd<C> {
         for (_, pending) in over {
             pending.answer(Err(Error::TimedOut));
         }
+        self.give_up_questions(now);
         let given_up = |socket: &Socket| socket.owner.is_none() && socket.give_up <= now;
         for index in self.sockets.find(given_up) {
             let Some(socket) = self.sockets.get_mut(index) else {
@@ -352,16 +373,28 @@ impl<C: NetworkCard> Netd<C> {
     }
 }
 
+#[expect(
+    clippy::field_reassign_with_default,
+    reason = "nobody else can name all fields"
+)]
+fn stack_config() -> Config {
+    let mut config = Config::default();
+    config.sockets_max = SOCKETS_MAX;
+    config
+}
+
 /// The rules of a socket's owner.
 struct OwnersGate<'a> {
-    rules: Option<&'a Rules>,
+    permit: Option<&'a Permit>,
     is_settling: bool,
 }
 
 impl Gate for OwnersGate<'_> {
     fn may_exchange(&self, local: SocketAddr, with: SocketAddr) -> bool {
-        self.rules
-            .is_some_and(|rules| rules.may_exchange(local.port(), with, |_, _| false))
+        self.permit.is_some_and(|permit| {
+            let named = |name: &str, ip| permit.is_named(name, ip);
+            permit.rules.may_exchange(local.port(), with, named)
+        })
     }
 
     fn is_settling(&self) -> bool {
@@ -376,12 +409,14 @@ impl<C: NetworkCard> Service for Netd<C> {
         let text = who.grant.as_str().unwrap_or_default();
         let rules = Rules::parse(text).unwrap_or_default();
         self.clients += 1;
-        self.rules.insert(self.clients, rules.clone());
+        let permit = Permit {
+            rules,
+            named: Vec::new(),
+        };
+        self.permits.insert(self.clients, permit);
         Ok(Client {
             number: self.clients,
             process_id: who.process_id,
-            rules,
-            named: Vec::new(),
         })
     }
 
@@ -390,7 +425,8 @@ impl<C: NetworkCard> Service for Netd<C> {
     }
 
     fn disconnect(&mut self, client: Client) {
-        self.rules.remove(&client.number);
+        self.permits.remove(&client.number);
+        self.forget_questions(client.number);
         let is_its = |socket: &Socket| socket.owner == Some(client.number);
         for index in self.sockets.find(is_its) {
             self.let_go(index, false);

@@ -32,6 +32,10 @@ fn rights_are_what_the_manifest_says() {
     assert_eq!(error_of(nothing.udp_bind(udp)), Some(Error::NoRight));
     assert_eq!(error_of(nothing.ping_open()), Some(Error::NoRight));
     assert!(nothing.resolve("localhost", soon()).is_ok());
+    assert_eq!(
+        error_of(nothing.resolve("example.org", soon())),
+        Some(Error::NoRight)
+    );
 
     let some = world.client("tcp listen 22\ntcp connect 10.0.0.1:81\nudp 10.0.0.1:53");
     assert!(some.tcp_listen(at("0.0.0.0:22"), 1).is_ok());
