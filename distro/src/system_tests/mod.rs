@@ -4,6 +4,7 @@
 
 mod boot;
 mod devices;
+mod http;
 mod lab;
 mod power;
 mod storage;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Test> {
         boot::TESTS,
         devices::TESTS,
         suite::TESTS,
+        http::TESTS,
         storage::TESTS,
         power::TESTS,
         write_log::TESTS,
