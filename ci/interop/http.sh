@@ -91,6 +91,7 @@ http {
     root $work/www;
     gzip on;
     gzip_min_length 1;
+    gzip_types text/plain;
     server {
         listen 127.0.0.1:$http;
         location = /302 { return 302 /hello.txt; }
@@ -204,12 +205,12 @@ as_server() {
     own=$(free_port)
     mkdir -p site
     echo "hello from httpd" >site/hello.txt
-    guest --timeout 900 --hostfwd "tcp:$web-80" --hostfwd "tcp:$secure-443" --hostfwd "tcp:$own-444" \
-        --put "$work/guest.pem:/s/httpd.crt" --put "$work/guest.key:/s/httpd.key" \
+    (cd "$repo" && exec "$distro" exec --timeout 900 --hostfwd "tcp:$web-80" \
+        --hostfwd "tcp:$secure-443" --hostfwd "tcp:$own-444" --put "$work/guest.pem:/s/httpd.crt" --put "$work/guest.key:/s/httpd.key" \
         --put "$work/www/big:/t/site/big" --put "$work/site/hello.txt:/t/site/hello.txt" \
         "netinfo -w 20 > NIL:
 httpd T:site PORT 0 TLSPORT 444 CERT S:own.crt KEY S:own.key SECONDS 800 &
-httpd T:site PORT 80 TLSPORT 443 SECONDS 800" >served 2>served.err &
+httpd T:site PORT 80 TLSPORT 443 SECONDS 800") >served 2>served.err &
     machine=$!
     started="$started $machine"
     for _ in $(seq 240); do
