@@ -15,6 +15,9 @@ mod refusal;
 mod server;
 mod sockets;
 
-pub use card::Card;
+pub use card::{Card, NetworkCard};
 pub use refusal::Refusal;
 pub use server::{Client, DEVICE_KEY, Netd};
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The service, operation by operation.
 
+use crate::card::NetworkCard;
 use crate::convert;
 use crate::datagrams::Datagrams;
 use crate::flow::Flow;
@@ -19,11 +20,10 @@ use viper_rt::abi::{FOREVER, Signals};
 use viper_rt::handle::{Event, Memory};
 use viper_rt::message::{Bytes, List};
 use viper_rt::server::{Deferrable, Outcome};
-use viper_virtio::Registers;
 
 type Made = (Link, Memory, Event, Event);
 
-impl<R: Registers> Serve for Netd<R> {
+impl<C: NetworkCard> Serve for Netd<C> {
     type Client = Client;
 
     fn resolve(
@@ -183,11 +183,7 @@ impl<R: Registers> Serve for Netd<R> {
             Medium::Ethernet { mac } => mac.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)),
             _ => 0,
         };
-        let is_up = index == 0
-            || self
-                .card
-                .as_ref()
-                .is_some_and(|card| card.info().is_link_up);
+        let is_up = index == 0 || self.card.as_ref().is_some_and(|card| card.is_link_up());
         let counters = &interface.counters;
         let info = InterfaceInfo {
             medium: if index == 0 {
@@ -263,7 +259,7 @@ impl<R: Registers> Serve for Netd<R> {
     }
 }
 
-impl<R: Registers> Netd<R> {
+impl<C: NetworkCard> Netd<C> {
     /// The socket with this number, if it is this client's.
     fn owned(&mut self, client: &Client, socket: u32) -> Result<&mut Kind, Error> {
         match self.sockets.get_mut(socket) {

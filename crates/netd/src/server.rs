@@ -1,6 +1,6 @@
 //! The server: what makes it move.
 
-use crate::Card;
+use crate::card::NetworkCard;
 use crate::convert;
 use crate::datagrams::Gate;
 use crate::sockets::{Kind, Socket, Sockets};
@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use viper_netstack::{Config, FrameDevice, InterfaceConfig, SocketId, Stack, TcpOptions};
+use viper_netstack::{Cidr, Config, FrameDevice, InterfaceConfig, SocketId, Stack, TcpOptions};
 use viper_proto::net;
 use viper_proto::net::rules::Rules;
 use viper_rt::abi::{FOREVER, Signals};
@@ -16,7 +16,6 @@ use viper_rt::handle::Interrupt;
 use viper_rt::message::Reader;
 use viper_rt::server::{Answer, NewClient, Pending, Service, Sources};
 use viper_rt::{Error, clock};
-use viper_virtio::Registers;
 
 /// Key of the card's interrupt among the server's sources. Below are the sockets.
 pub const DEVICE_KEY: u32 = u32::MAX;
@@ -51,9 +50,9 @@ impl Client {
 }
 
 /// The network server on a card, or without one.
-pub struct Netd<R> {
+pub struct Netd<C> {
     pub(crate) stack: Stack,
-    pub(crate) card: Option<Card<R>>,
+    pub(crate) card: Option<C>,
     interrupt: Option<Interrupt>,
     pub(crate) sources: Sources<Client>,
     pub(crate) sockets: Sockets,
@@ -68,7 +67,7 @@ pub struct Netd<R> {
     deadline: u64,
 }
 
-impl<R> core::fmt::Debug for Netd<R> {
+impl<C> core::fmt::Debug for Netd<C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Netd")
             .field("sockets", &self.sockets)
@@ -76,24 +75,24 @@ impl<R> core::fmt::Debug for Netd<R> {
     }
 }
 
-impl<R: Registers> Netd<R> {
+impl<C: NetworkCard> Netd<C> {
     /// A server on this card with its interrupt, if there is one. `seed` is unpredictable.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a card that says nonsense about itself.
     pub fn new(
-        card: Option<(Card<R>, Option<Interrupt>)>,
+        card: Option<(C, Option<Interrupt>)>,
         seed: [u8; 32],
         sources: Sources<Client>,
-    ) -> Result<Netd<R>, Error> {
+    ) -> Result<Netd<C>, Error> {
         let now = clock::now();
         let mut config = Config::default();
         config.sockets_max = SOCKETS_MAX;
         let mut stack = Stack::new(config, seed, now);
         if let Some((card, _)) = &card {
-            let info = card.info();
-            let mut interface = InterfaceConfig::ethernet("net0", hardware_address(info.mac, seed));
-            interface.mtu = info.mtu.map_or(1500, usize::from).clamp(1280, 1500);
+            let hardware = hardware_address(card.hardware(), seed);
+            let mut interface = InterfaceConfig::ethernet("net0", hardware);
+            interface.mtu = card.mtu().map_or(1500, usize::from).clamp(1280, 1500);
             stack.add_interface(&interface).map_err(convert::error)?;
         }
         let (card, interrupt) = card.map_or((None, None), |(c, i)| (Some(c), i));
@@ -114,6 +113,21 @@ impl<R: Registers> Netd<R> {
         };
         netd.work();
         Ok(netd)
+    }
+
+    /// Gives the card a fixed address.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a card, [`Error::InvalidArgument`] for an address that cannot be
+    /// that of one host.
+    pub fn set_address(&mut self, address: IpAddr, prefix_bits: u8) -> Result<(), Error> {
+        let interface = self.stack.interfaces().nth(1).ok_or(Error::NotFound)?.id;
+        let cidr = Cidr::new(address, prefix_bits).ok_or(Error::InvalidArgument)?;
+        self.stack
+            .add_address(interface, cidr)
+            .map_err(convert::error)?;
+        self.work();
+        Ok(())
     }
 
     /// How connections are made.
@@ -355,7 +369,7 @@ impl Gate for OwnersGate<'_> {
     }
 }
 
-impl<R: Registers> Service for Netd<R> {
+impl<C: NetworkCard> Service for Netd<C> {
     type Client = Client;
 
     fn connect(&mut self, who: NewClient) -> Result<Client, Error> {

@@ -15,7 +15,9 @@ use viper_rt::object::{no_handle_info, no_process_info};
 use viper_rt::spawn::{Program, Start};
 use viper_rt::{Error, Object, sys};
 use viper_shell::error::{Error as Said, Result};
-use viper_shell::system::{CapInfo, ExitStatus, Grants, Input, Output, Pid, ProcessInfo, Spawn, Waited};
+use viper_shell::system::{
+    CapInfo, ExitStatus, Grants, Input, Output, Pid, ProcessInfo, Spawn, Waited,
+};
 
 /// Memory of a program, at most, in bytes: what the shell's own quota leaves.
 const PROGRAM_BYTES: u64 = 1 << 30;
@@ -159,8 +161,10 @@ impl Viper {
         slot: Slot,
         owned: &mut Vec<(Slot, OwnedHandle)>,
     ) -> core::result::Result<(), Error> {
-        if !self.console.is_debug() {
-            owned.push((slot, self.console.duplicate()?.into_owned()));
+        if !self.console.is_debug()
+            && let Some(stream) = self.console.stream(slot)?
+        {
+            owned.push((slot, stream.into_owned()));
         }
         Ok(())
     }
