@@ -52,11 +52,7 @@ fn faulty(lab: &Lab<'_>, rules: &str) -> Result<(Disk, Disk), String> {
     let path = lab.scratch().path("faulty.conf");
     std::fs::write(&path, rules).map_err(|error| error.to_string())?;
     let place = format!("blkdebug:{}:{}", path.display(), disk.path.display());
-    let bad = Disk {
-        path: place.into(),
-        keep: true,
-    };
-    Ok((bad, disk))
+    Ok((Disk::kept(place.into()), disk))
 }
 
 /// Rules by which writes fail after the first `good` ones: one of them, or all.
@@ -138,10 +134,8 @@ fn unreadable(lab: &Lab<'_>) -> Verdict {
     );
     let path = lab.scratch().path("faulty.conf");
     std::fs::write(&path, rules).map_err(|error| error.to_string())?;
-    let bad = Disk {
-        path: format!("blkdebug:{}:{}", path.display(), place.path.display()).into(),
-        keep: true,
-    };
+    let bad = format!("blkdebug:{}:{}", path.display(), place.path.display());
+    let bad = Disk::kept(bad.into());
     let outcome = lab.run_on(
         &plain(),
         Some(bad),
