@@ -5,18 +5,23 @@
 extern crate alloc;
 
 pub mod arguments;
+pub mod fetch;
+mod guest;
 mod host;
+pub mod httpd;
 mod nc;
 mod netinfo;
 mod netstat;
 mod ntp;
 mod ping;
+pub mod stream;
 mod text;
 
 use arguments::Problem;
 use core::fmt;
 use viper_rt::{Error, clock, eprintln, println, program};
 
+pub use guest::{fetch_main, httpd_main};
 pub use host::host;
 pub use nc::nc;
 pub use netinfo::netinfo;

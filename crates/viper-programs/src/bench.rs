@@ -69,6 +69,15 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
     for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &own)));
     }
+    match own.devtest() {
+        // It prints its figures itself.
+        Ok(0) => {}
+        Ok(code) => {
+            println!("# devtest ended with {code}");
+            missing += 1;
+        }
+        Err(error) => println!("# no figures of interrupts: {error}"),
+    }
     let rows = services::ROWS.iter().chain(network::ROWS);
     for (name, row) in rows.filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));

@@ -233,3 +233,6 @@ impl<A: Aead> MessageDecrypter for Records<A> {
         message.into_tls13_unpadded_message()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -7,6 +7,7 @@ mod devices;
 mod lab;
 mod net;
 mod power;
+mod ssh;
 mod storage;
 mod suite;
 mod write_log;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Test> {
         net::TESTS,
         storage::TESTS,
         power::TESTS,
+        ssh::TESTS,
         write_log::TESTS,
     ]
     .concat()
