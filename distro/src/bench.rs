@@ -14,6 +14,7 @@ use crate::cli::MachineOptions;
 use crate::elf_file::text_size;
 use crate::error::{Context, Error, Result, unable};
 use crate::image::System;
+use crate::net_peer::Peer;
 use crate::session::End;
 use crate::system_tests::Lab;
 
@@ -95,6 +96,7 @@ pub fn bench(system: &System, json: bool, gate: bool) -> Result<ExitCode> {
     let rows: Rows = read_toml(&dir.join("bench.toml"))?;
     let limits: Gate = read_toml(&dir.join("gate.toml"))?;
     let mut figures = measure(system)?;
+    figures.extend(start(system)?);
     figures.extend(sizes(system)?);
     let compared = compare(&figures, &rows.row);
     if json {
@@ -122,12 +124,14 @@ fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 
 fn measure(system: &System) -> Result<Vec<Figure>> {
     let lab = Lab::new(system)?;
+    let peer = Peer::start().context("a port for the network figures")?;
     let options = MachineOptions {
         icount: true,
-        no_net: true,
+        hostfwd: vec![peer.forward()],
         ..MachineOptions::default()
     };
-    let outcome = lab.run_long(&options, "bench").map_err(Error::Unable)?;
+    let commands = "Servers devtest RESTART; bench";
+    let outcome = lab.run_long(&options, commands).map_err(Error::Unable)?;
     match outcome.end {
         End::Code(0) => Ok(outcome.output.lines().filter_map(parse).collect()),
         End::Panic => Err(Error::Panic),
@@ -157,6 +161,46 @@ fn parse(line: &str) -> Option<Figure> {
         unit,
         ipcs,
     })
+}
+
+/// Rows 23 to 25, as far as a boot to the prompt tells.
+fn start(system: &System) -> Result<Vec<Figure>> {
+    let lab = Lab::new(system)?;
+    let options = MachineOptions {
+        icount: true,
+        ..MachineOptions::default()
+    };
+    // One instruction is one nanosecond, and idle time is not counted.
+    let outcome = lab
+        .run(&options, "Uptime ALL; Avail")
+        .map_err(Error::Unable)?;
+    if outcome.end != End::Code(0) {
+        return unable(format!("the guest did not boot ({:?})", outcome.end));
+    }
+    let figure = |row, name: &str, line: &str, unit: &str| match number(&outcome.output, line) {
+        Some(value) => Ok(Figure {
+            row,
+            name: name.into(),
+            value,
+            unit: unit.into(),
+            ipcs: None,
+        }),
+        None => unable(format!("the guest does not tell `{line}`")),
+    };
+    Ok(vec![
+        figure(23, "reset-to-user", "First program began", "instructions")?,
+        figure(24, "reset-to-prompt", "Processors busy", "instructions")?,
+        figure(25, "memory-in-use", "In use", "bytes")?,
+    ])
+}
+
+/// The number that follows `name` at the beginning of a line; commas group its digits.
+fn number(output: &str, name: &str) -> Option<u64> {
+    let rest = output
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(name))?;
+    let digits = rest.split_whitespace().next()?.replace(',', "");
+    digits.parse().ok()
 }
 
 /// Row 25, as far as the files tell.
@@ -303,6 +347,13 @@ mod tests {
         assert_eq!(figures.len(), 2);
         assert_eq!((figures[0].value, figures[0].ipcs), (430, Some(1)));
         assert_eq!(figures[1].ipcs, None);
+    }
+
+    #[test]
+    fn numbers_of_a_table_are_read() {
+        let text = "Memory     Bytes\n  In use  4,567,890  4.4 MiB\n";
+        assert_eq!(number(text, "In use"), Some(4_567_890));
+        assert_eq!(number(text, "Free"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::manifest::{Cap, Device, Manifest, Process, RestartWhen, Role, System};
+use crate::manifest::{Cap, Device, Manifest, NETWORK, Process, RestartWhen, Role, System};
 
 /// The version in the first line.
 pub const VERSION: u32 = 1;
@@ -64,6 +64,12 @@ fn compile_cap(text: &mut String, cap: &Cap) {
         }
         Cap::Serve(service) => line(text, format_args!("cap serve {service}")),
         Cap::Connect(service) => line(text, format_args!("cap connect {service}")),
+        Cap::Net(rules) => {
+            line(text, format_args!("cap connect {NETWORK}"));
+            for rule in rules {
+                line(text, format_args!("cap grant {NETWORK} {rule}"));
+            }
+        }
         Cap::System(right) => line(text, format_args!("cap system {}", system(*right))),
     }
 }
@@ -152,7 +158,7 @@ mod tests {
         for line in text.lines() {
             assert!(line.len() <= 128, "{line}");
             let words: Vec<_> = line.split(' ').collect();
-            assert!((1..=5).contains(&words.len()), "{line}");
+            assert!((1..=6).contains(&words.len()), "{line}");
             assert!(words.iter().all(|word| !word.is_empty()), "{line}");
         }
     }

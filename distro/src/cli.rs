@@ -74,6 +74,12 @@ pub enum Command {
         #[arg(long)]
         gate: bool,
     },
+    /// Do the same work in ViperOS and in a Linux guest on the same emulator, and compare the times
+    Compare {
+        /// How often; the medians are shown
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
+        rounds: u8,
+    },
     /// Say what is missing on this machine, and the command that brings it
     Doctor,
     /// Check the sources for what no compiler checks

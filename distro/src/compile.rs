@@ -78,6 +78,26 @@ impl<'a> Compiler<'a> {
         self.build("building the programs", USER_TARGET, USER_FLAGS, binaries)
     }
 
+    /// Builds the first process of the Linux guest that ViperOS is compared with.
+    ///
+    /// # Errors
+    ///
+    /// When cargo fails; its words are on stderr.
+    pub fn linux_guest(&self) -> Result<PathBuf> {
+        let root = self.workspace.root().join("interop/linux-guest");
+        let mut command = self.toolchain.cargo(&root, USER_TARGET, USER_FLAGS);
+        command
+            .args(["build", "--release", "--quiet", "--locked"])
+            .args(self.toolchain.options())
+            .args(["--message-format=json", "--target", USER_TARGET]);
+        command
+            .arg("--target-dir")
+            .arg(self.workspace.bare_target());
+        run(command, "building the Linux guest")?
+            .remove("linux-guest")
+            .ok_or_else(|| Error::Unable("cargo built no Linux guest".into()))
+    }
+
     fn build(
         &self,
         what: &str,

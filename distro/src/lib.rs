@@ -11,6 +11,7 @@ pub mod check;
 )]
 pub mod child;
 pub mod cli;
+pub mod compare;
 pub mod compile;
 pub mod console;
 pub mod cpio;
@@ -23,6 +24,7 @@ pub mod image;
 pub mod interactive;
 pub mod machine;
 pub mod manifest;
+pub mod net_peer;
 pub mod qemu;
 pub mod scratch;
 pub mod session;
@@ -31,6 +33,7 @@ pub mod system_tests;
 pub mod toolchain;
 pub mod ui;
 pub mod workspace;
+pub mod write_log;
 
 use std::process::ExitCode;
 
@@ -62,7 +65,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     if cli.command.is_some() && cli.machine != cli::MachineOptions::default() {
         return unable("options of the machine come after the command: `exec --smp 4 ...`");
     }
-    let build = || System::build(workspace.clone(), consent);
+    let for_tests = matches!(
+        cli.command,
+        Some(Command::Test { .. } | Command::Bench { .. })
+    );
+    let build = || System::build(workspace.clone(), consent, for_tests);
     match cli.command {
         None => {
             setup::emulator(consent)?;
@@ -99,6 +106,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Command::Bench { json, gate }) => {
             setup::emulator(consent)?;
             bench::bench(&build()?, json, gate)
+        }
+        Some(Command::Compare { rounds }) => {
+            setup::emulator(consent)?;
+            compare::compare(&build()?, consent, rounds)
         }
         Some(Command::Doctor) => Ok(doctor::doctor(&workspace)),
         Some(Command::Check {

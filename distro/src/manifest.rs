@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use viper_proto::net::rules;
 
 use crate::compile::Binary;
 use crate::error::{self, Context, Error};
@@ -24,6 +25,10 @@ pub struct Manifest {
     /// What init starts, by name.
     #[serde(default)]
     pub process: BTreeMap<String, Process>,
+    /// Processes of images for tests and measurements, by name: switched off, and no part of
+    /// other images.
+    #[serde(default)]
+    pub test_process: BTreeMap<String, Process>,
     /// What is only there to be started by somebody, by name.
     #[serde(default)]
     pub program: BTreeMap<String, Program>,
@@ -77,6 +82,9 @@ pub struct DiskContent {
     /// Files: path on the disk to path in the checkout.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Where the certification authorities that browsers trust go, in PEM, if anywhere.
+    #[serde(default)]
+    pub roots: Option<String>,
 }
 
 /// A process that init starts.
@@ -194,6 +202,8 @@ pub enum Cap {
     Serve(String),
     /// Connect to the service of this name.
     Connect(String),
+    /// Use the network as these rules say; implies the connection to its service.
+    Net(Vec<String>),
     /// A right over the whole system.
     System(System),
 }
@@ -259,7 +269,17 @@ impl Manifest {
     fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         manifest.check()?;
+        manifest.clone().with_tests().check()?;
         Ok(manifest)
+    }
+
+    /// The same with the processes that are there for tests, switched off.
+    pub fn with_tests(mut self) -> Self {
+        for (name, process) in std::mem::take(&mut self.test_process) {
+            self.image.command_line += &format!(" viper.servers=-{name}");
+            self.process.entry(name).or_insert(process);
+        }
+        self
     }
 
     /// Every binary that the image needs, apart from the kernel.
@@ -332,7 +352,7 @@ impl Manifest {
         for (name, process) in &self.process {
             for cap in &process.caps {
                 if let Cap::Serve(service) = cap
-                    && let Some(other) = servers.insert(service, name)
+                    && let Some(other) = servers.insert(service.as_str(), name)
                 {
                     return Err(format!("{other} and {name} both serve {service}"));
                 }
@@ -340,9 +360,12 @@ impl Manifest {
         }
         for (name, process) in &self.process {
             for cap in &process.caps {
-                if let Cap::Connect(service) = cap
-                    && !servers.contains_key(service)
-                {
+                let service = match cap {
+                    Cap::Connect(service) => service.as_str(),
+                    Cap::Net(_) => NETWORK,
+                    _ => continue,
+                };
+                if !servers.contains_key(service) {
                     return Err(format!("process.{name}: nobody serves {service}"));
                 }
             }
@@ -444,7 +467,26 @@ fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The service that `net` is about.
+pub const NETWORK: &str = "NETD:";
+
+/// The rules are what the service takes, and fit the message that tells it of them.
+fn check_rules(list: &[String]) -> Result<(), String> {
+    let text = list.join("\n");
+    if text.len() > rules::TEXT_BYTES_MAX {
+        let max = rules::TEXT_BYTES_MAX;
+        return Err(format!("its network rules have more than {max} bytes"));
+    }
+    match rules::Rules::parse(&text) {
+        Ok(_) => Ok(()),
+        Err(bad) => Err(format!("`{}` is not a network rule", list[bad.line])),
+    }
+}
+
 fn check_cap(cap: &Cap) -> Result<(), String> {
+    if let Cap::Net(rules) = cap {
+        return check_rules(rules);
+    }
     let (Cap::Serve(name) | Cap::Connect(name)) = cap else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! The virtual machine: what it is made of, as a QEMU command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The emulator's name.
@@ -12,8 +12,37 @@ pub const PROGRAM: &str = "qemu-system-aarch64";
 pub struct Disk {
     /// A raw image.
     pub path: PathBuf,
-    /// Whether what the guest writes stays in the image.
-    pub keep: bool,
+    /// What becomes of the guest's writes.
+    pub writes: Writes,
+}
+
+/// What becomes of the guest's writes to a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// They are thrown away at the end.
+    Dropped,
+    /// They stay in the image.
+    Kept,
+    /// They stay, and QEMU records each write and flush in this file (see `write_log`).
+    Recorded(PathBuf),
+}
+
+impl Disk {
+    /// An image whose writes are thrown away.
+    pub const fn scratch(path: PathBuf) -> Self {
+        Self {
+            path,
+            writes: Writes::Dropped,
+        }
+    }
+
+    /// An image that keeps what is written.
+    pub const fn kept(path: PathBuf) -> Self {
+        Self {
+            path,
+            writes: Writes::Kept,
+        }
+    }
 }
 
 /// A machine, ready to be started.
@@ -84,15 +113,14 @@ impl Machine {
 
     fn add_disk(&self, list: &mut Arguments) {
         let Some(disk) = &self.disk else { return };
-        let mut drive = OsString::from("if=none,id=disk,format=raw,file=");
-        // A comma ends a value in QEMU's option syntax; two stand for one.
-        drive.push(disk.path.to_string_lossy().replace(',', ",,"));
-        drive.push(if disk.keep {
-            ",cache=writeback"
-        } else {
-            ",snapshot=on"
-        });
-        list.pair("-drive", drive);
+        match &disk.writes {
+            Writes::Dropped => list.file("-drive", RAW_DRIVE, &disk.path, ",snapshot=on"),
+            Writes::Kept => list.file("-drive", RAW_DRIVE, &disk.path, ",cache=writeback"),
+            Writes::Recorded(log) => {
+                list.file("-blockdev", RAW_NODE, &disk.path, "");
+                list.file("-blockdev", LOG_NODE, log, "");
+            }
+        }
         list.pair("-device", "virtio-blk-device,drive=disk");
     }
 
@@ -110,6 +138,11 @@ impl Machine {
     }
 }
 
+const RAW_DRIVE: &str = "if=none,id=disk,format=raw,file=";
+const RAW_NODE: &str = "driver=raw,node-name=image,file.driver=file,file.filename=";
+const LOG_NODE: &str =
+    "driver=blklogwrites,node-name=disk,file=image,log.driver=file,log.filename=";
+
 #[derive(Default)]
 struct Arguments(Vec<OsString>);
 
@@ -117,6 +150,12 @@ impl Arguments {
     fn pair(&mut self, option: &str, value: impl Into<OsString>) {
         self.0.push(option.into());
         self.0.push(value.into());
+    }
+
+    /// An option with a file's name in it: a comma ends a value there, two stand for one.
+    fn file(&mut self, option: &str, before: &str, path: &Path, after: &str) {
+        let path = path.to_string_lossy().replace(',', ",,");
+        self.pair(option, format!("{before}{path}{after}"));
     }
 }
 
@@ -174,10 +213,7 @@ mod tests {
             cpu: "cortex-a72".into(),
             gic: 3,
             icount: false,
-            disk: Some(Disk {
-                path: "a,b.img".into(),
-                keep: false,
-            }),
+            disk: Some(Disk::scratch("a,b.img".into())),
             network: None,
             reboots: false,
         }

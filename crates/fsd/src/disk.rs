@@ -231,7 +231,11 @@ impl<C: Connect> BlockDevice for BlockDisk<C> {
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
-        self.request(|client, _| client.flush())?;
+        if let Err(error) = self.request(|client, _| client.flush()) {
+            // Nothing is known of what was written: a new connection begins with all of it.
+            self.link = None;
+            return Err(error);
+        }
         self.staged.clear();
         self.used = 0;
         Ok(())

@@ -4,10 +4,13 @@
 
 extern crate alloc;
 
+mod changes;
 mod clients;
 mod contents;
 mod convert;
 mod disk;
+mod known;
+mod locks;
 mod paths;
 mod service;
 mod streams;

@@ -1,14 +1,18 @@
 //! The mounted volume, or the reason why there is none.
 
+use crate::changes::{Changes, outlast_leases};
 use crate::convert::error_of;
 use crate::world::World;
 use alloc::format;
 use alloc::string::String;
+use viper_rt::checksum::CRC32C;
 use viper_rt::{Error, clock};
-use viperfs::{Fs, MountError, MountOptions};
+use viperfs::{Crc32c, Fs, MountError, MountOptions};
 
 /// A disk that could not be mounted is tried again no earlier than this.
 const RETRY_NS: u64 = 2 * clock::SECOND;
+/// A disk that failed is tried again after this.
+const RESUME_NS: u64 = clock::SECOND;
 /// What is changed is made durable when nothing was changed for this long,
 const QUIET_NS: u64 = 100 * clock::MILLISECOND;
 /// and after this long in any case.
@@ -22,6 +26,10 @@ pub(crate) struct Volume<W: World> {
     said: Option<String>,
     /// When it was first and last changed since the last sync.
     dirty: Option<(u64, u64)>,
+    /// The disk failed under the mounted volume; when it is tried again.
+    resume_ns: Option<u64>,
+    /// Tells clients of changes.
+    pub(crate) changes: Changes,
 }
 
 impl<W: World> Volume<W> {
@@ -32,8 +40,12 @@ impl<W: World> Volume<W> {
             tried_ns: 0,
             said: None,
             dirty: None,
+            resume_ns: None,
+            changes: Changes::new(),
         };
+        let started_ns = clock::now();
         volume.mount();
+        outlast_leases(started_ns);
         volume
     }
 
@@ -56,6 +68,7 @@ impl<W: World> Volume<W> {
     pub(crate) fn changing(&mut self) -> Result<(&mut Fs<W::Disk>, i64), Error> {
         let now = clock::now();
         self.dirty = Some((self.dirty.map_or(now, |(first, _)| first), now));
+        self.changes.note();
         let time = self.world.wall_clock_ns();
         Ok((self.fs()?, time))
     }
@@ -70,7 +83,9 @@ impl<W: World> Volume<W> {
         match error {
             viperfs::Error::Device(_) | viperfs::Error::ReadOnly => {
                 if self.state.as_ref().is_ok_and(|fs| fs.statfs().failed) {
-                    self.say("the disk failed: the volume is read-only now".into());
+                    self.say("the disk failed: the volume is read-only until it works".into());
+                    let again = clock::after(RESUME_NS);
+                    self.resume_ns = self.resume_ns.or(Some(again));
                 } else if matches!(error, viperfs::Error::Device(_)) {
                     self.say("the disk has unreadable blocks".into());
                 }
@@ -85,9 +100,24 @@ impl<W: World> Volume<W> {
     /// When [`Self::tidy`] wants to be called.
     #[inline]
     pub(crate) fn deadline(&self) -> u64 {
+        if let Some(resume_ns) = self.resume_ns {
+            return resume_ns;
+        }
         match self.dirty {
             None => viper_rt::abi::FOREVER,
             Some((first, last)) => (first + DIRTY_NS).min(last + QUIET_NS),
+        }
+    }
+
+    /// Tries a disk that failed. Everything acknowledged is in memory still, and goes to it first.
+    fn resume(&mut self) {
+        self.resume_ns = Some(clock::after(RESUME_NS));
+        if let Ok(fs) = &mut self.state
+            && fs.resume().is_ok()
+        {
+            self.resume_ns = None;
+            self.dirty = None;
+            self.say("the disk works again".into());
         }
     }
 
@@ -103,7 +133,9 @@ impl<W: World> Volume<W> {
 
     /// Makes changes durable; errors have been said.
     pub(crate) fn tidy(&mut self) {
-        if self.dirty.is_some() {
+        if self.resume_ns.is_some() {
+            self.resume();
+        } else if self.dirty.is_some() {
             let _ = self.sync();
         }
     }
@@ -131,7 +163,7 @@ impl<W: World> Volume<W> {
             }
             Err(error) => return self.without(Error::Io, format!("no disk: {error}")),
         };
-        match Fs::mount(disk, MountOptions::default()) {
+        match Fs::mount(disk, options(false)) {
             Ok(fs) => self.mounted(fs),
             Err(MountError::ReadOnlyFeatures { .. }) => self.mount_read_only(),
             Err(error) => self.refused(error),
@@ -139,17 +171,9 @@ impl<W: World> Volume<W> {
     }
 
     /// A newer version wrote the volume, and lets this one read it.
-    #[expect(
-        clippy::field_reassign_with_default,
-        reason = "the struct is not exhaustive"
-    )]
     fn mount_read_only(&mut self) {
-        let options = {
-            let mut options = MountOptions::default();
-            options.read_only = true;
-            options
-        };
-        match self.world.open_disk().map(|disk| Fs::mount(disk, options)) {
+        let mounted = self.world.open_disk();
+        match mounted.map(|disk| Fs::mount(disk, options(true))) {
             Ok(Ok(fs)) => {
                 self.say("the volume is of a newer version: it is read-only".into());
                 self.state = Ok(fs);
@@ -189,5 +213,14 @@ impl<W: World> Volume<W> {
             self.world.say(format_args!("{line}"));
             self.said = Some(line);
         }
+    }
+}
+
+fn options(read_only: bool) -> MountOptions {
+    let default = MountOptions::default();
+    MountOptions {
+        read_only,
+        crc32c: CRC32C.map_or(default.crc32c, Crc32c),
+        ..default
     }
 }

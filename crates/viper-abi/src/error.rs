@@ -103,6 +103,18 @@ errors! {
     NoService = -517, "service not available";
     /// The user interrupted it.
     Interrupted = -518, "interrupted";
+    /// Waiting for it would never end.
+    Deadlock = -519, "deadlock";
+    /// A lock was lost with the server that kept it, and another owner has it now.
+    LockLost = -520, "lock lost";
+    /// Nobody listens at that address and port.
+    ConnectionRefused = -600, "connection refused";
+    /// The other end ended the connection at once, and what was on the way is lost.
+    ConnectionReset = -601, "connection reset";
+    /// There is no way to that host or network, or nobody answers there.
+    Unreachable = -602, "host unreachable";
+    /// Another socket has that address and port.
+    AddressInUse = -603, "address in use";
 }
 
 impl Error {

@@ -439,6 +439,8 @@ pub struct SystemInfo {
     pub switches: u64,
     /// Page faults resolved.
     pub page_faults: u64,
+    /// Uptime when the first process began, in nanoseconds.
+    pub first_ns: u64,
 }
 
 /// A value that fits a register.

@@ -147,13 +147,25 @@ impl<O: Copy> CapSpace<O> {
     /// The table at the place that `id` names, which the caller knows to be live: for paths where
     /// checking it again would cost too much. O(1).
     ///
-    /// If the table is gone, this is whatever table has its place now, or the one of parked
-    /// capabilities: memory-safe, but no capability of the caller's.
+    /// If the table is gone, this is whatever table has its place now, or none: memory-safe, but
+    /// no capability of the caller's.
     #[inline(always)]
-    pub fn table_at(&self, id: TableId) -> &CapTable<O> {
-        self.tables
-            .get(id.index as usize)
-            .unwrap_or(&self.tables[PARKED as usize])
+    pub fn table_at(&self, id: TableId) -> Option<&CapTable<O>> {
+        self.tables.get(id.index as usize)
+    }
+
+    /// Lowers the most capabilities that a table can hold; what it holds already stays. O(1).
+    ///
+    /// # Errors
+    /// [`CapError::BadTable`].
+    pub fn lower_limit(&mut self, id: TableId, live_max: u32) -> Result<(), CapError> {
+        let table = self.table_mut(id)?;
+        let limits = table.limits();
+        table.open(Limits {
+            live_max: limits.live_max.min(live_max),
+            ..limits
+        });
+        Ok(())
     }
 
     /// Makes sure that the next `count` capabilities for this table find room without allocating.

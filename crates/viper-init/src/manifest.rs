@@ -87,6 +87,13 @@ pub enum Cap {
     Serve(String),
     /// Connect to a service.
     Connect(String),
+    /// Something that a service lets it do, in the service's own words.
+    Grant {
+        /// The service, with its colon.
+        service: String,
+        /// Words with single spaces.
+        text: String,
+    },
     /// A right over the system.
     System(SystemRight),
 }
@@ -104,6 +111,10 @@ pub struct Process {
     pub priority: u8,
     /// Memory in bytes that it may use.
     pub memory_bytes: u64,
+    /// Handles that it may have at a time.
+    pub handles_max: u32,
+    /// Threads that it may have at a time.
+    pub threads_max: u32,
     /// When it is started again.
     pub restart: Restart,
     /// What must be ready before.
@@ -121,6 +132,23 @@ impl Process {
             _ => None,
         });
         serve.unwrap_or("")
+    }
+
+    /// What a service lets it do, a line each.
+    #[must_use]
+    pub fn grants(&self, of: &str) -> String {
+        let mut lines = String::new();
+        for cap in &self.caps {
+            if let Cap::Grant { service, text } = cap
+                && service == of
+            {
+                if !lines.is_empty() {
+                    lines.push('\n');
+                }
+                lines.push_str(text);
+            }
+        }
+        lines
     }
 
     /// Whether it has a right over the system.
@@ -226,6 +254,8 @@ impl Reader {
             executable: Executable::Boot(name.into()),
             priority: 0,
             memory_bytes: 0,
+            handles_max: u32::MAX,
+            threads_max: u32::MAX,
             restart: Restart::default(),
             needs: Vec::new(),
             caps: Vec::new(),
@@ -251,8 +281,8 @@ fn property(process: &mut Process, words: &[&str]) -> Check {
             _ => return Err("the priority is above 7"),
         },
         ["quota", memory_kib, handles, threads] => {
-            number(handles)?;
-            number(threads)?;
+            process.handles_max = number(handles)?;
+            process.threads_max = number(threads)?;
             process.memory_bytes = u64::from(number(memory_kib)?) * 1024;
         }
         ["restart", when, run_min, delay_max] => {
@@ -282,6 +312,10 @@ fn cap(words: &[&str]) -> Check<Cap> {
         },
         ["serve", name] => Cap::Serve(service(name)?),
         ["connect", name] => Cap::Connect(service(name)?),
+        ["grant", name, text @ ..] if !text.is_empty() => Cap::Grant {
+            service: service(name)?,
+            text: text.join(" "),
+        },
         ["system", right] => Cap::System(match *right {
             "spawn" => SystemRight::Spawn,
             "processes" => SystemRight::Processes,
@@ -328,8 +362,20 @@ mod tests {
         assert_eq!((fsd.name.as_str(), fsd.service()), ("fsd", "FSD:"));
         assert_eq!(fsd.needs, ["blkd"]);
         assert_eq!(fsd.memory_bytes, 16384 * 1024);
+        assert_eq!((fsd.handles_max, fsd.threads_max), (1024, 4));
         assert_eq!(fsd.restart.when, RestartWhen::Always);
         assert!(!fsd.may(SystemRight::Power));
+    }
+
+    #[test]
+    fn grants_are_told_in_the_words_of_the_service() {
+        let more = "cap grant NETD: tcp connect *:*\ncap grant NETD: icmp\nend\n";
+        let text = TEXT.replace("end\n", more);
+        let manifest = Manifest::parse(&text).unwrap();
+        let fsd = &manifest.processes[1];
+        assert_eq!(fsd.grants("NETD:"), "tcp connect *:*\nicmp");
+        assert_eq!(fsd.grants("FSD:"), "");
+        assert!(Manifest::parse(&text.replace(" icmp", "")).is_err());
     }
 
     #[test]

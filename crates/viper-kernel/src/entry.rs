@@ -5,12 +5,14 @@ use viper_sched::{CoreId, ThreadId};
 use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
-use crate::dispatch::dispatch;
 use crate::kernel::Kernel;
 use crate::memory::Access;
 use crate::object::ObjectRef;
 use crate::platform::Platform;
 use crate::thread::{Context, Special, State, Wait};
+
+/// How many times a thread gets its vector registers with the core after it asked for them.
+const VECTOR_TURNS: u8 = 32;
 
 /// What the processor reports of an exception in user code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,33 +26,26 @@ pub enum Exception {
 }
 
 impl<P: Platform> Kernel<P> {
-    /// A system call of the thread that runs on `core`.
+    /// A system call of the thread that runs on `core`. Gives the context to go on with if it is
+    /// another than that thread's.
     #[inline]
-    pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> *mut Context {
+    pub fn on_syscall(&mut self, core: usize, thread: u32, number: u16) -> Option<*mut Context> {
         self.this_core = core;
-        if matches!(
-            number,
-            viper_abi::number::call | viper_abi::number::reply_receive
-        ) && let Some(next) = self.fast_without_vectors(core, thread, number)
-        {
-            return next;
-        }
-        self.has_news = self.unsettled | self.dying != 0;
+        self.has_news = self.unsettled | u16::from(self.dying) != 0;
         if self.has_news {
             self.settle();
             if self.collect_dying() {
-                return self.leave();
+                return Some(self.leave());
             }
         }
-        let context: *mut Context = &mut self.threads[thread].context;
-        dispatch(self, thread, number);
-        if self.has_news { self.leave() } else { context }
+        self.dispatch(thread, number);
+        self.has_news.then(|| self.leave())
     }
 
     /// An exception in the thread that runs on `core`.
     pub fn on_exception(&mut self, core: usize, thread: u32, what: Exception) -> *mut Context {
         self.this_core = core;
-        self.has_news = self.unsettled | self.dying != 0;
+        self.has_news = self.unsettled | u16::from(self.dying) != 0;
         self.settle();
         if self.collect_dying() {
             return self.leave();
@@ -71,29 +66,46 @@ impl<P: Platform> Kernel<P> {
         if self.has_news { self.leave() } else { context }
     }
 
+    // ----- Vector registers ------------------------------------------------------------------
+    //
+    // They are off until a thread uses them, and go with it when it gives up the core. A thread
+    // that has used them gets them back with the core a few times without asking, as asking is
+    // dearer; then it has to ask again, so that who uses them no longer stops paying for them.
+
     /// The thread uses vector registers: until it gives up the core, they are its.
     fn give_vectors(&mut self, thread: u32) {
-        self.platform.fp_enable(true);
-        self.cores[self.this_core].fp_enabled = true;
+        let t = &mut self.threads[thread];
+        t.special.set(Special::EAGER, true);
+        t.vector_turns = VECTOR_TURNS;
+        self.load_vectors(self.this_core, thread);
+    }
+
+    fn load_vectors(&mut self, core: usize, thread: u32) {
+        if !core::mem::replace(&mut self.cores[core].fp_enabled, true) {
+            self.platform.fp_enable(true);
+        }
         let t = &mut self.threads[thread];
         t.special.set(Special::VECTORS, true);
         self.platform.fp_load(&t.fp);
     }
 
-    /// Whoever runs on this core next has to ask for the vector registers.
-    pub fn close_vectors(&mut self, core: usize) {
-        if core::mem::replace(&mut self.cores[core].fp_enabled, false) {
-            self.platform.fp_enable(false);
-        }
-    }
-
-    /// A thread that gives up the core takes its vector registers along.
-    pub fn take_vectors(&mut self, thread: u32) {
-        if let Some(t) = self.threads.get_mut(thread)
+    /// One thread takes its vector registers along, another one or none gets the core.
+    #[inline(never)]
+    pub fn exchange_vectors(&mut self, core: usize, from: u32, to: u32) {
+        if let Some(t) = self.threads.get_mut(from)
             && t.special.has(Special::VECTORS)
         {
             t.special.set(Special::VECTORS, false);
             self.platform.fp_save(&mut t.fp);
+        }
+        if let Some(t) = self.threads.get_mut(to)
+            && t.special.has(Special::EAGER)
+        {
+            t.vector_turns -= 1;
+            t.special.set(Special::EAGER, t.vector_turns > 0);
+            self.load_vectors(core, to);
+        } else if core::mem::replace(&mut self.cores[core].fp_enabled, false) {
+            self.platform.fp_enable(false);
         }
     }
 
@@ -295,11 +307,11 @@ impl<P: Platform> Kernel<P> {
         self.counters.switches += 1;
         if let Some(t) = self.threads.get_mut(previous) {
             t.cpu_ns += spent;
-            self.take_vectors(previous);
         } else {
             self.counters.idle_ns += spent;
         }
-        self.close_vectors(core.index());
+        let next = self.cores[core.index()].current;
+        self.exchange_vectors(core.index(), previous, next);
     }
 
     /// How long this core has done what it did last. From now on, it does something else.
@@ -317,6 +329,9 @@ impl<P: Platform> Kernel<P> {
             && let Some(end) = self.sched.slice_end_ns(core)
         {
             at = at.min(end);
+        }
+        if !self.dead.is_empty() {
+            at = 0; // goes on with it as soon as interrupts are let in
         }
         // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;

@@ -14,7 +14,7 @@ use viper_vm::{Frame, PhysAddr};
 
 use crate::arena::NIL;
 use crate::kernel::{Handled, Kernel, MESSAGE_BYTES, OBJECT_BYTES, Stop, cap_error, cap_rights};
-use crate::object::{ChannelEnd, Message, ObjectRef};
+use crate::object::{ChannelEnd, Message, ObjectRef, Rest};
 use crate::platform::Platform;
 use crate::thread::{State, Wait, Waiting, abi_handle};
 
@@ -103,6 +103,8 @@ impl<P: Platform> Kernel<P> {
             .outgoing_handles(sender, count)
             .map_err(Blame::Sender)?;
         let (from, to) = (self.table_of(sender), self.table_of(receiver));
+        self.make_room(self.threads[receiver].process, count)
+            .map_err(Blame::Receiver)?;
         let moved = match self.caps.transfer_many(from, &handles[..count], to) {
             Ok(moved) => moved,
             Err(e @ (CapError::TableFull | CapError::OutOfMemory | CapError::BadTable)) => {
@@ -194,6 +196,7 @@ impl<P: Platform> Kernel<P> {
         let table = self.table_of(receiver);
         let count = self.messages[at].parked.len();
         if count > 0 {
+            self.make_room(self.threads[receiver].process, count)?;
             let mut parked = core::mem::replace(&mut self.messages[at].parked, Parked::EMPTY);
             let moved = self.caps.unpark(&mut parked, table);
             self.messages[at].parked = parked;
@@ -218,12 +221,11 @@ impl<P: Platform> Kernel<P> {
         to.context.x[2..8].copy_from_slice(&words);
         to.context.x[8] = key;
         let base = to.ipc_frame.addr().0 + MESSAGE_REGISTER_BYTES as u64;
-        let extra = MsgInfo(info)
-            .len()
-            .saturating_sub(MESSAGE_REGISTER_BYTES)
-            .div_ceil(8);
-        for (i, &word) in rest.iter().enumerate().take(extra) {
-            self.platform.write_u64(PhysAddr(base + 8 * i as u64), word);
+        if let Some(rest) = self.rests.remove(rest) {
+            let len = (MsgInfo(info).len() - MESSAGE_REGISTER_BYTES).div_ceil(8);
+            for (i, &word) in rest.iter().enumerate().take(len) {
+                self.platform.write_u64(PhysAddr(base + 8 * i as u64), word);
+            }
         }
         let quota = self.channels[end / 2].quota;
         self.refund(quota, MESSAGE_BYTES);
@@ -355,31 +357,31 @@ impl<P: Platform> Kernel<P> {
         let words: [u64; 6] = self.threads[thread].context.x[2..8]
             .try_into()
             .expect("six words");
-        let mut message = Message {
+        let rest = match self.keep_rest(thread, info) {
+            Ok(rest) => rest,
+            Err(e) => {
+                self.refund(quota, MESSAGE_BYTES);
+                return Err(e);
+            }
+        };
+        let message = Message {
             next: NIL,
             info: info.0,
             words,
-            rest: [0; 26],
+            rest,
             parked: Parked::EMPTY,
         };
-        let base = self.threads[thread].ipc_frame.addr().0 + MESSAGE_REGISTER_BYTES as u64;
-        let extra = info
-            .len()
-            .saturating_sub(MESSAGE_REGISTER_BYTES)
-            .div_ceil(8);
-        for (i, word) in message.rest.iter_mut().enumerate().take(extra) {
-            *word = self.platform.read_u64(PhysAddr(base + 8 * i as u64));
-        }
-        let at = self
-            .messages
-            .insert(message)
-            .inspect_err(|_| self.refund(quota, MESSAGE_BYTES))?;
+        let at = self.messages.insert(message).inspect_err(|_| {
+            self.rests.remove(rest);
+            self.refund(quota, MESSAGE_BYTES);
+        })?;
         if info.handles() > 0 {
             let table = self.table_of(thread);
             match self.caps.park(table, &handles[..info.handles()]) {
                 Ok(parked) => self.messages[at].parked = parked,
                 Err(e) => {
                     self.messages.remove(at);
+                    self.rests.remove(rest);
                     self.refund(quota, MESSAGE_BYTES);
                     return Err(cap_error(e));
                 }
@@ -396,6 +398,20 @@ impl<P: Platform> Kernel<P> {
         self.counters.ipcs += 1;
         self.threads[thread].ipcs += 1;
         Ok(())
+    }
+
+    /// Keeps what does not travel in registers of a sender's message, if there is any.
+    fn keep_rest(&mut self, sender: u32, info: MsgInfo) -> Result<u32, Error> {
+        if info.len() <= MESSAGE_REGISTER_BYTES {
+            return Ok(NIL);
+        }
+        let base = self.threads[sender].ipc_frame.addr().0 + MESSAGE_REGISTER_BYTES as u64;
+        let mut rest: Rest = [0; _];
+        let len = (info.len() - MESSAGE_REGISTER_BYTES).div_ceil(8);
+        for (i, word) in rest.iter_mut().enumerate().take(len) {
+            *word = self.platform.read_u64(PhysAddr(base + 8 * i as u64));
+        }
+        self.rests.insert(rest)
     }
 
     /// What a thread receives from.
@@ -629,6 +645,7 @@ impl<P: Platform> Kernel<P> {
         let (mut at, _) = core::mem::replace(&mut self.end(end).messages, (NIL, NIL));
         self.end(end).queued = 0;
         while let Some(message) = self.messages.remove(at) {
+            self.rests.remove(message.rest);
             self.drop_parked(message.parked);
             self.refund(quota, MESSAGE_BYTES);
             at = message.next;

@@ -37,8 +37,10 @@ pub trait Platform: PhysMem {
     fn invalidate_page(&mut self, asid: u16, va: VirtAddr);
     /// Drops all translations of an address space, on all cores, before it returns.
     fn invalidate_asid(&mut self, asid: u16);
-    /// Stops using any user address space on this core.
+    /// The thread that ran on this core has ended: stops using its address space and registers.
     fn leave_address_space(&mut self);
+    /// Makes the thread that has just made a system call on this core make it again.
+    fn repeat_call(&mut self);
     /// Makes what was written to a frame visible to instruction fetches of all cores.
     fn sync_code(&mut self, frame: Frame);
 

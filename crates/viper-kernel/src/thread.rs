@@ -140,8 +140,10 @@ pub struct Thread {
     pub ipc_slot: u16,
     /// Its base priority.
     pub priority: u8,
-    /// Why the short way is closed to it.
+    /// What needs looking after.
     pub special: Special,
+    /// How many more times it gets its vector registers with the core, without asking.
+    pub vector_turns: u8,
     /// Its neighbours in the queue it waits in.
     pub queue_link: Link,
     /// Its neighbours among the threads of its process.
@@ -154,6 +156,8 @@ pub struct Thread {
     pub ipcs: u64,
     /// Processor time that its process has not been told of, in nanoseconds.
     pub cpu_ns: u64,
+    /// What the call that it makes again and again has done so far.
+    pub progress: u64,
     /// Capabilities and kernel references to it.
     pub refs: u32,
     /// Its signals.
@@ -177,6 +181,8 @@ impl Special {
     pub const DYING: Special = Special(4);
     /// It may not run on every core.
     pub const PINNED: Special = Special(8);
+    /// It has used vector registers lately: it gets them with the core.
+    pub const EAGER: Special = Special(16);
 
     /// Whether this is so.
     #[inline(always)]
@@ -194,10 +200,16 @@ impl Special {
         };
     }
 
-    /// Whether nothing is special about either.
+    /// What is so of either.
     #[inline(always)]
-    pub const fn neither(a: Special, b: Special) -> bool {
-        a.0 | b.0 == 0
+    pub const fn or(self, other: Special) -> Special {
+        Special(self.0 | other.0)
+    }
+
+    /// Whether the short way is closed to it.
+    #[inline(always)]
+    pub const fn is_awkward(self) -> bool {
+        self.0 & (Special::LIFTED.0 | Special::DYING.0 | Special::PINNED.0) != 0
     }
 }
 

@@ -1,6 +1,7 @@
-//! `bench`: what operations cost, in guest instructions, a line each.
+//! `bench [FILTER]`: what operations cost, in guest instructions, a line each.
 
 mod basic;
+mod network;
 mod sample;
 mod services;
 
@@ -20,13 +21,14 @@ pub fn run() -> i64 {
     match program::arguments().nth(1) {
         Some("echo") => return echo(),
         Some("exit") => return 0,
+        Some("tcp-echo") => return network::echo(),
         _ => {}
     }
     if !counts() {
         println!("# the figures are instruction counts: run the machine with --icount");
         return FAILED;
     }
-    match measure_all() {
+    match measure_all(program::arguments().nth(1).unwrap_or_default()) {
         Ok(0) => 0,
         Ok(missing) => {
             println!("# {missing} figures could not be measured");
@@ -59,14 +61,25 @@ fn echo() -> i64 {
     0
 }
 
-fn measure_all() -> Result<usize, Error> {
+fn measure_all(filter: &str) -> Result<usize, Error> {
     let mut own = Own::new("bench")?;
     let sampler = Sampler::new();
     let mut missing = 0;
-    for (name, row) in basic::ROWS {
+    let wanted = |name: &str| name.contains(filter);
+    match own.devtest() {
+        // It prints its figures itself.
+        Ok(0) => {}
+        Ok(code) => {
+            println!("# devtest ended with {code}");
+            missing += 1;
+        }
+        Err(error) => println!("# no figures of interrupts: {error}"),
+    }
+    for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &own)));
     }
-    for (name, row) in services::ROWS {
+    let rows = services::ROWS.iter().chain(network::ROWS);
+    for (name, row) in rows.filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));
     }
     Ok(missing)

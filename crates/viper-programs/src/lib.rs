@@ -5,7 +5,9 @@
 extern crate alloc;
 
 pub mod bench;
+pub mod devtest;
 pub mod machine;
 pub mod own;
 pub mod sh;
 pub mod suite;
+pub mod wall;

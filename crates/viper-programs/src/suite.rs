@@ -1,10 +1,12 @@
 //! `viper-test-suite`: tests of the real kernel, from an ordinary program.
 //!
 //! `viper-test-suite [FILTER]` runs the tests with FILTER in their name;
-//! `viper-test-suite fuzz CALLS [SEED]` and `viper-test-suite storage ROUNDS` run longer ones.
+//! `viper-test-suite fuzz CALLS [SEED]` and `viper-test-suite storage ROUNDS [MIB]` run longer
+//! ones; the latter kills servers if it was started with `Run GRANT manage,system`.
 
 mod calls;
 mod children;
+mod devices;
 mod exhaust;
 mod faults;
 mod fuzz;
@@ -13,6 +15,7 @@ mod messages;
 mod report;
 mod storage;
 mod time;
+mod vectors;
 
 use crate::own::Own;
 pub use fuzz::Random;
@@ -53,14 +56,17 @@ pub fn run() -> i64 {
     };
     let first = words().next();
     let mut report = match first {
-        Some("fuzz" | "storage") => Report::new(None),
+        Some("fuzz" | "storage" | "keep") => Report::new(None),
         filter => Report::new(filter),
     };
     match first {
         Some("fuzz") => report.run("fuzz", || {
             fuzz::run(&mut context, number(1, 50_000), number(2, 1))
         }),
-        Some("storage") => report.run("storage", || storage::run(&mut context, number(1, 200))),
+        Some("keep") => report.run("keep", || storage::keep(&mut context, number(1, 1))),
+        Some("storage") => report.run("storage", || {
+            storage::run(&mut context, number(1, 20), number(2, 8))
+        }),
         _ => all(&mut context, &mut report),
     }
     report.finish()
@@ -70,10 +76,12 @@ fn all(context: &mut Context, report: &mut Report<'_>) {
     calls::tests(report);
     messages::tests(report);
     time::tests(report);
+    vectors::tests(report);
     memory::tests(report);
     faults::tests(context, report);
     children::tests(context, report);
+    devices::tests(context, report);
     exhaust::tests(context, report);
     report.run("fuzz", || fuzz::run(context, 50_000, 1));
-    report.run("storage", || storage::run(context, 5));
+    report.run("storage", || storage::run(context, 2, 2));
 }

@@ -15,4 +15,5 @@ pub mod console;
 pub mod entropy;
 pub mod fs;
 pub mod names;
+pub mod net;
 pub mod stream;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use viper_proto::interface::Operation;
-use viper_proto::{block, console, entropy, fs, names, stream};
+use viper_proto::{block, console, entropy, fs, names, net, stream};
 
 type Service = (&'static str, &'static str, u32, &'static [Operation]);
 
@@ -33,6 +33,7 @@ const SERVICES: &[Service] = &[
         entropy::VERSION,
         entropy::OPERATIONS,
     ),
+    ("Network", "`NETD:`", net::VERSION, net::OPERATIONS),
 ];
 
 fn page() -> String {

@@ -7,7 +7,7 @@
 mod clients;
 
 use crate::handle::{Channel, Object, OwnedHandle, PollSet, Reply};
-use crate::message::{Put, Reader, Writer, buffer, close_unsent};
+use crate::message::{Bytes, Put, Reader, Writer, buffer, close_unsent};
 use crate::sync::Mutex;
 use crate::sys::{self, Ipc};
 use crate::trace::{self, TraceEvent};
@@ -22,7 +22,8 @@ use viper_abi::{Error, FOREVER, MsgInfo, MsgKind, Signals, Slot};
 pub mod supervisor {
     /// Server to supervisor, a message: it serves from now on.
     pub const READY: u16 = 1;
-    /// Supervisor to server, a message: process id, rights bits, and the channel of a new client.
+    /// Supervisor to server, a message: process id, rights bits, and the channel of a new client;
+    /// behind them, as bytes, what the supervisor grants it in the service's own words, if anything.
     pub const NEW_CLIENT: u16 = 2;
     /// Supervisor to server, a call: are you well? The reply is empty.
     pub const PING: u16 = 3;
@@ -37,6 +38,8 @@ pub struct NewClient {
     pub process_id: u64,
     /// Service-specific rights that the supervisor grants.
     pub rights: u64,
+    /// What the supervisor grants in the service's own words; empty if nothing.
+    pub grant: Bytes,
 }
 
 /// A server.
@@ -306,6 +309,7 @@ impl<S: Service> Server<S> {
         if let Some(supervisor) = &self.supervisor {
             crate::client::send(supervisor, supervisor::READY, (), FOREVER)?;
         }
+        crate::log!(Info, "ready");
         let set = self.shared.set.raw();
         let mut answer = Answer::Later;
         self.adopt();
@@ -359,6 +363,7 @@ impl<S: Service> Server<S> {
             return Answer::error(Error::PeerClosed);
         };
         let label = request.label();
+        crate::log!(Trace, "request {} of client {}", label as u16, got.key);
         if label >> 16 == 0 {
             return service.request(client, request);
         }
@@ -374,6 +379,7 @@ impl<S: Service> Server<S> {
             let _ = self.shared.set.remove(&channel);
             drop(channel);
             service.disconnect(client);
+            crate::log!(Debug, "client {key} is gone");
         }
     }
 
@@ -383,7 +389,11 @@ impl<S: Service> Server<S> {
                 if let (Ok(process_id), Ok(rights), Ok(channel)) =
                     (request.word(), request.word(), request.handle::<Channel>())
                 {
-                    let who = NewClient { process_id, rights };
+                    let who = NewClient {
+                        process_id,
+                        rights,
+                        grant: request.bytes().unwrap_or(Bytes::clip(&[])),
+                    };
                     if let Ok(client) = service.connect(who) {
                         self.admit(channel, client);
                     }
@@ -412,6 +422,7 @@ impl<S: Service> Server<S> {
     fn admit(&mut self, channel: Channel, client: S::Client) {
         let raw = channel.raw();
         let key = self.clients.insert(channel, client);
+        crate::log!(Debug, "client {key}");
         let added = sys::poll_add(self.shared.set.raw(), raw, key, Signals::PEER_CLOSED);
         if added.is_err() {
             self.clients.remove(key);

@@ -406,6 +406,10 @@ impl System for Host {
         Ok(())
     }
 
+    fn load(&mut self) -> Result<Load> {
+        Err(Error::Unsupported)
+    }
+
     fn memory(&mut self) -> Result<MemoryInfo> {
         Err(Error::Unsupported)
     }

@@ -20,6 +20,7 @@ mod system;
 mod variables;
 
 pub(crate) use help::help;
+pub(crate) use process::grants;
 
 /// A command.
 pub(crate) struct Spec {

@@ -537,6 +537,14 @@ impl System for FakeSystem {
         self.uptime_ns
     }
 
+    fn load(&mut self) -> Result<Load> {
+        Ok(Load {
+            idle_ns: self.uptime_ns,
+            cores: 4,
+            first_ns: 250,
+        })
+    }
+
     fn wall_clock_ns(&mut self) -> Option<u64> {
         self.wall_clock_ns
     }

@@ -14,7 +14,7 @@ use crate::io::{Buffer, CHUNK, Memory, OpenFile, Sink, Source};
 use crate::path;
 use crate::shell::{FAIL, Job, OK};
 use crate::simple::Meaning;
-use crate::system::{ExitStatus, Input, OpenMode, Output, Pid, PipeId, Spawn, Waited};
+use crate::system::{ExitStatus, Grants, Input, OpenMode, Output, Pid, PipeId, Spawn, Waited};
 
 /// A program that was started, and the files that stand for its streams.
 pub(crate) struct Running {
@@ -35,6 +35,14 @@ impl Context<'_> {
         Ok(self.finish(running)?)
     }
 
+    /// Does something while programs are started with these grants.
+    pub(crate) fn granting<T>(&mut self, grants: Grants, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = core::mem::replace(&mut self.shell.grants, grants);
+        let result = work(self);
+        self.shell.grants = before;
+        result
+    }
+
     /// Runs one program of an item behind the prompt's back.
     pub(crate) fn background(&mut self, item: &Item) -> Ran {
         let ended = self.try_background(item);
@@ -53,6 +61,7 @@ impl Context<'_> {
             Some(spec) if spec.name == "Run" => words.get(1..).unwrap_or(&[]),
             _ => &words,
         };
+        let (grants, words) = commands::grants(words)?;
         let Some(name) = words.first() else {
             return Err(Stop::Usage);
         };
@@ -62,7 +71,7 @@ impl Context<'_> {
         };
         let mut started = Err(Stop::Usage);
         self.redirected(&simple.redirects, |c| {
-            started = c.start(&path, words, true);
+            c.granting(grants, |c| started = c.start(&path, words, true));
             Ok(OK)
         })?;
         let running = started?;
@@ -157,6 +166,7 @@ impl Context<'_> {
             stdout,
             stderr,
             background,
+            grants: self.shell.grants,
         };
         Ok(self.sys.spawn(&spawn)?)
     }

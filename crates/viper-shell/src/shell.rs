@@ -11,7 +11,7 @@ use crate::context::{Context, Flow};
 use crate::io::Io;
 use crate::parse::{self, ParseErrorKind};
 use crate::path;
-use crate::system::{Pid, System};
+use crate::system::{Grants, Pid, System};
 
 /// Return code: all is well.
 pub const OK: i32 = 0;
@@ -90,6 +90,8 @@ pub struct Shell {
     pub(crate) history: Vec<String>,
     pub(crate) history_cleared: bool,
     pub(crate) temporary: u32,
+    /// What the programs that are started now may do besides the usual.
+    pub(crate) grants: Grants,
     /// `EndShell` was given.
     pub(crate) ended: bool,
     /// `Shutdown` or `Reboot` was given: nothing more is run.
@@ -137,6 +139,7 @@ impl Shell {
             history: Vec::new(),
             history_cleared: false,
             temporary: 0,
+            grants: Grants::default(),
             ended: false,
             power_off: false,
         }

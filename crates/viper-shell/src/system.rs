@@ -177,6 +177,17 @@ pub enum Output<'a> {
     Stdout,
 }
 
+/// What a program may do besides the usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Kill and restart servers.
+    pub manage: bool,
+    /// Look at all processes, and switch the machine off.
+    pub system: bool,
+    /// Read trace rings.
+    pub trace: bool,
+}
+
 /// A program to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Spawn<'a> {
@@ -196,6 +207,8 @@ pub struct Spawn<'a> {
     pub stderr: Output<'a>,
     /// Not in the foreground: Ctrl-C is not for it.
     pub background: bool,
+    /// What it may do besides the usual.
+    pub grants: Grants,
 }
 
 /// How a process ended.
@@ -290,6 +303,17 @@ pub struct MemoryInfo {
     pub largest: u64,
     /// Size of a page.
     pub page: u32,
+}
+
+/// What the processors did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// How long they had nothing to do, all together.
+    pub idle_ns: u64,
+    /// How many there are.
+    pub cores: u32,
+    /// When the first program began, since boot.
+    pub first_ns: u64,
 }
 
 /// One step on a request's way.
@@ -466,6 +490,8 @@ pub trait System {
 
     /// Time since boot.
     fn uptime_ns(&mut self) -> u64;
+    /// How busy the system was since its start.
+    fn load(&mut self) -> Result<Load>;
     /// Time since 1970 in UTC, when the system knows it.
     fn wall_clock_ns(&mut self) -> Option<u64>;
     /// Waits; `Interrupted` when Ctrl-C comes first.

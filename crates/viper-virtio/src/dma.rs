@@ -4,6 +4,8 @@
 //! volatile or atomic one through a raw pointer, checked against the bounds of its array.
 #![allow(unsafe_code)]
 
+use alloc::boxed::Box;
+use alloc::vec;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -252,6 +254,85 @@ impl DmaRegion {
             Some(end) if end <= self.len => Ok(()),
             _ => Err(Error::OutOfRange),
         }
+    }
+}
+
+/// Equal buffers in a region, each either the driver's or lent to the device.
+///
+/// References into a buffer exist only while it is the driver's.
+#[derive(Debug)]
+pub(crate) struct DmaBuffers {
+    region: DmaRegion,
+    len_each: usize,
+    is_lent: Box<[bool]>,
+}
+
+impl DmaBuffers {
+    /// As many buffers of `len_each` bytes as fit the region, at most `count_max`.
+    pub(crate) fn new(region: DmaRegion, len_each: usize, count_max: usize) -> Self {
+        let count = region.len.checked_div(len_each).unwrap_or(0);
+        Self {
+            is_lent: vec![false; count.min(count_max)].into_boxed_slice(),
+            region,
+            len_each,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.is_lent.len()
+    }
+
+    /// Bytes in each.
+    pub(crate) const fn len_each(&self) -> usize {
+        self.len_each
+    }
+
+    /// The first `len` bytes of buffer `index`, if it is the driver's and as long.
+    pub(crate) fn bytes(&self, index: usize, len: usize) -> Option<&[u8]> {
+        let at = self.own(index, len)?;
+        // SAFETY:
+        // 1. `own` showed the bytes to be inside of the region, which is valid for reads, and
+        //    initialised memory.
+        // 2. The buffer is not lent, so the device does not write it (contract of `take_back`),
+        //    and others of this program need `&mut self`.
+        Some(unsafe { core::slice::from_raw_parts(at, len) })
+    }
+
+    /// The same, to be written.
+    pub(crate) fn bytes_mut(&mut self, index: usize, len: usize) -> Option<&mut [u8]> {
+        let at = self.own(index, len)?;
+        // SAFETY: as in `bytes`, and `self` is borrowed exclusively.
+        Some(unsafe { core::slice::from_raw_parts_mut(at, len) })
+    }
+
+    /// Lends the first `len` bytes of buffer `index` to the device; `None` if they are lent.
+    pub(crate) fn lend(&mut self, index: usize, len: usize) -> Option<DmaSegment> {
+        self.own(index, len)?;
+        let segment = self.region.segment(index * self.len_each, len as u32);
+        *self.is_lent.get_mut(index)? = true;
+        segment.ok()
+    }
+
+    /// Takes buffer `index` back.
+    ///
+    /// # Safety
+    ///
+    /// The device does not access the buffer any more: it has given back the request that named
+    /// the segment of [`Self::lend`], or never saw it, or was reset since.
+    pub(crate) unsafe fn take_back(&mut self, index: usize) {
+        if let Some(is_lent) = self.is_lent.get_mut(index) {
+            *is_lent = false;
+        }
+    }
+
+    fn own(&self, index: usize, len: usize) -> Option<*mut u8> {
+        let is_own = self.is_lent.get(index).is_some_and(|is_lent| !is_lent);
+        if !is_own || len > self.len_each {
+            return None;
+        }
+        // SAFETY: `index` is below the number of buffers that fit the region.
+        Some(unsafe { self.region.cpu.as_ptr().add(index * self.len_each) })
     }
 }
 

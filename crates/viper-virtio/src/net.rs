@@ -3,6 +3,7 @@
 //! The header that virtio puts before each frame lies in the driver's memory, so that clients'
 //! buffers hold the frame alone and cannot be used to forge a header.
 
+mod frames;
 mod types;
 
 use alloc::boxed::Box;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
 use crate::transport::{DeviceKind, Interrupt, Registers, Transport, feature};
 
+pub use frames::{NetFrames, NetFramesConfig};
 pub use types::{Cancelled, Checksum, ChecksumPlace, NetInfo, Received, Transmit};
 
 /// Sizes of a [`Net`] driver and what it asks of the device.

@@ -296,3 +296,84 @@ fn a_reset_gives_every_token_back_once() {
     assert_eq!(tokens, [Cancelled::Receive(0)]);
     assert_eq!(bench.card.violations(), [""; 0]);
 }
+
+mod frames {
+    //! The card with buffers of its own.
+
+    use super::*;
+    use viper_virtio::net::{NetFrames, NetFramesConfig};
+
+    const CONFIG: NetFramesConfig = NetFramesConfig {
+        net: NetConfig {
+            receive_depth: 4,
+            transmit_depth: 2,
+            segments_max: 1,
+            wants_checksum_offload: false,
+        },
+        receive_bytes: 2048,
+        transmit_bytes: 2048,
+    };
+
+    fn card() -> (Fake<FakeNet>, NetFrames<FakeRegisters<FakeNet>>) {
+        let memory = FakeMemory::new(1 << 18);
+        let card = Fake::new(FakeNet::new(MAC), &memory);
+        let transport = Transport::probe(card.registers()).unwrap().unwrap();
+        let frames = NetFrames::new(transport, memory.take(CONFIG.dma_len()), CONFIG).unwrap();
+        (card, frames)
+    }
+
+    fn deliver(card: &Fake<FakeNet>, frame: &[u8]) {
+        let framed = [&[0; 12][..], frame].concat();
+        card.model(|model| model.inbox.push_back(framed));
+        card.process(0, 1, |_| 0);
+    }
+
+    #[test]
+    fn frames_are_lent_and_their_buffers_used_again() {
+        let (card, mut frames) = card();
+        for round in 0..50u8 {
+            let frame = vec![round; 60 + usize::from(round)];
+            deliver(&card, &frame);
+            let seen = frames.receive(|bytes, _| bytes.to_vec()).unwrap();
+            assert_eq!(seen.as_deref(), Some(&frame[..]));
+            assert_eq!(frames.receive(|_, _| ()), Ok(None));
+            let sent = frames.transmit(frame.len(), None, |bytes| bytes.fill(!round));
+            assert_eq!(sent, Ok(true));
+            frames.kick().unwrap();
+            let out = card.model(|model| model.outbox.remove(0));
+            assert_eq!(out[12..], vec![!round; frame.len()]);
+        }
+        assert_eq!(card.violations(), [""; 0]);
+    }
+
+    #[test]
+    fn a_full_card_takes_no_more_until_frames_are_gone() {
+        let (card, mut frames) = card();
+        for _ in 0..2 {
+            assert_eq!(frames.transmit(60, None, |_| ()), Ok(true));
+        }
+        assert!(!frames.can_transmit());
+        assert_eq!(frames.transmit(60, None, |_| panic!("no room")), Ok(false));
+        assert_eq!(frames.want_room(), Ok(false));
+        frames.kick().unwrap();
+        assert_eq!(frames.want_room(), Ok(true));
+        assert!(frames.can_transmit());
+        assert_eq!(frames.transmit(2049, None, |_| ()), Err(Error::Invalid));
+        assert_eq!(card.violations(), [""; 0]);
+    }
+
+    #[test]
+    fn a_reset_gives_all_buffers_back() {
+        let (card, mut frames) = card();
+        for _ in 0..2 {
+            frames.transmit(60, None, |_| ()).unwrap();
+        }
+        for _ in 0..3 {
+            frames.reset().unwrap();
+            assert!(frames.can_transmit());
+            deliver(&card, &[7; 64]);
+            assert_eq!(frames.receive(|bytes, _| bytes.len()), Ok(Some(64)));
+        }
+        assert_eq!(card.violations(), [""; 0]);
+    }
+}

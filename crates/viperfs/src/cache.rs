@@ -27,6 +27,8 @@ pub(crate) mod flag {
     pub const SAVED: u8 = 16;
     /// The slot holds nothing.
     pub const EMPTY: u8 = 32;
+    /// Dirty file page that has a block kept for it: writing it needs no space.
+    pub const KEPT: u8 = 64;
     /// Any of these: the cache holds the only good copy.
     pub const PINNED: u8 = DIRTY | RUNNING | LOGGED | SAVED;
 }
@@ -47,6 +49,8 @@ pub(crate) struct Cache {
     pub dirty: Vec<u32>,
     /// Dirty pages now.
     pub dirty_count: usize,
+    /// Dirty pages now that have a block kept for them.
+    kept_count: usize,
 }
 
 impl Cache {
@@ -59,6 +63,7 @@ impl Cache {
             capacity,
             dirty: Vec::new(),
             dirty_count: 0,
+            kept_count: 0,
         }
     }
 
@@ -150,9 +155,8 @@ impl Cache {
     pub fn remove(&mut self, key: CacheKey) {
         if let Some(at) = self.map.remove(&key) {
             let slot = &mut self.slots[at as usize];
-            if slot.flags & flag::DIRTY != 0 {
-                self.dirty_count -= 1;
-            }
+            self.dirty_count -= usize::from(slot.flags & flag::DIRTY != 0);
+            self.kept_count -= usize::from(slot.flags & flag::KEPT != 0);
             slot.flags = flag::EMPTY;
             self.free.push(at);
         }
@@ -170,9 +174,24 @@ impl Cache {
     pub fn mark_clean(&mut self, at: u32) {
         let slot = &mut self.slots[at as usize];
         if slot.flags & flag::DIRTY != 0 {
-            slot.flags &= !flag::DIRTY;
             self.dirty_count -= 1;
+            self.kept_count -= usize::from(slot.flags & flag::KEPT != 0);
+            slot.flags &= !(flag::DIRTY | flag::KEPT);
         }
+    }
+
+    /// Notes that a dirty page has a block kept for it.
+    pub fn mark_kept(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        if slot.flags & (flag::DIRTY | flag::KEPT) == flag::DIRTY {
+            slot.flags |= flag::KEPT;
+            self.kept_count += 1;
+        }
+    }
+
+    /// Dirty pages that will need a fresh block each.
+    pub fn owed(&self) -> u64 {
+        (self.dirty_count - self.kept_count) as u64
     }
 
     /// Takes the list of dirty slots, sorted by inode and page, without stale or double entries.

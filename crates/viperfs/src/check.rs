@@ -279,6 +279,8 @@ struct Facts {
     target_bytes: u64,
     /// An extent reaches behind the end of the file.
     past_end: bool,
+    /// There are unwritten extents.
+    kept: bool,
 }
 
 #[derive(Default)]
@@ -403,7 +405,7 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         let Some(extent) = Extent::parse(key, value) else {
             return self.add(bad);
         };
-        let len = extent.sums.len() as u64;
+        let len = extent.len;
         let overlaps = last_end.0 == ino && extent.page < last_end.1;
         *last_end = (ino, extent.end());
         if overlaps || !store.geo.allocatable_run(extent.block, len) {
@@ -420,6 +422,10 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
         let pages = facts
             .inode
             .map_or(0, |i| i.disk_size.div_ceil(BLOCK_SIZE as u64));
+        if extent.unwritten() {
+            facts.kept = true;
+            return;
+        }
         facts.past_end |= extent.end() > pages;
         if self.options.data {
             self.contents(store, ino, &extent);
@@ -531,6 +537,7 @@ impl<P: FnMut(Progress)> Checker<'_, P> {
             && (inode.kind == FileKind::File || facts.blocks == 0)
             && (inode.kind == FileKind::Symlink || facts.target_bytes == 0);
         let blocks_ok = inode.attr.blocks == facts.blocks
+            && (inode.kept() || !facts.kept)
             && (!facts.past_end || (orphan && (inode.untrimmed() || inode.attr.nlink == 0)));
         if !size_ok || !parent_ok || !kind_ok || !blocks_ok {
             self.add(Problem::Attribute { ino });

@@ -24,6 +24,10 @@ pub enum Error {
     Invalid,
     /// No space is left, not even after reclaiming what was freed.
     NoSpace,
+    /// The quota of this mount is used up.
+    QuotaExceeded,
+    /// The volume's format has no place for this; [`crate::Fs::upgrade`] may make one.
+    Unsupported,
     /// The mount is read-only, because it was asked for or because a write failed.
     ReadOnly,
     /// The inode has as many links as the format can count.
@@ -62,6 +66,8 @@ impl core::fmt::Display for Error {
             Self::InvalidName => "invalid name",
             Self::Invalid => "invalid argument",
             Self::NoSpace => "no space left on volume",
+            Self::QuotaExceeded => "quota exceeded",
+            Self::Unsupported => "not supported by the volume's format",
             Self::ReadOnly => "file system is read-only",
             Self::TooManyLinks => "too many links",
             Self::FileTooLarge => "file too large",

@@ -9,11 +9,21 @@ use crate::fs::Fs;
 use crate::inode::{FileKind, Inode};
 use crate::layout::{Key, MAX_FILE_SIZE, ORPHAN_VALUE, kind};
 use crate::store::{IO_BLOCKS, Store};
+use core::ops::Range;
 use zerocopy::little_endian::U32;
 
-const PAGE: u64 = BLOCK_SIZE as u64;
+pub(crate) const PAGE: u64 = BLOCK_SIZE as u64;
 /// Extents removed in one operation; larger files are deleted in steps.
-const PUNCH_STEP: usize = 32;
+pub(crate) const PUNCH_STEP: usize = 32;
+
+/// A part of what [`Fs::read_with`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// So many zeroes: a hole.
+    Zeroes(usize),
+}
 
 impl<D: BlockDevice> Fs<D> {
     /// Reads up to `buf.len()` bytes from `offset` on; fewer only at the end of the file.
@@ -25,35 +35,54 @@ impl<D: BlockDevice> Fs<D> {
     /// # Complexity
     /// A cached page costs two hash probes and the copy; nothing is allocated.
     pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let (size, sequential) = self.begin_read(ino, offset, buf.len())?;
+        self.read_with(ino, offset, buf.len(), |at, piece| match piece {
+            Piece::Bytes(bytes) => buf[at..at + bytes.len()].copy_from_slice(bytes),
+            Piece::Zeroes(len) => buf[at..at + len].fill(0),
+        })
+    }
+
+    /// Shows up to `len` bytes from `offset` on, straight from the cache: pieces in order, each
+    /// with its distance from `offset`. Returns how many bytes; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// As [`Fs::read`]; pieces may have been shown by then.
+    ///
+    /// # Complexity
+    /// A cached page costs two hash probes; nothing is allocated.
+    #[inline]
+    pub fn read_with(
+        &mut self,
+        ino: u64,
+        offset: u64,
+        len: usize,
+        mut show: impl FnMut(usize, Piece<'_>),
+    ) -> Result<usize, Error> {
+        let (size, sequential) = self.begin_read(ino, offset, len)?;
         if offset >= size {
             return Ok(0);
         }
-        let len = buf
-            .len()
-            .min((size - offset).min(usize::MAX as u64) as usize);
+        let len = len.min((size - offset).min(usize::MAX as u64) as usize);
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
             let (page, within) = (at / PAGE, (at % PAGE) as usize);
             let n = (BLOCK_SIZE - within).min(len - done);
-            let out = &mut buf[done..done + n];
-            match self.store.cache.find((ino, page)) {
-                Some(slot) => {
-                    let data = &self.store.cache.slot(slot).data;
-                    out.copy_from_slice(&data[within..within + n]);
-                }
+            let slot = match self.store.cache.find((ino, page)) {
+                Some(slot) => Some(slot),
                 None => {
                     let wanted = (within + len - done).div_ceil(BLOCK_SIZE);
-                    match self.fill(ino, page, wanted, sequential)? {
-                        Some(slot) => {
-                            let data = &self.store.cache.slot(slot).data;
-                            out.copy_from_slice(&data[within..within + n]);
-                        }
-                        None => out.fill(0),
-                    }
+                    self.fill(ino, page, wanted, sequential)?
                 }
-            }
+            };
+            show(
+                done,
+                match slot {
+                    Some(slot) => {
+                        Piece::Bytes(&self.store.cache.slot(slot).data[within..within + n])
+                    }
+                    None => Piece::Zeroes(n),
+                },
+            );
             done += n;
         }
         Ok(len)
@@ -88,30 +117,57 @@ impl<D: BlockDevice> Fs<D> {
         data: &[u8],
         now_ns: i64,
     ) -> Result<usize, Error> {
+        let fill = |at: usize, to: &mut [u8]| to.copy_from_slice(&data[at..at + to.len()]);
+        self.write_with(ino, offset, data.len(), now_ns, fill)
+    }
+
+    /// Writes `len` bytes at `offset`, which `fill` puts into the cache in pieces: in order, each
+    /// with its distance from `offset`. It must fill each piece to its end. Returns how many bytes.
+    ///
+    /// # Errors
+    /// As [`Fs::write`].
+    pub fn write_with(
+        &mut self,
+        ino: u64,
+        offset: u64,
+        len: usize,
+        now_ns: i64,
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<usize, Error> {
         self.writable()?;
         let inode = self.inode(ino)?;
         require_file(inode.kind)?;
         let end = offset
-            .checked_add(data.len() as u64)
+            .checked_add(len as u64)
             .filter(|&e| e <= MAX_FILE_SIZE);
         let end = end.ok_or(Error::FileTooLarge)?;
-        if data.is_empty() {
+        if len == 0 {
             return Ok(0);
         }
         if inode.untrimmed() && end > inode.attr.size {
             self.trim(ino)?;
         }
         let (first, last) = (offset / PAGE, (end - 1) / PAGE);
-        self.require(last - first + 2)?;
-        if offset / PAGE > inode.attr.size / PAGE {
+        let past_tail = first > inode.attr.size / PAGE;
+        let kept = if inode.kept() {
+            self.store.census(ino, first, last + 1)?.1
+        } else {
+            0
+        };
+        let fresh = last - first + 1 - kept + u64::from(past_tail);
+        if fresh > 0 {
+            self.require(fresh)?;
+        }
+        if past_tail {
             self.settle_tail(ino, inode.attr.size)?;
         }
         let mut done = 0;
-        while done < data.len() {
+        while done < len {
             let at = offset + done as u64;
             let (page, within) = (at / PAGE, (at % PAGE) as usize);
-            let n = (BLOCK_SIZE - within).min(data.len() - done);
-            match self.write_page(ino, page, within, &data[done..done + n], now_ns) {
+            let n = (BLOCK_SIZE - within).min(len - done);
+            let place = within..within + n;
+            match self.write_page(ino, page, place, now_ns, |to| fill(done, to)) {
                 Ok(()) => done += n,
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
@@ -124,21 +180,22 @@ impl<D: BlockDevice> Fs<D> {
         &mut self,
         ino: u64,
         page: u64,
-        within: usize,
-        data: &[u8],
+        place: Range<usize>,
         now: i64,
+        fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Error> {
         if self.store.cache.dirty_count >= self.dirty_limit() {
             self.write_back()?;
         }
-        let slot = self.page_to_change(ino, page, data.len() == BLOCK_SIZE)?;
-        self.store.cache.slot_mut(slot).data[within..within + data.len()].copy_from_slice(data);
+        let end = place.end as u64;
+        let slot = self.page_to_change(ino, page, place.len() == BLOCK_SIZE)?;
+        fill(&mut self.store.cache.slot_mut(slot).data[place]);
         self.store.cache.mark_dirty(slot);
         let mut inode = self.inode(ino)?;
-        inode.attr.size = inode
-            .attr
-            .size
-            .max(page * PAGE + (within + data.len()) as u64);
+        if inode.kept() && self.store.kept_blocks(ino, page, 1)?.0.is_some() {
+            self.store.cache.mark_kept(slot);
+        }
+        inode.attr.size = inode.attr.size.max(page * PAGE + end);
         inode.touch(now);
         self.defer_inode(inode);
         Ok(())
@@ -161,7 +218,7 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Brings a page into the cache, and pages after it when the file is read in sequence.
     /// `None` when the page is a hole.
-    fn fill(
+    pub(crate) fn fill(
         &mut self,
         ino: u64,
         page: u64,
@@ -285,11 +342,23 @@ impl<D: BlockDevice> Fs<D> {
         let mut inode = self.inode(ino)?;
         let mut done = 0;
         while done < slots.len() {
-            let first = page + done as u64;
-            let goal = self.store.goal_for(ino, first)?;
-            let (block, got) = self.store.allocate(goal, (slots.len() - done) as u64)?;
-            let n = got as usize;
+            let (first, left) = (page + done as u64, (slots.len() - done) as u64);
+            let (kept, alike) = if inode.kept() {
+                self.store.kept_blocks(ino, first, left)?
+            } else {
+                (None, left)
+            };
             let mut sums = [U32::new(0); IO_BLOCKS];
+            if let Some(block) = kept {
+                let n = alike as usize;
+                self.write_blocks(block, &slots[done..done + n], &mut sums)?;
+                self.store.settle_kept(ino, first, &sums[..n])?;
+                done += n;
+                continue;
+            }
+            let goal = self.store.goal_for(ino, first)?;
+            let (block, got) = self.store.allocate(goal, alike)?;
+            let n = got as usize;
             self.write_blocks(block, &slots[done..done + n], &mut sums)?;
             let (freed, _) = self.store.punch(ino, first, first + got, usize::MAX)?;
             self.store.add_extent(ino, first, block, &sums[..n])?;
@@ -363,12 +432,12 @@ impl<D: BlockDevice> Fs<D> {
             inode.disk_size = inode.disk_size.min(size);
             inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
             inode.touch(now);
-            if more {
+            if more.is_some() {
                 inode.set_untrimmed(true);
                 fs.add_orphan(ino)?;
             }
             fs.put_inode(inode)?;
-            Ok(more)
+            Ok(more.is_some())
         })?;
         self.store.cache.drop_pages(ino, first, old.div_ceil(PAGE));
         if !size.is_multiple_of(PAGE)
@@ -391,6 +460,7 @@ impl<D: BlockDevice> Fs<D> {
                 let first = inode.attr.size.div_ceil(PAGE);
                 let (freed, more) = fs.store.punch(ino, first, u64::MAX, PUNCH_STEP)?;
                 inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
+                let more = more.is_some();
                 inode.set_untrimmed(more);
                 fs.put_inode(inode)?;
                 if !more && inode.attr.nlink > 0 {
@@ -444,7 +514,7 @@ impl<D: BlockDevice> Fs<D> {
     /// Deletes what one operation can of an inode; true when it is gone. Part of an operation.
     pub(crate) fn delete_step(&mut self, ino: u64) -> Result<bool, Error> {
         let (freed, more) = self.store.punch(ino, 0, u64::MAX, PUNCH_STEP)?;
-        if more {
+        if more.is_some() {
             let mut inode = self.inode(ino)?;
             inode.attr.blocks = inode.attr.blocks.saturating_sub(freed);
             self.put_inode(inode)?;
@@ -465,7 +535,7 @@ impl<D: BlockDevice> Fs<D> {
     }
 }
 
-fn require_file(kind: FileKind) -> Result<(), Error> {
+pub(crate) fn require_file(kind: FileKind) -> Result<(), Error> {
     match kind {
         FileKind::File => Ok(()),
         FileKind::Directory => Err(Error::IsDirectory),

@@ -6,10 +6,10 @@ use crate::error::Error;
 use crate::inode::{FileKind, Inode};
 use crate::journal::journal_header;
 use crate::layout::{
-    Block, FIRST_BITMAP, GROUP_BLOCKS, JOURNAL_START, Key, MAGIC_BITMAP, MAGIC_NODE, MAGIC_STATE,
-    MAGIC_SUPER, MAX_BLOCKS, MIN_BLOCKS, ROOT_BLOCK, ROOT_INO, STATE_BLOCK, SUPER_BLOCK,
-    StateBlock, Superblock, VERSION_MAJOR, VERSION_MINOR, fsid_of, kind, seal, set_header,
-    view_mut, zeroed,
+    Block, FEATURE_UNWRITTEN, FIRST_BITMAP, GROUP_BLOCKS, JOURNAL_START, Key, MAGIC_BITMAP,
+    MAGIC_NODE, MAGIC_STATE, MAGIC_SUPER, MAX_BLOCKS, MIN_BLOCKS, ROOT_BLOCK, ROOT_INO,
+    STATE_BLOCK, SUPER_BLOCK, StateBlock, Superblock, VERSION_MAJOR, VERSION_MINOR, fsid_of, kind,
+    seal, set_header, view_mut, zeroed,
 };
 use crate::node;
 use crate::space::{fresh_volume_free, init_bitmap};
@@ -75,6 +75,7 @@ fn superblock(options: &FormatOptions<'_>, total: u64, journal: u64) -> Superblo
     sb.major = U16::new(VERSION_MAJOR);
     sb.minor = U16::new(VERSION_MINOR);
     sb.block_size = U32::new(BLOCK_SIZE as u32);
+    sb.incompat = U64::new(FEATURE_UNWRITTEN);
     sb.uuid = options.uuid;
     for (to, from) in sb.label.iter_mut().zip(options.label.bytes()) {
         *to = from;

@@ -6,6 +6,7 @@ use crate::device::{BLOCK_SIZE, BlockDevice, DeviceError};
 use crate::error::{Error, MountError};
 use crate::inode::{Attr, FileKind, Inode, SetAttr};
 use crate::layout::{InodeItem, Key, ROOT_INO, Superblock, kind};
+use crate::space::fresh_volume_free;
 use crate::store::{Geometry, Store};
 use crate::superblock;
 use alloc::string::String;
@@ -24,6 +25,26 @@ pub struct MountOptions {
     pub cached_inodes: usize,
     /// How to compute checksums.
     pub crc32c: Crc32c,
+    /// What this mount may use at most.
+    pub quota: Quota,
+}
+
+/// Limits on what is on a volume, for one mount. The volume itself knows nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Bytes of blocks in use, for contents and metadata, beyond what an empty volume has.
+    pub bytes: u64,
+    /// Inodes, the root directory included. Any limit makes mounting count them, which reads
+    /// the whole tree.
+    pub inodes: u64,
+}
+
+impl Quota {
+    /// No limits.
+    pub const NONE: Self = Self {
+        bytes: u64::MAX,
+        inodes: u64::MAX,
+    };
 }
 
 impl Default for MountOptions {
@@ -33,6 +54,7 @@ impl Default for MountOptions {
             cache_blocks: 2048,
             cached_inodes: 1024,
             crc32c: Crc32c::SOFTWARE,
+            quota: Quota::NONE,
         }
     }
 }
@@ -47,8 +69,11 @@ pub struct StatFs {
     pub total_blocks: u64,
     /// Blocks that nobody uses.
     pub free_blocks: u64,
-    /// Blocks that new files may take; the rest is kept for deleting and renaming.
+    /// Blocks that new files may take; the rest is kept for deleting and renaming, or past the
+    /// quota.
     pub available_blocks: u64,
+    /// Inodes there are; `None` unless the mount counts them for a quota.
+    pub inodes: Option<u64>,
     /// Name of the volume.
     pub label: String,
     /// Identity of the volume.
@@ -84,8 +109,11 @@ pub struct Fs<D: BlockDevice> {
     pub(crate) dirty_inodes: Vec<u64>,
     /// Inodes as they were before the operation in progress.
     undo: Vec<(u64, Option<Inode>)>,
-    sb: Superblock,
+    pub(crate) sb: Superblock,
     cached_inodes: usize,
+    quota: Quota,
+    /// Inodes there are, when the quota needs to know.
+    inode_count: Option<u64>,
     pub(crate) counters: Counters,
 }
 
@@ -110,6 +138,8 @@ impl<D: BlockDevice> Fs<D> {
             undo: Vec::new(),
             sb,
             cached_inodes: options.cached_inodes.max(16),
+            quota: options.quota,
+            inode_count: None,
             counters: Counters {
                 replayed: replayed.transactions,
                 ..Counters::default()
@@ -120,6 +150,9 @@ impl<D: BlockDevice> Fs<D> {
         }
         if !read_only {
             fs.reclaim_orphans()?;
+        }
+        if options.quota.inodes != u64::MAX {
+            fs.inode_count = Some(fs.count_inodes()?);
         }
         Ok(fs)
     }
@@ -162,6 +195,27 @@ impl<D: BlockDevice> Fs<D> {
         }
     }
 
+    /// Goes on after a failure of the device: makes everything acknowledged so far durable, and
+    /// accepts changes again. Does nothing if the device did not fail.
+    ///
+    /// Nothing was lost in memory meanwhile. The device must have kept what it acknowledged, or
+    /// take part by repeating what it acknowledged since the last flush.
+    ///
+    /// # Errors
+    /// Any device error; the mount then stays read-only.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        if !self.store.failed {
+            return Ok(());
+        }
+        (self.store.failed, self.store.read_only) = (false, false);
+        // What was about to be committed goes first: blocks that it gave back must not be written
+        // before it is durable.
+        self.store.commit()?;
+        // And what was being put into its place: the log may have no room for more.
+        self.store.checkpoint().map_err(|e| self.store.fail(e))?;
+        self.commit()
+    }
+
     /// Makes this inode durable, with everything else acknowledged so far: a commit is a
     /// snapshot of the whole volume.
     ///
@@ -175,14 +229,15 @@ impl<D: BlockDevice> Fs<D> {
     /// Sizes and identity of the volume.
     pub fn statfs(&self) -> StatFs {
         let free = self.store.state.free_blocks + self.store.freed_blocks;
-        let free = free.saturating_sub(self.store.cache.dirty_count as u64);
+        let free = free.saturating_sub(self.store.cache.owed());
         let label = &self.sb.label;
         let end = label.iter().position(|&b| b == 0).unwrap_or(label.len());
         StatFs {
             block_size: BLOCK_SIZE as u32,
             total_blocks: self.store.geo.total,
             free_blocks: free,
-            available_blocks: free.saturating_sub(self.reserve()),
+            available_blocks: free.saturating_sub(self.reserve()).min(self.quota_left()),
+            inodes: self.inode_count,
             label: String::from_utf8_lossy(&label[..end]).into_owned(),
             uuid: self.sb.uuid,
             read_only: self.store.read_only,
@@ -200,7 +255,10 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// [`Error::NotFound`] when there is no such inode.
     pub fn getattr(&mut self, ino: u64) -> Result<Attr, Error> {
-        Ok(self.inode(ino)?.attr)
+        match self.inodes.get(&ino) {
+            Some(inode) => Ok(inode.attr),
+            None => Ok(self.inode_mut(ino)?.attr),
+        }
     }
 
     /// Changes attributes; `now_ns` becomes the change time. Returns the new attributes.
@@ -230,10 +288,12 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// [`Error::NotFound`] when there is no such inode.
     pub fn pin(&mut self, ino: u64) -> Result<(), Error> {
-        self.inode(ino)?;
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.pins = inode.pins.saturating_add(1);
+            return Ok(());
         }
+        let inode = self.inode_mut(ino)?;
+        inode.pins = inode.pins.saturating_add(1);
         Ok(())
     }
 
@@ -304,6 +364,10 @@ impl<D: BlockDevice> Fs<D> {
     /// Adds a new inode to the tree and to memory, as part of the operation.
     pub(crate) fn add_inode(&mut self, inode: Inode) -> Result<(), Error> {
         let ino = inode.attr.ino;
+        if self.inode_count.is_some_and(|n| n >= self.quota.inodes) {
+            return Err(Error::QuotaExceeded);
+        }
+        self.inode_count = self.inode_count.map(|n| n + 1);
         self.store
             .insert(Key::new(ino, kind::INODE, 0), inode.to_item().as_bytes())?;
         self.remember(ino);
@@ -314,6 +378,7 @@ impl<D: BlockDevice> Fs<D> {
     /// Removes an inode from the tree and from memory, as part of the operation.
     pub(crate) fn drop_inode(&mut self, ino: u64) -> Result<(), Error> {
         self.store.remove(Key::new(ino, kind::INODE, 0))?;
+        self.inode_count = self.inode_count.map(|n| n.saturating_sub(1));
         self.remember(ino);
         self.inodes.remove(&ino);
         Ok(())
@@ -377,9 +442,11 @@ impl<D: BlockDevice> Fs<D> {
     ) -> Result<R, Error> {
         self.undo.clear();
         self.store.begin();
+        let inode_count = self.inode_count;
         let result = f(self);
         self.store.end(result.is_ok());
         if result.is_err() {
+            self.inode_count = inode_count;
             while let Some((ino, before)) = self.undo.pop() {
                 match before {
                     Some(inode) => self.inodes.insert(ino, inode),
@@ -397,6 +464,15 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Fails unless `blocks` more can be promised, after giving back what is freed if need be.
     pub(crate) fn require(&mut self, blocks: u64) -> Result<(), Error> {
+        if self.quota.bytes != u64::MAX && self.quota_left() < blocks {
+            // Deleted files count until the commit that gives their blocks back.
+            if self.store.freed_blocks > 0 {
+                self.commit()?;
+            }
+            if self.quota_left() < blocks {
+                return Err(Error::QuotaExceeded);
+            }
+        }
         if self.promised(blocks) <= self.store.state.free_blocks {
             return Ok(());
         }
@@ -409,8 +485,33 @@ impl<D: BlockDevice> Fs<D> {
 
     /// Blocks needed for what was promised and `more`: data, the tree above it, the reserve.
     fn promised(&self, more: u64) -> u64 {
-        let data = self.store.cache.dirty_count as u64 + more;
+        let data = self.store.cache.owed() + more;
         data + data / 16 + self.reserve()
+    }
+
+    /// Blocks that the quota still allows.
+    fn quota_left(&self) -> u64 {
+        let limit = self.quota.bytes / BLOCK_SIZE as u64;
+        let free = self.store.state.free_blocks;
+        let used = fresh_volume_free(&self.store.geo).saturating_sub(free);
+        limit.saturating_sub(used + self.store.cache.owed())
+    }
+
+    fn count_inodes(&mut self) -> Result<u64, Error> {
+        let (mut count, mut ino) = (0, ROOT_INO);
+        loop {
+            let from = Key::new(ino, kind::INODE, 0);
+            let Some(found) = self.store.first_from(from, |key, _| key)? else {
+                return Ok(count);
+            };
+            count += u64::from(found.kind() == kind::INODE);
+            ino = found.ino() + 1;
+        }
+    }
+
+    /// Incompatible features that the volume has.
+    pub(crate) fn features(&self) -> u64 {
+        self.sb.incompat.get()
     }
 
     /// Makes everything acknowledged so far durable, as one transaction if it fits.

@@ -1,6 +1,6 @@
 //! Inodes: what they are outside, on the disk, and in memory.
 
-use crate::layout::{FLAG_UNTRIMMED, InodeItem, MAX_FILE_SIZE};
+use crate::layout::{FLAG_KEPT, FLAG_UNTRIMMED, InodeItem, MAX_FILE_SIZE};
 use zerocopy::little_endian::{I64, U32, U64};
 
 /// What an inode is.
@@ -241,6 +241,11 @@ impl Inode {
         } else {
             self.flags & !FLAG_UNTRIMMED
         };
+    }
+
+    /// Whether the file may have unwritten extents.
+    pub fn kept(&self) -> bool {
+        self.flags & FLAG_KEPT != 0
     }
 
     pub fn touch(&mut self, now: i64) {

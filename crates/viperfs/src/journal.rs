@@ -56,8 +56,10 @@ impl<D: BlockDevice> Store<D> {
         }
         let cache = &self.cache;
         self.running.sort_unstable_by_key(|&at| cache.slot(at).key);
-        self.write_log()?;
+        let written = self.write_log()?;
         self.flush()?;
+        // Only now: what failed is written again, to the same place with the same number.
+        self.log_head += written;
         self.seq += 1;
         for &at in &self.running {
             let slot = self.cache.slot_mut(at);
@@ -77,7 +79,8 @@ impl<D: BlockDevice> Store<D> {
         Ok(())
     }
 
-    fn write_log(&mut self) -> Result<(), Error> {
+    /// Writes the running transaction behind the log's end. Returns its length in blocks.
+    fn write_log(&mut self) -> Result<u64, Error> {
         let total = self.running.len();
         let count = descriptors(total);
         let (fsid, seq, crc) = (self.geo.fsid, self.seq, self.crc);
@@ -121,8 +124,7 @@ impl<D: BlockDevice> Store<D> {
             out.push(&mut self.dev, &mut self.io, data)?;
         }
         out.finish(&mut self.dev, &mut self.io)?;
-        self.log_head += (count + total) as u64;
-        Ok(())
+        Ok((count + total) as u64)
     }
 
     /// Writes everything committed to its home and empties the log.
@@ -145,9 +147,10 @@ impl<D: BlockDevice> Store<D> {
         if self.epoch.max(start_seq) >= RESTART {
             return self.clear_journal();
         }
-        self.epoch += 1;
-        self.write_journal_header(self.epoch, start_seq)?;
+        // A header that failed is written again to the same place: the other one is intact.
+        self.write_journal_header(self.epoch + 1, start_seq)?;
         self.flush()?;
+        self.epoch += 1;
         self.log_head = 0;
         self.seq = start_seq;
         Ok(())
@@ -176,8 +179,19 @@ impl<D: BlockDevice> Store<D> {
     fn write_home(&mut self) -> Result<(), Error> {
         let mut list = core::mem::take(&mut self.logged);
         list.sort_unstable_by_key(|&at| self.cache.slot(at).key);
+        if let Err(error) = self.write_blocks_home(&list) {
+            self.logged = list;
+            return Err(error);
+        }
+        for at in list {
+            self.cache.slot_mut(at).flags &= !flag::LOGGED;
+        }
+        Ok(())
+    }
+
+    fn write_blocks_home(&mut self, list: &[u32]) -> Result<(), Error> {
         let mut out = LogWriter { at: 0, filled: 0 };
-        for &at in &list {
+        for &at in list {
             let slot = self.cache.slot(at);
             if slot.key.1 != out.at + out.filled as u64 {
                 out.finish(&mut self.dev, &mut self.io)?;
@@ -188,11 +202,7 @@ impl<D: BlockDevice> Store<D> {
             }
             out.push(&mut self.dev, &mut self.io, &slot.data)?;
         }
-        out.finish(&mut self.dev, &mut self.io)?;
-        for at in list {
-            self.cache.slot_mut(at).flags &= !flag::LOGGED;
-        }
-        Ok(())
+        out.finish(&mut self.dev, &mut self.io)
     }
 
     /// Finds the committed transactions in the log and applies them: to the device when `write`,

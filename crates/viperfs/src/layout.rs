@@ -14,10 +14,14 @@ pub(crate) const BLOCK_BYTES: u64 = BLOCK_SIZE as u64;
 pub(crate) type Block = [u8; BLOCK_SIZE];
 
 pub(crate) const VERSION_MAJOR: u16 = 1;
-pub(crate) const VERSION_MINOR: u16 = 0;
-/// Compatible, read-only-compatible and incompatible features that this code knows.
+pub(crate) const VERSION_MINOR: u16 = 1;
+/// Incompatible feature: extents may be unwritten (SPEC 4.3).
+pub(crate) const FEATURE_UNWRITTEN: u64 = 1;
+/// Incompatible feature: the superblock stores the fsid, because the uuid was changed (SPEC 2.1).
+pub(crate) const FEATURE_STORED_FSID: u64 = 2;
+/// Read-only-compatible and incompatible features that this code knows.
 pub(crate) const KNOWN_RO_FEATURES: u64 = 0;
-pub(crate) const KNOWN_INCOMPAT_FEATURES: u64 = 0;
+pub(crate) const KNOWN_INCOMPAT_FEATURES: u64 = FEATURE_UNWRITTEN | FEATURE_STORED_FSID;
 
 pub(crate) const MAGIC_SUPER: u32 = u32::from_le_bytes(*b"VPFS");
 pub(crate) const MAGIC_BITMAP: u32 = u32::from_le_bytes(*b"VPbm");
@@ -55,8 +59,14 @@ pub const MAX_BLOCKS: u64 = 1 << 32;
 pub(crate) const MAX_INO: u64 = (1 << 56) - 1;
 /// Inode flag: extents behind the end of the file are still to be removed (see SPEC 6.2).
 pub(crate) const FLAG_UNTRIMMED: u32 = 1;
+/// Inode flag: the file may have unwritten extents.
+pub(crate) const FLAG_KEPT: u32 = 2;
+/// Extent flag: the blocks are kept for the file, but hold nothing yet; they read as zeroes.
+pub(crate) const EXTENT_UNWRITTEN: u16 = 1;
 /// Pages (blocks) that one extent item may cover.
 pub(crate) const EXTENT_MAX: u64 = 256;
+/// Pages that one unwritten extent may cover: what fits in a group.
+pub(crate) const UNWRITTEN_MAX: u64 = GROUP_BLOCKS - 1;
 
 /// Starts every metadata block.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -90,6 +100,19 @@ pub(crate) struct Superblock {
     pub journal_blocks: U64,
     pub hash_seed: U64,
     pub created_ns: I64,
+    /// With [`FEATURE_STORED_FSID`]: what the headers of all other blocks carry.
+    pub fsid: U64,
+}
+
+impl Superblock {
+    /// The tag that the metadata blocks of this volume carry.
+    pub fn volume_fsid(&self) -> u64 {
+        if self.incompat.get() & FEATURE_STORED_FSID != 0 {
+            self.fsid.get()
+        } else {
+            fsid_of(&self.uuid)
+        }
+    }
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

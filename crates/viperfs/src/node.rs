@@ -101,17 +101,21 @@ pub(crate) fn valid(node: &Block) -> bool {
 /// Whether no two items share bytes: with the total known to be exact, data must tile the area.
 fn disjoint(node: &Block) -> bool {
     let mut map = [0u64; BLOCK_SIZE / 64];
-    for slot in slots(node) {
+    slots(node).iter().all(|slot| {
         let start = slot.start.get() as usize;
-        for at in start..start + slot.len.get() as usize {
-            let bit = 1 << (at % 64);
-            if map[at / 64] & bit != 0 {
+        let end = start + slot.len.get() as usize;
+        let mut at = start;
+        while at < end {
+            let n = (64 - at % 64).min(end - at);
+            let mask = (u64::MAX >> (64 - n)) << (at % 64);
+            if map[at / 64] & mask != 0 {
                 return false;
             }
-            map[at / 64] |= bit;
+            map[at / 64] |= mask;
+            at += n;
         }
-    }
-    true
+        true
+    })
 }
 
 /// First and last key of a node that is not empty.

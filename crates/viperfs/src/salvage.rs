@@ -2,12 +2,11 @@
 
 use crate::device::BlockDevice;
 use crate::dir::{name_hash, parse_entry};
-use crate::error::Error;
-use crate::extent::Extent;
+use crate::extent::{Extent, OwnedExtent};
 use crate::inode::{FileKind, Inode};
 use crate::layout::{
-    BLOCK_BYTES, Block, EntryHead, ExtentHead, GROUP_BLOCKS, InodeItem, Key, MAGIC_NODE, MAX_INO,
-    ROOT_INO, header, kind, verify, zeroed,
+    BLOCK_BYTES, Block, EntryHead, FLAG_KEPT, GROUP_BLOCKS, InodeItem, Key, MAGIC_NODE,
+    MAX_FILE_SIZE, MAX_INO, ROOT_INO, header, kind, verify, zeroed,
 };
 use crate::node;
 use crate::store::Store;
@@ -16,7 +15,7 @@ use crate::xattr::parse_xattr;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// One inode and all it owns.
@@ -26,8 +25,8 @@ struct Object {
     target: Vec<u8>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     entries: BTreeMap<Vec<u8>, (u64, FileKind)>,
-    /// By first page: first block and checksums.
-    extents: BTreeMap<u64, (u64, Vec<U32>)>,
+    /// By first page.
+    extents: BTreeMap<u64, OwnedExtent>,
 }
 
 /// Everything that can still be read.
@@ -95,10 +94,7 @@ impl Salvage {
                 None => false,
             },
             kind::EXTENT => match Extent::parse(*key, value) {
-                Some(e) => object
-                    .extents
-                    .insert(e.page, (e.block, e.sums.to_vec()))
-                    .is_none(),
+                Some(e) => object.extents.insert(e.page, e.to_owned()).is_none(),
                 None => false,
             },
             _ => false,
@@ -153,8 +149,8 @@ impl Salvage {
                 FileKind::File
             };
             let mut inode = Inode::blank(ino, kind, if is_dir { 0o700 } else { 0o600 }, now);
-            if let Some((page, (_, sums))) = object.extents.iter().next_back() {
-                inode.set_size((page + sums.len() as u64).saturating_mul(BLOCK_BYTES));
+            if let Some(last) = object.extents.values().rfind(|e| !e.unwritten()) {
+                inode.set_size(last.end().saturating_mul(BLOCK_BYTES).min(MAX_FILE_SIZE));
             }
             object.inode = Some(inode);
         }
@@ -177,29 +173,31 @@ impl Salvage {
             let pages = inode.disk_size.div_ceil(BLOCK_BYTES);
             let mut end = 0;
             let mut kept = BTreeMap::new();
-            for (page, (block, mut sums)) in extents {
-                let inside = usize::try_from(pages.saturating_sub(page)).unwrap_or(usize::MAX);
-                if inside < sums.len() {
-                    sums.truncate(inside);
+            for (page, mut extent) in extents {
+                let inside = pages.saturating_sub(page);
+                if inside < extent.len && !extent.unwritten() {
+                    extent.sums.truncate(inside as usize);
+                    extent.len = inside;
                     self.fixes += u64::from(!inode.untrimmed());
                 }
-                let len = sums.len() as u64;
+                let blocks = extent.blocks();
                 let usable = inode.kind == FileKind::File
                     && page >= end
-                    && store.geo.allocatable_run(block, len);
-                let free = (block..block.saturating_add(len)).all(|b| !used.contains(b));
-                let disputed = (block..block.saturating_add(len)).any(|b| shared.contains(b));
-                if !usable || !free || (disputed && !intact(store, block, &sums)) {
-                    self.fixes += u64::from(len > 0);
+                    && store.geo.allocatable_run(extent.block, extent.len);
+                let free = blocks.clone().all(|b| !used.contains(b));
+                let disputed = blocks.clone().any(|b| shared.contains(b));
+                if !usable || !free || (disputed && !intact(store, &extent)) {
+                    self.fixes += u64::from(extent.len > 0);
                     continue;
                 }
-                for b in block..block + len {
+                for b in blocks {
                     used.mark(b);
                 }
-                end = page + len;
-                kept.insert(page, (block, sums));
+                end = extent.end();
+                inode.flags |= if extent.unwritten() { FLAG_KEPT } else { 0 };
+                kept.insert(page, extent);
             }
-            inode.attr.blocks = kept.values().map(|(_, s)| s.len() as u64).sum();
+            inode.attr.blocks = kept.values().map(|e| e.len).sum();
             inode.set_untrimmed(false);
             if let Some(object) = self.objects.get_mut(&ino) {
                 object.extents = kept;
@@ -211,8 +209,8 @@ impl Salvage {
     /// Blocks that more than one extent claims.
     fn shared_blocks(&self) -> UsedMap {
         let (mut seen, mut shared) = (UsedMap::new(), UsedMap::new());
-        for (block, sums) in self.objects.values().flat_map(|o| o.extents.values()) {
-            for b in *block..block.saturating_add(sums.len() as u64) {
+        for extent in self.objects.values().flat_map(|o| o.extents.values()) {
+            for b in extent.blocks() {
                 if !seen.mark(b) {
                     shared.mark(b);
                 }
@@ -403,14 +401,8 @@ impl Salvage {
                 let item = [head.as_bytes(), name].concat();
                 insert_hashed(&mut items, ino, kind::ENTRY, name_hash(seed, name), item);
             }
-            for (&page, (block, sums)) in &object.extents {
-                let head = ExtentHead {
-                    block: U64::new(*block),
-                    len: U16::new(sums.len() as u16),
-                    flags: U16::new(0),
-                    reserved: U32::new(0),
-                };
-                let item = [head.as_bytes(), sums.as_bytes()].concat();
+            for (&page, extent) in &object.extents {
+                let item = extent.item(page, extent.end());
                 items.insert(Key::new(ino, kind::EXTENT, page), item);
             }
         }
@@ -477,15 +469,11 @@ fn search<D: BlockDevice>(
     }
 }
 
-/// Whether blocks hold what their checksums say.
-fn intact<D: BlockDevice>(store: &mut Store<D>, block: u64, sums: &[U32]) -> bool {
+/// Whether blocks hold what their checksums say. Nothing proves that unwritten ones are theirs.
+fn intact<D: BlockDevice>(store: &mut Store<D>, extent: &OwnedExtent) -> bool {
     let mut data = zeroed();
-    sums.iter().enumerate().all(|(i, sum)| {
-        store
-            .dev
-            .read(block + i as u64, &mut data[..])
-            .map_err(Error::Device)
-            .is_ok()
-            && store.crc.of(&data[..]) == sum.get()
-    })
+    !extent.unwritten()
+        && extent.sums.iter().zip(extent.blocks()).all(|(sum, block)| {
+            store.dev.read(block, &mut data[..]).is_ok() && store.crc.of(&data[..]) == sum.get()
+        })
 }

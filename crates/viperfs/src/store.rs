@@ -11,7 +11,7 @@ use crate::device::{BLOCK_SIZE, BlockDevice};
 use crate::error::Error;
 use crate::layout::{
     Block, GROUP_BLOCKS, JOURNAL_START, MAGIC_NODE, MAGIC_STATE, STATE_BLOCK, StateBlock,
-    Superblock, fsid_of, set_header, verify, view, view_mut, zeroed,
+    Superblock, set_header, verify, view, view_mut, zeroed,
 };
 use crate::node;
 use alloc::boxed::Box;
@@ -35,7 +35,7 @@ impl Geometry {
     pub fn new(sb: &Superblock) -> Self {
         let total = sb.total_blocks.get();
         Self {
-            fsid: fsid_of(&sb.uuid),
+            fsid: sb.volume_fsid(),
             total,
             groups: total.div_ceil(GROUP_BLOCKS),
             log_start: sb.journal_start.get() + 2,

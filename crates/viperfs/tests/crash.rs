@@ -10,7 +10,7 @@ fn every_cut_leaves_an_acknowledged_state() {
         .ok()
         .and_then(|v| v.parse().ok());
     let tally = crash::run(
-        states.unwrap_or(if cfg!(debug_assertions) { 500 } else { 20_000 }),
+        states.unwrap_or(if cfg!(debug_assertions) { 500 } else { 100_000 }),
         0,
     );
     println!("{tally:?}");

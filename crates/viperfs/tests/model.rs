@@ -1,67 +1,40 @@
 //! Random operations against the model, with remounts; large directories; full volumes.
 
 mod common;
+#[path = "common/compare.rs"]
+mod compare;
 
 use common::{Model, Op, Rng, fresh, snapshot};
+use compare::run;
 use viperfs::{
-    BlockDevice, CheckOptions, Error, FormatOptions, Fs, MemoryDevice, MountOptions, Owner,
-    ROOT_INO, check, format,
+    BlockDevice, Error, FormatOptions, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO, format,
 };
 
 fn mount<D: BlockDevice>(dev: D) -> Fs<D> {
     Fs::mount(dev, MountOptions::default()).unwrap()
 }
 
-fn run(seed: u64, blocks: u64, ops: u64, names: u64, size: u64, every: u64) {
-    let mut rng = Rng::new(seed);
-    let mut fs = mount(fresh(blocks));
-    let mut model = Model::new();
-    for i in 0..ops {
-        let op = model.random_op(&mut rng, names, size);
-        let _ = model.apply(&mut fs, &op);
-        if i % every == 0 {
-            assert_eq!(
-                snapshot(&mut fs).unwrap(),
-                model.snapshot(),
-                "seed {seed} op {i} {op:?}"
-            );
-        }
-        if rng.below(200) == 0 {
-            let mut dev = fs.unmount().unwrap();
-            let report = check(&mut dev, &CheckOptions::default(), |_| {});
-            assert!(report.is_clean(), "seed {seed} at {i}: {report:?}");
-            fs = mount(dev);
-            model.pins.clear();
-            assert_eq!(
-                snapshot(&mut fs).unwrap(),
-                model.snapshot(),
-                "seed {seed} remount at {i}"
-            );
-        }
-    }
-}
-
 fn scale() -> u64 {
     std::env::var("VIPERFS_MODEL_OPS")
         .ok()
         .and_then(|v| v.parse().ok())
-        .unwrap_or(if cfg!(debug_assertions) { 900 } else { 6000 })
+        .unwrap_or(if cfg!(debug_assertions) { 300 } else { 4000 })
 }
 
 #[test]
 fn small_files_many_names() {
-    run(1, 4096, scale(), 20, 6000, 20);
+    run(1, 4096, scale(), 20, 6000);
 }
 
 #[test]
 fn large_files_few_names() {
-    run(2, 8192, scale() / 3, 5, 300_000, 20);
+    run(2, 8192, scale() / 10, 5, 300_000);
 }
 
 #[test]
 fn smallest_volume_fills_up() {
     for seed in 0..4 {
-        run(100 + seed, 256, scale() / 3, 30, 20_000, 10);
+        run(100 + seed, 256, scale() / 4, 30, 20_000);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use super::{DiskTools, Entry, Volume, named, tools};
+use super::{DiskTools, Entry, Volume, named, roots, tools};
 use crate::cli::MachineOptions;
 use crate::error::{Context, Error, Result};
 use crate::image::System;
@@ -21,6 +21,19 @@ pub fn built(system: &System) -> Result<PathBuf> {
     let path = system.workspace.images().join("disk.img");
     make(tools(), &path, &volume(system), &entries(system)?)?;
     Ok(path)
+}
+
+/// An image like [`built`], of another size, made anew at `path`.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub fn sized(system: &System, path: &Path, size_mib: u64) -> Result<()> {
+    let volume = Volume {
+        size: size_mib << 20,
+        ..volume(system)
+    };
+    tools().create(path, &volume, &entries(system)?)
 }
 
 /// The disk of an interactive boot: the user's own image, or one that is kept between boots.
@@ -41,7 +54,7 @@ pub fn kept(system: &System, options: &MachineOptions, fresh: bool) -> Result<Op
     let path = system.workspace.images().join("home.img");
     let programs = programs(system)?;
     keep(tools(), &built, &path, &programs, fresh)?;
-    Ok(Some(Disk { path, keep: true }))
+    Ok(Some(Disk::kept(path)))
 }
 
 fn make(tools: &dyn DiskTools, path: &Path, volume: &Volume, entries: &[Entry]) -> Result<()> {
@@ -110,6 +123,7 @@ fn entries(system: &System) -> Result<Vec<Entry>> {
             executable: false,
         });
     }
+    entries.extend(disk.roots.iter().map(|path| roots::file(path)));
     entries.extend(programs(system)?);
     Ok(entries)
 }
@@ -193,6 +207,10 @@ mod tests {
 
         fn get(&self, _: &Path, path: &str) -> Result<Vec<u8>> {
             unable(path)
+        }
+
+        fn check(&self, _: &Path) -> Result<Vec<String>> {
+            Ok(Vec::new())
         }
     }
 

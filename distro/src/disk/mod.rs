@@ -2,12 +2,13 @@
 
 mod guest_path;
 mod image;
+mod roots;
 mod tools;
 mod viperfs;
 
 use std::path::Path;
 
-pub use image::{built, kept};
+pub use image::{built, kept, sized};
 pub use tools::{DiskTools, Entry, Volume, tools};
 
 use crate::cli::ExecOptions;
@@ -34,10 +35,7 @@ pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Re
     let disk = match &options.machine.disk {
         Some(path) => named(path)?,
         None if copies => copy_of_built(system, scratch)?,
-        None => Disk {
-            path: built(system)?,
-            keep: false,
-        },
+        None => Disk::scratch(built(system)?),
     };
     if !options.put.is_empty() {
         put(options, &disk)?;
@@ -78,12 +76,12 @@ fn named(path: &Path) -> Result<Disk> {
     let path = path
         .canonicalize()
         .context(format!("the disk {}", path.display()))?;
-    Ok(Disk { path, keep: true })
+    Ok(Disk::kept(path))
 }
 
 fn copy_of_built(system: &System, scratch: &Scratch) -> Result<Disk> {
     let built = built(system)?;
     let path = scratch.path("disk.img");
     std::fs::copy(&built, &path).context(format!("cannot copy {}", built.display()))?;
-    Ok(Disk { path, keep: true })
+    Ok(Disk::kept(path))
 }

@@ -55,6 +55,13 @@ pub trait DiskTools {
     ///
     /// When the image is no volume or has no such file.
     fn get(&self, image: &Path, path: &str) -> Result<Vec<u8>>;
+
+    /// Checks an image, which nobody uses: every problem in a line.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    fn check(&self, image: &Path) -> Result<Vec<String>>;
 }
 
 /// The tools of the file system that the guest has.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use viperfs::Fs;
+use viperfs::{CheckOptions, Fs};
 use viperfs_tools::{
     CopyOptions, FileDevice, ImageOptions, create_image, make_dirs, mount_image, parse_uuid,
     put_bytes, read_file,
@@ -44,6 +44,13 @@ impl DiskTools for Viperfs {
         let contents = read_file(&mut fs, path).context("the disk");
         fs.unmount().map(drop).context(image.display())?;
         contents
+    }
+
+    fn check(&self, image: &Path) -> Result<Vec<String>> {
+        let mut device = FileDevice::open(image, true).context(image.display())?;
+        let mut report = viperfs::check(&mut device, &CheckOptions::default(), |_| {});
+        let listed = report.problems.drain(..).map(|p| format!("{p:?}"));
+        Ok(listed.collect())
     }
 }
 
@@ -96,6 +103,11 @@ mod tests {
         assert_eq!(Viperfs.get(&a, "/c/two").expect("there"), [7; 100_000]);
         assert_eq!(Viperfs.get(&a, "/c/d/one").expect("there"), b"1");
         assert!(Viperfs.get(&a, "/c/none").is_err());
+        assert!(Viperfs.check(&a).expect("readable").is_empty());
+        let mut bytes = std::fs::read(&a).expect("readable");
+        bytes[100] ^= 1;
+        std::fs::write(&a, bytes).expect("written");
+        assert!(!Viperfs.check(&a).expect("readable").is_empty());
         let _ = std::fs::remove_dir_all(&dir);
     }
 }

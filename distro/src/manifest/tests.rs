@@ -90,6 +90,16 @@ fn mistakes_are_named() {
         ("virtio-blk", "floppy", "unknown variant `floppy`"),
         ("/c/hello", "c/hello", "not an absolute path"),
         ("/c/hello", "/c/../x", "not an absolute path"),
+        (
+            "{ system = \"power\" }",
+            "{ net = [\"tcp listen 0\"] }",
+            "`tcp listen 0` is not a network rule",
+        ),
+        (
+            "{ system = \"power\" }",
+            "{ net = [\"icmp\"] }",
+            "nobody serves NETD:",
+        ),
         ("[process.fsd]", "[process.FSD]", "a name has"),
         (
             "restart = { when",
@@ -127,4 +137,23 @@ fn the_shipped_manifest_is_valid() {
             "{file}"
         );
     }
+}
+
+#[test]
+fn processes_for_tests_are_in_images_for_tests_only() {
+    let text = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest.toml"),
+    )
+    .expect("the shipped manifest");
+    let manifest = Manifest::parse(&text).expect("valid");
+    assert!(!manifest.process.contains_key("devtest"));
+    assert!(!manifest.image.command_line.contains("devtest"));
+    let manifest = manifest.with_tests();
+    assert!(manifest.process.contains_key("devtest"));
+    assert!(
+        manifest
+            .image
+            .command_line
+            .contains("viper.servers=-devtest")
+    );
 }

@@ -101,7 +101,7 @@ fn with_program(lab: &Lab<'_>, change: fn(&mut Vec<u8>)) -> Result<Disk, String>
 fn damaged(lab: &Lab<'_>, contents: &[u8]) -> Verdict {
     let path = lab.scratch().path("damaged.img");
     std::fs::write(&path, contents).map_err(|error| error.to_string())?;
-    let outcome = lab.run_on(&plain(), Some(Disk { path, keep: true }), "Version")?;
+    let outcome = lab.run_on(&plain(), Some(Disk::kept(path)), "Version")?;
     outcome.code(0)?;
     outcome.prints("ViperOS")
 }

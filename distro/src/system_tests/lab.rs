@@ -71,7 +71,31 @@ impl<'a> Lab<'a> {
     pub fn copied_disk(&self, name: &str) -> Result<Disk, String> {
         let path = self.scratch.path(name);
         std::fs::copy(self.built_disk()?, &path).map_err(|error| error.to_string())?;
-        Ok(Disk { path, keep: true })
+        Ok(Disk::kept(path))
+    }
+
+    /// A disk like that one, of another size, to be written.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn sized_disk(&self, name: &str, size_mib: u64) -> Result<Disk, String> {
+        let path = self.scratch.path(name);
+        disk::sized(self.system, &path, size_mib).map_err(text_of)?;
+        Ok(Disk::kept(path))
+    }
+
+    /// A disk that no machine runs on has no damage.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn is_sound(&self, disk: &Disk) -> Verdict {
+        let problems = disk::tools().check(&disk.path).map_err(text_of)?;
+        match problems.first() {
+            None => Ok(()),
+            Some(first) => Err(format!("the disk has {} problems: {first}", problems.len())),
+        }
     }
 
     /// Runs commands on the standard disk; what they write is thrown away.
@@ -118,6 +142,23 @@ impl<'a> Lab<'a> {
         text: &str,
         time: Duration,
     ) -> Result<Outcome, String> {
+        self.run_until(options, disk, text, time, |_| None)
+    }
+
+    /// The same; when `cut` returns a time at a line of the output, the machine is killed so much
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// A reason when the machine could not be run at all.
+    pub fn run_until(
+        &self,
+        options: &MachineOptions,
+        disk: Option<Disk>,
+        text: &str,
+        time: Duration,
+        mut cut: impl FnMut(&str) -> Option<Duration>,
+    ) -> Result<Outcome, String> {
         let script = Script {
             machine: options,
             text,
@@ -125,11 +166,19 @@ impl<'a> Lab<'a> {
         };
         let mut output = Vec::new();
         let mut log = Vec::new();
-        let end = script.run(self.system, &self.scratch, time, |said| match said {
-            Said::Output(bytes) => output.extend(bytes),
-            Said::Log(line) => log.push(String::from_utf8_lossy(&line).into_owned()),
-            Said::Begin | Said::End(_) | Said::Panic => {}
-        });
+        let hear = |said| {
+            match said {
+                Said::Output(bytes) => {
+                    let line = String::from_utf8_lossy(&bytes).into_owned();
+                    output.extend(bytes);
+                    return cut(&line);
+                }
+                Said::Log(line) => log.push(String::from_utf8_lossy(&line).into_owned()),
+                Said::Begin | Said::End(_) | Said::Panic => {}
+            }
+            None
+        };
+        let end = script.run_until(self.system, &self.scratch, time, hear);
         let output = String::from_utf8_lossy(&output).into_owned();
         *self.log.borrow_mut() = log
             .iter()
@@ -140,6 +189,15 @@ impl<'a> Lab<'a> {
             end: end.map_err(text_of)?,
             output,
         })
+    }
+
+    /// The contents of a file on a disk that no machine runs on, as the next boot would find it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub fn file(&self, disk: &Disk, path: &str) -> Result<Vec<u8>, String> {
+        disk::tools().get(&disk.path, path).map_err(text_of)
     }
 
     /// A line of the last run's log has all these words.
@@ -163,10 +221,7 @@ impl<'a> Lab<'a> {
         if options.no_disk {
             return Ok(None);
         }
-        Ok(Some(Disk {
-            path: self.built_disk()?,
-            keep: false,
-        }))
+        Ok(Some(Disk::scratch(self.built_disk()?)))
     }
 
     /// The log and output of the last run.
@@ -186,6 +241,16 @@ impl Outcome {
             End::Code(found) if *found == code => Ok(()),
             other => Err(format!("expected code {code}, found {other:?}")),
         }
+    }
+
+    /// The commands ended with 0. The reason otherwise is the first line that says `not ok`.
+    ///
+    /// # Errors
+    ///
+    /// How they ended instead.
+    pub fn all_ok(&self) -> Verdict {
+        let bad = self.output.lines().find(|line| line.starts_with("not ok"));
+        bad.map_or_else(|| self.code(0), |line| Err(line.into()))
     }
 
     /// The output has this text.

@@ -4,9 +4,14 @@
 
 mod boot;
 mod devices;
+mod http;
 mod lab;
+mod net;
 mod power;
+mod ssh;
+mod storage;
 mod suite;
+mod write_log;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -65,7 +70,18 @@ const fn parts(name: &'static str, run: fn(&Lab<'_>) -> Vec<(String, Verdict)>) 
 
 /// All tests, in the order of running.
 pub fn all() -> Vec<Test> {
-    [boot::TESTS, devices::TESTS, suite::TESTS, power::TESTS].concat()
+    [
+        boot::TESTS,
+        devices::TESTS,
+        suite::TESTS,
+        net::TESTS,
+        http::TESTS,
+        storage::TESTS,
+        power::TESTS,
+        ssh::TESTS,
+        write_log::TESTS,
+    ]
+    .concat()
 }
 
 /// The tests with `filter` in their name: the long ones or the others.

@@ -60,6 +60,13 @@ impl Init {
                 .map_err(|_| Error::NoService)?;
                 Ok(Answer::from_result(Ok(ours)))
             }
+            // duplicate
+            2 => {
+                let _ = request.word()?;
+                let (ours, theirs) = Channel::pair(8)?;
+                self.sources.adopt(ours, ());
+                Ok(Answer::from_result(Ok(theirs)))
+            }
             // server_kill, server_restart
             operation @ (9 | 10) => {
                 let name = request.bytes()?;

@@ -3,7 +3,7 @@
 use super::bench::{Bench, formatted, pattern};
 use blkd::fake::FakeDisk;
 use viper_proto::fs::flags;
-use viper_rt::Error;
+use viper_rt::{Error, clock};
 
 /// The server stays up, says one line, and answers each request with `error`.
 fn refused(disk: FakeDisk, has_blkd: bool, error: Error, line: &str) {
@@ -72,7 +72,45 @@ fn a_disk_that_fails_while_it_is_written_becomes_read_only() {
     assert_eq!(bench.write("/new", b"x"), Err(Error::ReadOnly));
     assert_eq!(bench.read("/kept").unwrap(), b"from before");
     let log = bench.log();
-    assert_eq!(log, ["the disk failed: the volume is read-only now"]);
+    assert_eq!(
+        log,
+        ["the disk failed: the volume is read-only until it works"]
+    );
+}
+
+#[test]
+fn a_disk_that_works_again_gets_everything_that_was_accepted() {
+    let mut bench = Bench::new(formatted(4096));
+    bench.disk.platter().writes_left = Some(3);
+    let mut accepted = Vec::new();
+    for n in 0..20 {
+        if bench.write(&format!("/f{n}"), &pattern(100_000, n)).is_ok() {
+            accepted.push(n);
+        }
+        let _ = bench.files.sync(&bench.names);
+    }
+    assert!(!accepted.is_empty() && accepted.len() < 20);
+    {
+        // It works again, but has forgotten what was not flushed.
+        let mut platter = bench.disk.platter();
+        platter.data = platter.durable.clone();
+        platter.writes_left = None;
+    }
+    let late = clock::after(20 * clock::SECOND);
+    while bench.write("/new", b"x").is_err() {
+        assert!(clock::now() < late, "the volume stays read-only");
+        clock::sleep(50 * clock::MILLISECOND);
+    }
+    assert_eq!(bench.log().last().unwrap(), "the disk works again");
+    {
+        // What was accepted is durable by now.
+        let mut platter = bench.disk.platter();
+        platter.data = platter.durable.clone();
+    }
+    bench.names.server_restart(b"fsd").unwrap();
+    for n in accepted {
+        assert_eq!(bench.read(&format!("/f{n}")).unwrap(), pattern(100_000, n));
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::bench::{Bench, formatted, pattern};
 use std::thread;
 use std::time::Duration;
-use viper_proto::fs::flags;
+use viper_proto::fs::{FileId, Files, flags};
+use viper_proto::names;
 use viper_rt::{Error, clock};
 
 #[test]
@@ -68,6 +69,7 @@ fn open_files_survive_the_death_of_the_file_server() {
         assert_eq!(files.read(names, file, n * 1000, &mut part), Ok(1000));
         assert_eq!(part, bytes[n as usize * 1000..][..1000]);
         assert_eq!(files.write(names, file, n * 1000, &part), Ok(1000));
+        files.sync_file(names, file).unwrap();
     }
     names.server_restart(b"fsd").unwrap();
     assert_eq!(
@@ -94,4 +96,49 @@ fn changes_become_durable_by_themselves() {
     names.server_restart(b"fsd").unwrap();
     assert_eq!(bench.read("/f").unwrap(), b"not synced by anybody");
     assert!(clock::now() - start < 10 * clock::SECOND);
+}
+
+/// Whoever got `Ok` from a sync has everything; who lost something hears of it.
+#[test]
+fn what_is_lost_with_the_file_server_is_said_once() {
+    let mut bench = Bench::new(formatted(4096));
+    let Bench { files, names, .. } = &mut bench;
+    let how = flags::READ | flags::WRITE | flags::CREATE;
+    let (file, _) = files.open(names, "/f", how, 0o644).unwrap();
+    files.write(names, file, 0, b"first").unwrap();
+    files.sync_file(names, file).unwrap();
+    let died = Some(Error::ServerDied);
+    let mut byte = [0; 5];
+    type Operation = fn(&mut Files, &names::Client, FileId) -> Result<usize, Error>;
+    let operations: [Operation; 4] = [
+        |files, names, file| files.write(names, file, 5, b"more"),
+        |files, names, file| files.sync_file(names, file).map(|()| 4),
+        |files, names, file| files.read(names, file, 0, &mut [0; 4]),
+        |files, names, _| files.sync(names).map(|()| 4),
+    ];
+    for operation in operations {
+        files.write(names, file, 0, b"second").unwrap();
+        names.server_restart(b"fsd").unwrap();
+        assert_eq!(operation(files, names, file).err(), died);
+        let _ = files.read(names, file, 0, &mut byte);
+        assert_eq!(operation(files, names, file), Ok(4));
+        files.write(names, file, 0, b"first").unwrap();
+        files.sync(names).unwrap();
+    }
+    // A file that was never durable, and one that another has the name of.
+    let (new, _) = files.open(names, "/new", how, 0o644).unwrap();
+    let (other, _) = files.open(names, "/other", how, 0o644).unwrap();
+    names.server_restart(b"fsd").unwrap();
+    assert_eq!(files.read(names, new, 0, &mut byte).err(), died);
+    files.rename(names, "/f", "/g").unwrap();
+    let (third, _) = files.open(names, "/f", how, 0o644).unwrap();
+    files.sync(names).unwrap();
+    names.server_restart(b"fsd").unwrap();
+    assert_eq!(files.read(names, file, 0, &mut byte).err(), died);
+    assert_eq!(files.read(names, third, 0, &mut byte), Ok(0));
+    // The last chance to say it.
+    files.write(names, third, 0, b"x").unwrap();
+    names.server_restart(b"fsd").unwrap();
+    assert_eq!(files.close(third).err(), died);
+    assert_eq!(files.close(other), Ok(()));
 }

@@ -6,7 +6,9 @@
 //
 // A system call loses x0-x18 by contract (docs/abi), so they are not saved beyond the arguments
 // x0-x8. What stands in x9-x18 afterwards is what the thread had there when it was last
-// interrupted: its own values, never the kernel's.
+// interrupted: its own values, never the kernel's. x19-x28 and the system registers of the thread
+// survive the handlers, which are ordinary functions; so they are saved only when another thread
+// goes on. Until then the kernel lock stays held, so that no other core takes the thread up.
 
 .equ CTX_X,     0
 .equ CTX_SP,    248
@@ -26,18 +28,17 @@
     mrs x20, elr_el1
     mrs x21, spsr_el1
     mrs x22, tpidr_el0
-    stp x29, x30, [\ctx, #CTX_X + 29 * 8]
     stp x19, x20, [\ctx, #CTX_SP]
     stp x21, x22, [\ctx, #CTX_PSTATE]
 .endm
 
-// All registers; x9 and x10 are on the stack, x10 is the context.
+// All registers; x9 and x10 are below the stack, which is empty; x10 is the context.
 .macro save_all
     stp x0, x1, [x10, #CTX_X]
     stp x2, x3, [x10, #CTX_X + 2 * 8]
     stp x4, x5, [x10, #CTX_X + 4 * 8]
     stp x6, x7, [x10, #CTX_X + 6 * 8]
-    ldp x0, x1, [sp], #16
+    ldp x0, x1, [sp, #-16]
     str x8, [x10, #CTX_X + 8 * 8]
     str x0, [x10, #CTX_X + 9 * 8]
     stp x1, x11, [x10, #CTX_X + 10 * 8]
@@ -45,9 +46,20 @@
     stp x14, x15, [x10, #CTX_X + 14 * 8]
     stp x16, x17, [x10, #CTX_X + 16 * 8]
     str x18, [x10, #CTX_X + 18 * 8]
+    stp x29, x30, [x10, #CTX_X + 29 * 8]
     save_high x10
     mov x0, x10
     mov x29, xzr
+.endm
+
+// Lets other cores into the kernel: `KernelLock::release`.
+.macro unlock
+    adrp x2, KERNEL_LOCK
+    ldrb w3, [x2, #:lo12:KERNEL_LOCK + 8]   // is_shared
+    cbz w3, 8f
+    add x2, x2, #:lo12:KERNEL_LOCK          // is_held
+    stlr wzr, [x2]
+8:
 .endm
 
 .macro entry
@@ -75,24 +87,38 @@ vectors:
     b unexpected
     entry
     b unexpected
-    // Lower level, AArch64.
+    // Lower level, AArch64. System calls go on right here.
     entry
-    stp x9, x10, [sp, #-16]!
+    stp x9, x10, [sp, #-16]
     mrs x9, esr_el1
     mov w10, #0x56000000                    // SVC from AArch64; below, its immediate
     sub w9, w9, w10
     mrs x10, tpidr_el1
     cmp w9, #0x10, lsl #12
-    b.lo system_call
-    b user_fault
+    b.hs user_fault
+    stp x0, x1, [x10, #CTX_X]
+    stp x2, x3, [x10, #CTX_X + 2 * 8]
+    stp x4, x5, [x10, #CTX_X + 4 * 8]
+    stp x6, x7, [x10, #CTX_X + 6 * 8]
+    str x8, [x10, #CTX_X + 8 * 8]
+    stp x29, x30, [x10, #CTX_X + 29 * 8]
+    cmp w9, #11
+    b.eq short_call
+    cmp w9, #14
+    b.eq short_reply_receive
+    cmp w9, #21
+    b.eq short_signal
+    cmp w9, #22
+    b.eq short_wait
+    b system_call
     entry
-    stp x9, x10, [sp, #-16]!
+    stp x9, x10, [sp, #-16]
     mrs x10, tpidr_el1
     b user_interrupt
     entry
     b unexpected
     entry
-    stp x9, x10, [sp, #-16]!                // SError: the process that caused it ends
+    stp x9, x10, [sp, #-16]                 // SError: the process that caused it ends
     mrs x10, tpidr_el1
     b user_fault
     // Lower level, AArch32: not supported, no such thread can be made.
@@ -114,39 +140,65 @@ user_interrupt:
     b resume
 
 .balign 64
-system_call:
-    add sp, sp, #16
-    stp x0, x1, [x10, #CTX_X]
-    stp x2, x3, [x10, #CTX_X + 2 * 8]
-    stp x4, x5, [x10, #CTX_X + 4 * 8]
-    stp x6, x7, [x10, #CTX_X + 6 * 8]
-    str x8, [x10, #CTX_X + 8 * 8]
-    save_high x10
-    mov x2, x10
+short_call:
     mov x3, x8
-    mov w19, w9
-    cmp w9, #11
-    b.eq 1f
-    cmp w9, #14
-    b.eq 2f
-0:  mrs x0, tpidr_el1
-    mov w1, w19
+    mov x2, x10
+    bl trap_call                            // null: it does not fit the short way
+    tbnz x0, #0, vectors_across             // bit 0: vector registers have to be exchanged
+    cbnz x0, switch
+    mov w1, #11
+    b long
+short_reply_receive:
+    mov x3, x8
+    mov x2, x10
+    bl trap_reply_receive
+    tbnz x0, #0, vectors_across
+    cbnz x0, switch
+    mov w1, #14
+    b long
+short_signal:
+    mov x2, x10
+    bl trap_signal
+    cbnz x0, stay
+    mov w1, #21
+    b long
+short_wait:
+    mov x3, x2
+    mov x2, x10
+    bl trap_wait
+    tbnz x0, #0, vectors_across
+    cbnz x0, go_on
+    mov w1, #22
+long:
+    mov x29, xzr
+    mrs x0, tpidr_el1
+    bl trap_long
+    b go_on
+system_call:
+    mov w1, w9
+    mov x0, x10
     mov x29, xzr
     bl trap_syscall
-    b resume
-1:  bl trap_call                            // null: it does not fit the short way
-    cbnz x0, resume_other
-    b 0b
-2:  bl trap_reply_receive
-    cbnz x0, resume_other
-    b 0b
 
-// Goes on with the context in x0.
-.global resume
-resume:
+// After a system call: goes on with the context in x0. The lock is held.
+go_on:
     mrs x1, tpidr_el1
     cmp x0, x1
-    b.eq 1f
+    b.ne 1f
+stay:
+    unlock
+    ldp x29, x30, [x0, #CTX_X + 29 * 8]
+    b low
+1:  cbnz x1, switch
+    b 2f                                    // the thread that made the call has ended
+vectors_across:
+    mrs x1, tpidr_el1
+    mov x29, xzr
+    bl trap_vectors
+switch:
+    mrs x1, tpidr_el1
+    save_high x1
+2:  unlock
 resume_other:
     ldp x2, x3, [x0, #CTX_TLS]              // and CTX_IPC
     ldr x4, [x0, #CTX_TTBR0]
@@ -154,7 +206,8 @@ resume_other:
     msr tpidr_el0, x2
     msr tpidrro_el0, x3
     msr ttbr0_el1, x4
-1:  ldp x1, x2, [x0, #CTX_SP]
+resume_same:
+    ldp x1, x2, [x0, #CTX_SP]
     ldr x3, [x0, #CTX_PSTATE]
     msr sp_el0, x1
     msr elr_el1, x2
@@ -165,6 +218,7 @@ resume_other:
     ldp x23, x24, [x0, #CTX_X + 23 * 8]
     ldp x21, x22, [x0, #CTX_X + 21 * 8]
     ldp x19, x20, [x0, #CTX_X + 19 * 8]
+low:
     ldp x17, x18, [x0, #CTX_X + 17 * 8]
     ldp x15, x16, [x0, #CTX_X + 15 * 8]
     ldp x13, x14, [x0, #CTX_X + 13 * 8]
@@ -176,6 +230,14 @@ resume_other:
     ldr x2, [x0, #CTX_X + 2 * 8]
     ldp x0, x1, [x0, #CTX_X]
     eret
+
+// Goes on with the context in x0, when all of the one that ran here is saved.
+.global resume
+resume:
+    mrs x1, tpidr_el1
+    cmp x0, x1
+    b.ne resume_other
+    b resume_same
 
 unexpected:
     mrs x0, esr_el1
@@ -206,12 +268,14 @@ idle_loop:
     b idle_loop
 
 // Copies between the kernel and user memory by unprivileged accesses: what the user may not
-// touch, they may not touch. x0 = to, x1 = from, x2 = length; returns the bytes not copied.
+// touch, they may not touch. x0 = to, x1 = from, x2 = length; returns 0, or 1 after a fault. A
+// fault overwrites where the thread goes on, so that is kept in x4 and x5.
 .global user_copy_in
 .global user_copy_out
-.global user_load_u32
 user_copy_start:
 user_copy_in:
+    mrs x4, elr_el1
+    mrs x5, spsr_el1
     cmp x2, #8
     b.lo 2f
 1:  ldtr x3, [x1]
@@ -229,6 +293,8 @@ user_copy_in:
 4:  mov x0, #0
     ret
 user_copy_out:
+    mrs x4, elr_el1
+    mrs x5, spsr_el1
     cmp x2, #8
     b.lo 2f
 1:  ldr x3, [x1], #8
@@ -245,14 +311,10 @@ user_copy_out:
     b.ne 3b
 4:  mov x0, #0
     ret
-// x0 = address, x1 = where to put the value; returns 0, or 1 if it cannot be read.
-user_load_u32:
-    ldtr w3, [x0]
-    str w3, [x1]
-    mov x0, #0
-    ret
 user_copy_end:
 user_copy_fixup:
+    msr elr_el1, x4
+    msr spsr_el1, x5
     mov x0, #1
     ret
 

@@ -94,8 +94,17 @@ impl Platform for Machine {
 
     fn leave_address_space(&mut self) {
         let empty = EMPTY_TABLE.load(Ordering::Relaxed);
-        // SAFETY: a table without entries translates nothing, and the kernel runs from TTBR1.
-        unsafe { asm!("msr ttbr0_el1, {}", "isb", in(reg) empty) };
+        // SAFETY: a table without entries translates nothing, and the kernel runs from TTBR1. No
+        // context runs here any more: the way out saves no registers (`asm/trap.S`).
+        unsafe { asm!("msr ttbr0_el1, {}", "msr tpidr_el1, xzr", "isb", in(reg) empty) };
+    }
+
+    fn repeat_call(&mut self) {
+        // SAFETY: ELR_EL1 is where the thread goes on, behind its `svc`, until another one goes on
+        // here (`asm/trap.S`).
+        unsafe {
+            asm!("mrs {t}, elr_el1", "sub {t}, {t}, #4", "msr elr_el1, {t}", t = out(reg) _);
+        }
     }
 
     fn sync_code(&mut self, frame: Frame) {

@@ -68,8 +68,12 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
     kernel
         .start_first(&found)
         .expect("the first process starts");
+    kernel.counters.first_ns = time::now_ns();
+    for core in &mut kernel.cores {
+        core.since = kernel.counters.first_ns;
+    }
     // SAFETY: the other cores wait for `IS_READY`.
-    unsafe { *trap::KERNEL.get() = Some(kernel) };
+    unsafe { trap::KERNEL.get().write(kernel) };
     trap::IS_READY.store(true, Ordering::Release);
     trap::enter(0)
 }

@@ -1,10 +1,12 @@
 //! From the vectors to the kernel's logic: take the lock, look at what happened, say what is next.
 
+use core::arch::asm;
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 
-use viper_abi::{FaultKind, MsgInfo};
+use viper_abi::FaultKind;
 use viper_kernel::arena::NIL;
-use viper_kernel::fast::Way;
+use viper_kernel::fast::{Across, Way};
 use viper_kernel::memory::Access;
 use viper_kernel::thread::Context;
 use viper_kernel::{Exception, Kernel};
@@ -14,9 +16,11 @@ use super::gic;
 use super::machine::Machine;
 
 /// The lock around [`KERNEL`] and everything else that is in a `KernelCell`.
+#[unsafe(export_name = "KERNEL_LOCK")]
 pub static LOCK: KernelLock = KernelLock::new();
-/// The kernel, once it has booted.
-pub static KERNEL: KernelCell<Option<Kernel<Machine>>> = KernelCell::new(None);
+/// The kernel, once `IS_READY`.
+pub static KERNEL: KernelCell<MaybeUninit<Kernel<Machine>>> =
+    KernelCell::new(MaybeUninit::uninit());
 
 /// Runs `work` on the kernel, under the lock.
 #[inline]
@@ -24,8 +28,7 @@ fn with_kernel(work: impl FnOnce(&mut Kernel<Machine>) -> *mut Context) -> *mut 
     LOCK.acquire();
     // SAFETY: we hold the lock; the kernel is not entered again before `release`. There is a
     // kernel: user code and `enter` come after `IS_READY`.
-    let kernel = unsafe { KERNEL.get().as_mut().unwrap_unchecked() };
-    let next = work(kernel);
+    let next = work(unsafe { kernel() });
     // SAFETY: taken above; the reference is not used any more. `next` is the context of a thread
     // that runs on this core from now on, so that no other core touches it, or the idle context.
     unsafe { LOCK.release() };
@@ -37,20 +40,50 @@ fn owner(context: *mut Context) -> (usize, u32) {
     unsafe { ((*context).core as usize, (*context).thread) }
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn trap_syscall(context: *mut Context, number: u32) -> *mut Context {
-    let (core, thread) = owner(context);
-    with_kernel(|kernel| kernel.on_syscall(core, thread, number as u16))
+/// The kernel, for a system call: `asm/trap.S` releases the lock when it has saved what is left.
+///
+/// # Safety
+/// The caller holds the lock and no other reference to the kernel, and there is a kernel.
+#[inline(always)]
+unsafe fn kernel() -> &'static mut Kernel<Machine> {
+    let mut at: *const KernelCell<MaybeUninit<Kernel<Machine>>> = &raw const KERNEL;
+    // Unknown to the compiler, the address stays in a register; known, it is made anew for every
+    // field, by two instructions each.
+    // SAFETY: does nothing.
+    unsafe {
+        asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
+    }
+    // SAFETY: `at` is what it was; the rest by the caller's promise.
+    unsafe { (*at).get().assume_init_mut() }
 }
 
-/// Reads what the short way needs, and tries it. Null if it does not fit.
+/// A system call without a short way.
+#[unsafe(no_mangle)]
+extern "C" fn trap_syscall(context: *mut Context, number: u32) -> *mut Context {
+    LOCK.acquire();
+    trap_long(context, number)
+}
+
+/// A system call under the lock.
+#[unsafe(no_mangle)]
+extern "C" fn trap_long(context: *mut Context, number: u32) -> *mut Context {
+    let (core, thread) = owner(context);
+    // SAFETY: the lock is held; threads come after boot.
+    let kernel = unsafe { kernel() };
+    kernel
+        .on_syscall(core, thread, number as u16)
+        .unwrap_or(context)
+}
+
+/// Takes the lock, reads what the short way needs, and tries it. Null if it does not fit; the lock
+/// stays held.
 #[inline(always)]
 fn try_short(
     context: *mut Context,
     handle: u32,
-    info: u64,
+    word: u64,
     deadline: u64,
-    way: impl FnOnce(&mut Kernel<Machine>, Way) -> Option<*mut Context>,
+    way: impl FnOnce(&mut Kernel<Machine>, Way) -> Option<Across>,
 ) -> *mut Context {
     // SAFETY: the vectors pass what TPIDR_EL1 holds: the context that runs on this core.
     let (core, thread, table) =
@@ -61,15 +94,26 @@ fn try_short(
         core,
         table,
         handle,
-        info: MsgInfo(info),
+        word,
         deadline,
     };
     LOCK.acquire();
-    // SAFETY: as in `with_kernel`; there is a kernel, as threads come after boot.
-    let kernel = unsafe { KERNEL.get().as_mut().unwrap_unchecked() };
-    let next = way(kernel, registers).unwrap_or(core::ptr::null_mut());
-    // SAFETY: as in `with_kernel`.
-    unsafe { LOCK.release() };
+    // SAFETY: as in `trap_long`.
+    match way(unsafe { kernel() }, registers) {
+        Some(across) => across
+            .next
+            .map_addr(|address| address | usize::from(across.has_vectors)),
+        None => core::ptr::null_mut(),
+    }
+}
+
+/// After a short way with vector registers: `next` is the context it led to, with bit 0 set.
+#[unsafe(no_mangle)]
+extern "C" fn trap_vectors(next: *mut Context, before: *mut Context) -> *mut Context {
+    let next = next.map_addr(|address| address & !1);
+    let ((core, to), (_, from)) = (owner(next), owner(before));
+    // SAFETY: as in `trap_long`.
+    unsafe { kernel() }.exchange_vectors(core, from, to);
     next
 }
 
@@ -91,6 +135,30 @@ extern "C" fn trap_reply_receive(
     deadline: u64,
 ) -> *mut Context {
     try_short(context, handle, info, deadline, Kernel::fast_reply_receive)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn trap_signal(handle: u32, bits: u64, context: *mut Context) -> *mut Context {
+    try_short(context, handle, bits, 0, |kernel, way| {
+        kernel.fast_signal(way).then(|| {
+            // SAFETY: as in `try_short`: it is ours while its thread is in the kernel.
+            unsafe { (*context).x[0] = 0 };
+            Across {
+                next: context,
+                has_vectors: false,
+            }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn trap_wait(
+    handle: u32,
+    mask: u64,
+    context: *mut Context,
+    deadline: u64,
+) -> *mut Context {
+    try_short(context, handle, mask, deadline, Kernel::fast_wait)
 }
 
 #[unsafe(no_mangle)]

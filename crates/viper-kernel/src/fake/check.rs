@@ -9,7 +9,7 @@ use viper_vm::Frame;
 
 use super::machine::FakeMachine;
 use crate::arena::NIL;
-use crate::kernel::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES};
+use crate::kernel::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES, WOKEN};
 use crate::object::{Backing, ObjectRef, Region};
 use crate::platform::Frames;
 use crate::thread::{Queue, Siblings, State, Wait, Waiting};
@@ -20,7 +20,7 @@ pub struct Census {
     frames: usize,
     asids: u32,
     capabilities: usize,
-    objects: [u32; 12],
+    objects: [u32; 13],
     used: Vec<(u32, u64, u32)>,
     lines: usize,
 }
@@ -39,6 +39,7 @@ impl FakeMachine {
                 k.memories.len(),
                 k.channels.len(),
                 k.messages.len(),
+                k.rests.len(),
                 k.events.len(),
                 k.timers.len(),
                 k.sets.len(),
@@ -62,7 +63,8 @@ impl FakeMachine {
     /// If something does not fit together.
     pub fn check(&mut self) {
         assert!(self.kernel.sched.is_consistent(), "the scheduler's lists");
-        assert!(self.kernel.dead.is_empty(), "everything dead is buried");
+        let is_buried = self.kernel.dead.is_empty();
+        assert!(is_buried || !self.is_prompt, "everything dead is buried");
         assert!(
             self.kernel.arrival == NIL && !self.kernel.gives_up,
             "a decision is due"
@@ -76,6 +78,7 @@ impl FakeMachine {
     /// # Panics
     /// If something does not fit together.
     pub fn check_all(&mut self) {
+        self.tear_down();
         self.check();
         assert!(self.kernel.caps.is_consistent(), "the capabilities");
         self.check_refs();
@@ -154,6 +157,13 @@ impl FakeMachine {
                         let core = CoreId::new(core as usize).expect("a core");
                         assert_eq!(known, Some(ThreadState::Running(core)), "thread {t}");
                     }
+                }
+                State::Ready if k.unsettled & WOKEN != 0 && k.woken == t => {
+                    assert_eq!(
+                        known,
+                        Some(ThreadState::Blocked),
+                        "thread {t} was just woken"
+                    );
                 }
                 State::Ready => {
                     assert!(matches!(known, Some(ThreadState::Queued(_))), "thread {t}");

@@ -22,7 +22,7 @@ const ALL: Rights = Rights::ALL;
 
 fn pair(cores: usize, client_priority: u8, server_priority: u8) -> Pair {
     let mut m = FakeMachine::new(cores, 512);
-    let quota = m.root_quota(1 << 20);
+    let quota = m.root_quota(8 << 20);
     let (client_process, client) = m.spawn(quota, client_priority).unwrap();
     m.settle();
     let core = (0..cores).find(|&c| m.running(c) == Some(client)).unwrap();
@@ -142,6 +142,115 @@ fn a_reply_gives_way_to_who_is_more_important_than_the_caller() {
         );
         assert_eq!(p.m.running(0), Some(middle));
         assert_eq!(p.state(p.client), State::Ready);
+    }
+}
+
+/// An event that both threads of a pair have a handle to: the client's and the server's.
+fn share_event(p: &mut Pair) -> (Handle, Handle) {
+    let core = p.core_of(p.client);
+    let mine = p.m.ask(core, number::event_create, &[]).unwrap()[0];
+    let mine = Handle(mine as u32);
+    let [client, server] = [p.client, p.server].map(|t| p.m.kernel.threads[t].process);
+    let event = p.m.object(client, mine).unwrap();
+    (mine, p.m.give(server, event, ALL).unwrap())
+}
+
+fn wait(p: &mut Pair, event: Handle, mask: u64) {
+    p.m.syscall(0, number::object_wait, &[u64::from(event.0), mask, FOREVER]);
+}
+
+#[test]
+fn signals_go_the_short_way_with_the_same_result() {
+    let mut views = Vec::new();
+    for is_short in [true, false] {
+        let mut p = pair(1, 3, 3);
+        p.m.is_short = is_short;
+        let (ping, ping_there) = share_event(&mut p);
+        let (pong, pong_there) = share_event(&mut p);
+        let (mut seen, mut short) = (Vec::new(), 0);
+        // The server's turn comes when the client first waits.
+        wait(&mut p, pong, 1);
+        for bits in 1..20 {
+            assert_eq!(p.m.running(0), Some(p.server));
+            wait(&mut p, ping_there, 1);
+            if bits == 1 {
+                assert_eq!(p.m.running(0), None, "both wait");
+                p.m.kernel.wake_with(p.client, Ok(()));
+                p.m.interrupt(0, None);
+            }
+            assert_eq!(p.m.running(0), Some(p.client));
+            seen.push(p.view());
+            p.m.check();
+            p.m.ask(0, number::event_signal, &[u64::from(ping.0), bits << 1 | 1])
+                .unwrap();
+            assert_eq!(p.state(p.server), State::Ready);
+            short += u32::from(p.m.kernel.unsettled & viper_kernel::kernel::WOKEN != 0);
+            wait(&mut p, pong, 1);
+            assert_eq!(p.m.running(0), Some(p.server));
+            assert_eq!(p.m.results(p.server).unwrap()[0], 1, "what it waited for");
+            seen.push(p.view());
+            p.m.ask(0, number::event_signal, &[u64::from(pong_there.0), 1])
+                .unwrap();
+        }
+        assert_eq!(short > 10, is_short, "{short} of 19 signals");
+        p.m.ask(0, number::null, &[]).unwrap(); // tells the scheduler
+        p.m.check_all();
+        // Bits that nobody waited for are all there still.
+        let left =
+            p.m.ask(0, number::object_wait, &[u64::from(ping_there.0), 62, 0]);
+        seen.push(vec![(State::Ended, [0; 9], left.unwrap()[0])]);
+        views.push(seen);
+    }
+    assert_eq!(views[0], views[1]);
+}
+
+#[test]
+fn a_woken_thread_gets_its_turn_though_the_signaller_goes_on() {
+    for is_short in [true, false] {
+        let mut p = pair(1, 3, 3);
+        p.m.is_short = is_short;
+        let (ping, ping_there) = share_event(&mut p);
+        wait(&mut p, ping, 1); // the client; the server goes on
+        p.m.ask(0, number::event_signal, &[u64::from(ping_there.0), 1])
+            .unwrap();
+        assert_eq!(p.m.running(0), Some(p.server));
+        for _ in 0..3 {
+            p.m.advance(viper_kernel::kernel::SLICE_NS);
+        }
+        // Nobody made a call: the timer alone shares the core.
+        let turns = (0..4).map(|_| {
+            p.m.advance(viper_kernel::kernel::SLICE_NS + 1);
+            p.m.running(0)
+        });
+        let turns: Vec<_> = turns.collect();
+        assert!(turns.contains(&Some(p.client)) && turns.contains(&Some(p.server)));
+        p.m.check_all();
+    }
+}
+
+#[test]
+fn a_reply_gives_way_to_a_thread_that_the_server_has_woken() {
+    for is_short in [true, false] {
+        let mut p = pair(1, 1, 7);
+        p.m.is_short = is_short;
+        p.m.receive(0, p.from_client);
+        let (ping, ping_there) = share_event(&mut p);
+        let client = p.m.kernel.threads[p.client].process;
+        let event = p.m.object(client, ping).unwrap();
+        let (middle_process, middle) = p.m.spawn(0, 4).unwrap();
+        let there = p.m.give(middle_process, event, ALL).unwrap();
+        assert_eq!(p.m.running(0), Some(middle));
+        wait(&mut p, there, 1);
+        assert_eq!(p.m.running(0), Some(p.client));
+        p.m.message(0, number::call, p.to_server, MsgInfo::new(0, 8, 0), FOREVER);
+        assert_eq!(p.m.running(0), Some(p.server));
+        p.m.ask(0, number::event_signal, &[u64::from(ping_there.0), 1])
+            .unwrap();
+        let reply = MsgInfo::new(0, 0, 0);
+        p.m.message(0, number::reply_receive, p.from_client, reply, FOREVER);
+        assert_eq!(p.m.running(0), Some(middle));
+        assert_eq!(p.state(p.client), State::Ready);
+        p.m.check_all();
     }
 }
 
@@ -269,6 +378,134 @@ fn revoking_reaches_other_processes_and_queues() {
         "what was revoked does not arrive"
     );
     p.m.check_all();
+}
+
+#[test]
+fn revoking_a_handle_ends_the_waits_through_it() {
+    // What the other process does with its copy of the handle, and what it finds afterwards.
+    type Act = fn(&mut Pair, Handle);
+    let waits: [(&str, Act); 4] = [
+        ("receive", |p, h| p.m.receive(0, h)),
+        ("send", |p, h| {
+            for _ in 0..3 {
+                p.m.message(0, number::send, h, MsgInfo::new(0, 8, 0), FOREVER);
+            }
+        }),
+        ("call", |p, h| {
+            p.m.message(0, number::call, h, MsgInfo::new(0, 8, 0), FOREVER);
+        }),
+        ("object_wait", |p, h| wait(p, h, Signals::PEER_CLOSED.0)),
+    ];
+    for (name, act) in waits {
+        let mut p = pair(1, 3, 5);
+        let [client, server] = [p.client, p.server].map(|t| p.m.kernel.threads[t].process);
+        // The server, more important, gets a handle that is derived from the client's.
+        wait_for_client(&mut p);
+        let object = ObjectRef::new(Kind::PROCESS, server);
+        let to_process = p.m.give(client, object, ALL).unwrap();
+        let ends = p.m.ask(0, number::channel_create, &[2]).unwrap();
+        let rights = Rights::SEND | Rights::RECEIVE | Rights::WAIT;
+        let given = [u64::from(to_process.0), ends[0], u64::from(rights.0)];
+        let there = p.m.ask(0, number::handle_give, &given).unwrap()[0];
+        p.m.kernel.wake_with(p.server, Ok(()));
+        p.m.interrupt(0, None);
+        assert_eq!(p.m.running(0), Some(p.server));
+        act(&mut p, Handle(there as u32));
+        assert_eq!(p.m.running(0), Some(p.client), "{name} waits");
+        p.m.check_all();
+        p.m.syscall(0, number::handle_revoke, &[ends[0]]);
+        assert_eq!(p.m.running(0), Some(p.server), "{name}: it is woken");
+        assert_eq!(p.m.results(p.server), Err(Error::BadHandle), "{name}");
+        assert_eq!(
+            p.m.results(p.client).unwrap()[0],
+            1,
+            "{name}: one was revoked"
+        );
+        p.m.check_all();
+    }
+}
+
+#[test]
+fn revoking_a_handle_takes_its_object_out_of_the_poll_set() {
+    let mut p = pair(1, 3, 5);
+    let [client, server] = [p.client, p.server].map(|t| p.m.kernel.threads[t].process);
+    let set = p.m.ask(0, number::poll_create, &[]).unwrap()[0];
+    wait_for_client(&mut p);
+    let object = ObjectRef::new(Kind::PROCESS, server);
+    let to_process = p.m.give(client, object, ALL).unwrap();
+    let event = p.m.ask(0, number::event_create, &[]).unwrap()[0];
+    let given = [u64::from(to_process.0), event, u64::from(Rights::WAIT.0)];
+    let there = p.m.ask(0, number::handle_give, &given).unwrap()[0];
+    p.m.kernel.wake_with(p.server, Ok(()));
+    p.m.interrupt(0, None);
+    p.m.ask(0, number::poll_add, &[set, there, 7, 1]).unwrap();
+    p.m.receive(0, Handle(set as u32));
+    assert_eq!(p.m.ask(0, number::handle_revoke, &[event]).unwrap()[0], 1);
+    p.m.ask(0, number::event_signal, &[event, 1]).unwrap();
+    assert!(matches!(
+        p.state(p.server),
+        State::Blocked(Wait::ReceiveSet(_))
+    ));
+    p.m.check_all();
+}
+
+#[test]
+fn long_work_is_done_in_slices() {
+    let mut m = FakeMachine::new(1, 2048);
+    m.is_prompt = false;
+    m.kernel.work_max = 64;
+    let quota = m.root_quota(8 << 20);
+    let before = m.census();
+    let (_, keeper) = m.spawn(quota, 3).unwrap();
+    m.tear_down();
+    let with_one = m.census();
+    let (process, _) = m.spawn(quota, 5).unwrap();
+    // 500 pages, and 500 handles derived from one.
+    let (memory, at) = m.map(0, 500).unwrap();
+    for page in 0..500 {
+        m.access(0, at + page * 4096, Some(1));
+    }
+    let event = m.ask(0, number::event_create, &[]).unwrap()[0];
+    for _ in 0..500 {
+        m.ask(0, number::handle_duplicate, &[event, 0]).unwrap();
+    }
+    // A slice of each long call, as the machine's cores would see it.
+    let entries = m.kernel.platform.calls_repeated;
+    assert_eq!(m.ask(0, number::handle_revoke, &[event]).unwrap()[0], 500);
+    assert_eq!(m.kernel.platform.calls_repeated - entries, 500 / 64);
+    let entries = m.kernel.platform.calls_repeated;
+    m.ask(0, number::memory_protect, &[0, at, 500 * 4096, 1])
+        .unwrap();
+    m.ask(0, number::memory_unmap, &[0, at + 4096, 400 * 4096])
+        .unwrap();
+    assert_eq!(
+        m.kernel.platform.calls_repeated - entries,
+        500 / 64 + 400 / 64
+    );
+    assert!(m.peek(process, at).is_some() && m.peek(process, at + 400 * 4096).is_none());
+    let _ = memory;
+    // The end of the process: others run in between, and are told when all is back.
+    m.syscall(0, number::process_exit, &[0]);
+    let mut slices = 0;
+    while !m.kernel.dead.is_empty() {
+        assert_eq!(m.running(0), Some(keeper));
+        assert!(m.census() != with_one);
+        assert_eq!(m.kernel.platform.timers[0], 0, "the timer goes on with it");
+        m.interrupt(0, None);
+        slices += 1;
+    }
+    assert!(slices >= 500 / 64, "{slices} slices");
+    assert_eq!(m.census(), with_one);
+    m.kill(m.kernel.threads[keeper].process);
+    m.tear_down();
+    assert_eq!(m.census(), before);
+}
+
+/// The server waits for its client, which runs from then on.
+fn wait_for_client(p: &mut Pair) {
+    assert_eq!(p.m.running(0), Some(p.server));
+    p.m.receive(0, p.from_client);
+    assert_eq!(p.m.running(0), Some(p.client));
 }
 
 #[test]

@@ -60,6 +60,12 @@ impl Sampler {
         }
     }
 
+    /// What an empty measurement counts.
+    #[must_use]
+    pub fn overhead(&self) -> u32 {
+        self.overhead
+    }
+
     /// Measures `work` in each of `rounds` rounds.
     ///
     /// # Errors

@@ -24,14 +24,18 @@ pub(super) const ROWS: &[Row] = &[
         block_read(s, own, 14, "block-read-1m", 2048)
     }),
     ("cached-read-4k", cached_read),
+    ("cached-read-4k-message", cached_read_apart),
     ("open-close", open_close),
     ("stat", stat),
     ("create-write-fsync", create),
+    ("cold-read-8m", cold_read),
 ];
 
 /// A small program, which is there for sure.
 const FILE: &str = "/c/hello";
 const SCRATCH: &str = "/t/bench.tmp";
+/// Bytes of the file that is read cold.
+const COLD_BYTES: u64 = 8 << 20;
 const BLOCK_BYTES: u64 = 1 << 20;
 
 fn spawn(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
@@ -86,6 +90,24 @@ fn cached_read(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
     figure
 }
 
+/// Positions that do not follow each other: each read is a message to the server.
+fn cached_read_apart(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
+    let Own { names, files, .. } = own;
+    files.sync(names)?;
+    let (file, _) = files.open(names, FILE, flags::READ, 0)?;
+    let mut to = [0; 4096];
+    let mut at = 4096;
+    let figure = sampler.take(15, "cached-read-4k-message", 101, || {
+        at = 16384 - at;
+        match files.read(names, file, at, &mut to)? {
+            4096 => Ok(()),
+            _ => Err(Error::Io),
+        }
+    });
+    files.close(file)?;
+    figure
+}
+
 fn open_close(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
     let Own { names, files, .. } = own;
     sampler.take(16, "open-close", 101, || {
@@ -120,6 +142,42 @@ fn create(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
             files.write(names, file, 0, &bytes)?;
             files.sync_file(names, file)?;
             files.close(file)
+        },
+    );
+    let _ = files.borrow_mut().unlink(names, SCRATCH);
+    figure
+}
+
+/// Reads a file 4 KiB at a time right after the file server was started.
+fn cold_read(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
+    let Own { names, files, .. } = own;
+    let how = flags::WRITE | flags::CREATE | flags::TRUNCATE;
+    let (file, _) = files.open(names, SCRATCH, how, 0o644)?;
+    let part = alloc::vec![7; 64 << 10];
+    for at in (0..COLD_BYTES).step_by(part.len()) {
+        files.write(names, file, at, &part)?;
+    }
+    files.sync_file(names, file)?;
+    files.close(file)?;
+    let files = core::cell::RefCell::new(files);
+    let mut to = [0; 4096];
+    let figure = sampler.take_with(
+        18,
+        "cold-read-8m",
+        3,
+        || {
+            names.server_restart(b"fsd")?;
+            let (file, _) = files.borrow_mut().open(names, SCRATCH, flags::READ, 0)?;
+            Ok(file)
+        },
+        |file| {
+            let files = &mut **files.borrow_mut();
+            for at in (0..COLD_BYTES).step_by(to.len()) {
+                if files.read(names, file, at, &mut to)? != to.len() {
+                    return Err(Error::Io);
+                }
+            }
+            Ok(())
         },
     );
     let _ = files.borrow_mut().unlink(names, SCRATCH);

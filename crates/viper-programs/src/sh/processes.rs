@@ -15,7 +15,9 @@ use viper_rt::object::{no_handle_info, no_process_info};
 use viper_rt::spawn::{Program, Start};
 use viper_rt::{Error, Object, sys};
 use viper_shell::error::{Error as Said, Result};
-use viper_shell::system::{CapInfo, ExitStatus, Input, Output, Pid, ProcessInfo, Spawn, Waited};
+use viper_shell::system::{
+    CapInfo, ExitStatus, Grants, Input, Output, Pid, ProcessInfo, Spawn, Waited,
+};
 
 /// Memory of a program, at most, in bytes: what the shell's own quota leaves.
 const PROGRAM_BYTES: u64 = 1 << 30;
@@ -34,7 +36,7 @@ impl Viper {
     pub(super) fn start(&mut self, spawn: &Spawn<'_>) -> core::result::Result<Pid, Error> {
         let program = self.load(spawn.path)?;
         let mut owned: Vec<(Slot, OwnedHandle)> = Vec::new();
-        let given = rights::ASSIGN | rights::BOOT;
+        let given = rights::ASSIGN | rights::BOOT | granted(spawn.grants);
         owned.push((Slot::NAMES, self.names.duplicate(given)?.into_owned()));
         self.streams(spawn, &mut owned)?;
         let quota = self.quota.as_ref().ok_or(Error::NoRight)?;
@@ -159,8 +161,10 @@ impl Viper {
         slot: Slot,
         owned: &mut Vec<(Slot, OwnedHandle)>,
     ) -> core::result::Result<(), Error> {
-        if !self.console.is_debug() {
-            owned.push((slot, self.console.duplicate()?.into_owned()));
+        if !self.console.is_debug()
+            && let Some(stream) = self.console.stream(slot)?
+        {
+            owned.push((slot, stream.into_owned()));
         }
         Ok(())
     }
@@ -344,6 +348,18 @@ fn cap(info: &HandleInfo) -> CapInfo {
         rights: held.map(|(_, letter)| char::from(*letter)).collect(),
         label: String::new(),
     }
+}
+
+/// Rights of the name service that are given on request only.
+fn granted(grants: Grants) -> u64 {
+    let all = [
+        (grants.manage, rights::MANAGE),
+        (grants.system, rights::SYSTEM),
+        (grants.trace, rights::TRACE),
+    ];
+    all.iter()
+        .filter(|(is_granted, _)| *is_granted)
+        .fold(0, |sum, (_, right)| sum | right)
 }
 
 /// A name of at most 32 bytes.

@@ -12,7 +12,7 @@ use viper_rt::abi::PowerAction;
 use viper_rt::{Error, Object, clock};
 use viper_shell::error::{Error as Said, Result};
 use viper_shell::system::{
-    Assign, AssignTarget, CapInfo, ConsoleMode, DirEntry, FileId, FileKind, MemoryInfo, Mode,
+    Assign, AssignTarget, CapInfo, ConsoleMode, DirEntry, FileId, FileKind, Load, MemoryInfo, Mode,
     OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo,
     TraceRecord, VolumeInfo, Waited,
 };
@@ -384,8 +384,8 @@ impl System for Viper {
         self.names.server_kill(name.as_bytes()).map_err(said)
     }
 
-    fn console_write(&mut self, bytes: &[u8], _error: bool) -> Result<()> {
-        self.console.write(&self.names, bytes).map_err(said)
+    fn console_write(&mut self, bytes: &[u8], error: bool) -> Result<()> {
+        self.console.write(&self.names, bytes, error).map_err(said)
     }
 
     fn console_read(&mut self, buf: &mut [u8]) -> Result<usize> {
@@ -401,7 +401,7 @@ impl System for Viper {
     }
 
     fn terminal_width(&mut self) -> Option<usize> {
-        (!self.scripted).then(|| self.console.width())
+        (!self.scripted && self.console.is_terminal()).then(|| self.console.width())
     }
 
     fn interrupted(&mut self) -> bool {
@@ -410,6 +410,16 @@ impl System for Viper {
 
     fn uptime_ns(&mut self) -> u64 {
         clock::now()
+    }
+
+    fn load(&mut self) -> Result<Load> {
+        let system = self.system.as_ref().ok_or(Said::PermissionDenied)?;
+        let info = system.info().map_err(said)?;
+        Ok(Load {
+            idle_ns: info.idle_ns,
+            cores: info.cores,
+            first_ns: info.first_ns,
+        })
     }
 
     fn wall_clock_ns(&mut self) -> Option<u64> {

@@ -1,10 +1,20 @@
 //! Files for programs: a session with the file service that outlives the server.
 //!
 //! When the server dies, operations that may be repeated are repeated on its successor, with files
-//! opened again by their paths; others fail with `ServerDied`. Data goes through memory that is
-//! shared once: a read or write is one message for each 256 KiB.
+//! opened again by their paths; others fail with `ServerDied`. What was written to a file and not
+//! synced is lost with the server: the next operation on that file says so, once, with
+//! `ServerDied`, and a file that is not what it was any more says it each time. So who gets `Ok`
+//! from a sync has everything on stable storage, whatever died before.
+//!
+//! Data goes through memory that is shared once: a read or write is one message for each 256 KiB.
+//! Who reads a file in small pieces, one after the other, gets them without a message each: see
+//! `window`.
 
-use super::{Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags};
+use super::window::{self, Windows};
+use super::{
+    Attributes, Changes, Client, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics,
+    VolumeId, flags,
+};
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,8 +29,10 @@ const PATHS_AT: usize = DATA_BYTES;
 const SESSION_BYTES: usize = DATA_BYTES + 2 * PATH_MAX;
 /// How long a client waits for the server to come (back).
 pub const RECONNECT_NS: u64 = 5 * clock::SECOND;
+/// How often it looks for one that is just ending or starting.
+const PAUSE_NS: u64 = 5 * clock::MILLISECOND;
 /// How often an operation is tried.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 5;
 
 /// A file of [`Files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +42,7 @@ pub struct FileId(u32);
 struct Session {
     client: Client,
     memory: Mapping,
+    windows: Windows,
     /// Which session this is: a file opened in another one has to be opened again.
     number: u64,
 }
@@ -38,8 +51,15 @@ struct Session {
 struct OpenFile {
     path: String,
     flags: u32,
+    inode: u64,
     remote: u32,
     session: u64,
+    /// Where the last read ended.
+    next_read: u64,
+    /// It was changed and not synced since.
+    is_unsynced: bool,
+    /// What was locked and not unlocked.
+    locks: Vec<LockRange>,
 }
 
 /// A directory entry.
@@ -59,6 +79,8 @@ pub struct Files {
     session: Option<Session>,
     sessions: u64,
     open: Vec<Option<OpenFile>>,
+    /// Something was changed in this session and not synced since.
+    unsynced_in: Option<u64>,
     /// The trace id of the last operation; `None` if operations are not traced.
     traced: Option<u16>,
 }
@@ -86,6 +108,7 @@ impl Files {
             session: None,
             sessions: 0,
             open: Vec::new(),
+            unsynced_in: None,
             traced: None,
         }
     }
@@ -118,11 +141,18 @@ impl Files {
             let (remote, attributes) = s.client.open(flags, mode, s.path(path, 0)?)?;
             Ok((remote, attributes, s.number))
         })?;
+        if flags & (flags::CREATE | flags::TRUNCATE) != 0 {
+            self.unsynced_in = Some(session);
+        }
         let file = OpenFile {
             path: path.into(),
             flags: flags & !(flags::CREATE | flags::EXCLUSIVE | flags::TRUNCATE),
+            inode: attributes.inode,
             remote,
             session,
+            next_read: 0,
+            is_unsynced: flags & flags::TRUNCATE != 0,
+            locks: Vec::new(),
         };
         let index = match self.open.iter().position(Option::is_none) {
             Some(index) => {
@@ -140,13 +170,22 @@ impl Files {
     /// Closes a file.
     ///
     /// # Errors
-    /// [`Error::BadHandle`] if it is not open.
+    /// [`Error::BadHandle`] if it is not open, [`Error::ServerDied`] if changes were lost that
+    /// nobody was told of yet.
     pub fn close(&mut self, file: FileId) -> Result<(), Error> {
         let place = self.open.get_mut(file.0 as usize).ok_or(Error::BadHandle)?;
         let open = place.take().ok_or(Error::BadHandle)?;
-        match &self.session {
+        let closed = match &self.session {
             Some(session) if session.number == open.session => session.client.close(open.remote),
-            _ => Ok(()),
+            _ => Err(Error::PeerClosed),
+        };
+        if let Some(session) = &mut self.session {
+            session.windows.closed(open.remote);
+        }
+        match closed {
+            Err(Error::PeerClosed) if open.is_unsynced => Err(Error::ServerDied),
+            Err(Error::PeerClosed) => Ok(()),
+            closed => closed,
         }
     }
 
@@ -161,13 +200,60 @@ impl Files {
         position: u64,
         to: &mut [u8],
     ) -> Result<usize, Error> {
+        if to.len() <= window::READ_MAX {
+            return self.read_small(names, file, position, to);
+        }
         let len = to.len().min(DATA_BYTES);
-        self.with_file(names, file, true, |s, remote| {
+        let count = self.with_file(names, file, true, |s, remote| {
+            s.windows.touched(len);
             let count = s.client.read(remote, position, len as u64, 0)? as usize;
             let part = to.get_mut(..count.min(len)).ok_or(Error::BadMessage)?;
             s.memory.read(0, part)?;
             Ok(part.len())
-        })
+        })?;
+        self.read_to(file, position + count as u64);
+        Ok(count)
+    }
+
+    /// Reads from what was read ahead, or reads ahead if the file is read in order.
+    fn read_small(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
+        let open = place.ok_or(Error::BadHandle)?;
+        if let Some(session) = &self.session
+            && session.number == open.session
+            && let Some((at, count)) = session.windows.find(open.remote, position, to.len())
+        {
+            let part = to.get_mut(..count).ok_or(Error::Internal)?;
+            session.memory.read(at, part)?;
+            open.next_read = position + count as u64;
+            return Ok(count);
+        }
+        let is_next = position == open.next_read;
+        let count = self.with_file(names, file, true, |s, remote| {
+            let (at, len) = s.windows.place(remote, position, to.len(), is_next);
+            let seen = s.windows.changes();
+            let count = s.client.read(remote, position, len as u64, at as u64)? as usize;
+            let count = count.min(len);
+            s.windows.fill(at, remote, position, (count, len), seen);
+            let part = to.len().min(count);
+            let part = to.get_mut(..part).ok_or(Error::Internal)?;
+            s.memory.read(at, part)?;
+            Ok(part.len())
+        })?;
+        self.read_to(file, position + count as u64);
+        Ok(count)
+    }
+
+    fn read_to(&mut self, file: FileId, position: u64) {
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.next_read = position;
+        }
     }
 
     /// Writes at `position`. Returns how many bytes were written.
@@ -184,11 +270,14 @@ impl Files {
         let from = &from[..from.len().min(DATA_BYTES)];
         let append = self.file(file)?.flags & flags::APPEND != 0;
         // At a position it may be repeated: the same bytes come to the same place.
-        self.with_file(names, file, !append, |s, remote| {
+        let count = self.with_file(names, file, !append, |s, remote| {
+            s.windows.touched(from.len());
             s.memory.write(0, from)?;
             let (count, _) = s.client.write(remote, position, from.len() as u64, 0)?;
             Ok((count as usize).min(from.len()))
-        })
+        })?;
+        self.changed(file);
+        Ok(count)
     }
 
     /// What is known of an open file.
@@ -226,6 +315,7 @@ impl Files {
         cookie: u64,
         into: &mut Vec<Entry>,
     ) -> Result<Option<u64>, Error> {
+        // In front of the windows.
         const LEN: usize = 16 * 1024;
         self.with_file(names, file, true, |s, remote| {
             let (used, next) = s.client.read_directory(remote, cookie, LEN as u64, 0)?;
@@ -254,16 +344,151 @@ impl Files {
     ) -> Result<(), Error> {
         self.with_file(names, file, true, |s, remote| {
             s.client.truncate(remote, size_bytes)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// Locks a range of an open file against other clients; see the service's LOCK. When the server
+    /// dies the lock is taken again as the file is opened again.
+    ///
+    /// # Errors
+    /// Those of the file service. Any operation on the file is [`Error::LockLost`], once, if another client came first after the server's
+    /// death: then none of this client's locks on it are held.
+    pub fn lock(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+        deadline: u64,
+    ) -> Result<(), Error> {
+        // A lock that a dead server may have given is gone with it.
+        self.with_file(names, file, true, |s, remote| {
+            s.client.lock(remote, range, deadline)
+        })?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.locks.push(range);
+        }
+        Ok(())
+    }
+
+    /// Gives up what is locked in a range.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn unlock(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.unlock(remote, range)
+        })?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.locks = open.locks.iter().flat_map(|l| without(l, &range)).collect();
+        }
+        Ok(())
+    }
+
+    /// What is in the way of a lock, and whose process it is.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::NotFound`] if nothing is.
+    pub fn lock_test(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+    ) -> Result<(LockRange, u64), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.lock_test(remote, range)
         })
+    }
+
+    /// Keeps blocks for a range of an open file.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn allocate(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        len: u64,
+        keep_size: bool,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.allocate(remote, position, len, keep_size)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// Gives the blocks of a range of an open file back: it reads as zeroes from then on.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn punch(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.punch(remote, position, len)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// The next place that is data, or a hole, from `position` on.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::NotFound`] if there is none.
+    pub fn seek(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to_hole: bool,
+    ) -> Result<u64, Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.seek(remote, position, to_hole)
+        })
+    }
+
+    /// Identity and name of the volume.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn volume(&mut self, names: &names::Client) -> Result<(VolumeId, String), Error> {
+        self.with(names, true, |s| {
+            let (volume, label) = s.client.volume()?;
+            Ok((volume, label.as_str()?.into()))
+        })
+    }
+
+    /// Gives the volume another name.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn set_label(&mut self, names: &names::Client, label: &str) -> Result<(), Error> {
+        self.with(names, true, |s| s.client.set_label(label.as_bytes()))
     }
 
     /// Returns when the file is on stable storage.
     ///
     /// # Errors
-    /// Those of the file service; [`Error::ServerDied`] if the server died, as what it had not
-    /// written yet is lost.
+    /// Those of the file service; [`Error::ServerDied`] if the server died since the file was
+    /// changed last: then the changes since the last sync are lost.
     pub fn sync_file(&mut self, names: &names::Client, file: FileId) -> Result<(), Error> {
-        self.with_file(names, file, false, |s, remote| s.client.sync_file(remote))
+        self.with_file(names, file, true, |s, remote| s.client.sync_file(remote))?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.is_unsynced = false;
+        }
+        Ok(())
     }
 
     /// The content of an open file as memory, with its size.
@@ -303,9 +528,7 @@ impl Files {
         path: &str,
         mode: u32,
     ) -> Result<(), Error> {
-        self.with(names, false, |s| {
-            s.client.make_directory(mode, s.path(path, 0)?)
-        })
+        self.with_names(names, |s| s.client.make_directory(mode, s.path(path, 0)?))
     }
 
     /// Removes a file or link.
@@ -313,7 +536,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn unlink(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.unlink(s.path(path, 0)?))
+        self.with_names(names, |s| s.client.unlink(s.path(path, 0)?))
     }
 
     /// Removes an empty directory.
@@ -321,9 +544,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn remove_directory(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
-            s.client.remove_directory(s.path(path, 0)?)
-        })
+        self.with_names(names, |s| s.client.remove_directory(s.path(path, 0)?))
     }
 
     /// Renames; what is at the new path is replaced.
@@ -331,9 +552,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn rename(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
-            s.client.rename(s.path(from, 0)?, s.path(to, 1)?)
-        })
+        self.with_names(names, |s| s.client.rename(s.path(from, 0)?, s.path(to, 1)?))
     }
 
     /// Makes a symbolic link.
@@ -341,7 +560,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn symlink(&mut self, names: &names::Client, target: &str, at: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
+        self.with_names(names, |s| {
             s.client.symlink(s.path(target, 0)?, s.path(at, 1)?)
         })
     }
@@ -351,9 +570,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn link(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with(names, false, |s| {
-            s.client.link(s.path(from, 0)?, s.path(to, 1)?)
-        })
+        self.with_names(names, |s| s.client.link(s.path(from, 0)?, s.path(to, 1)?))
     }
 
     /// The text of a symbolic link.
@@ -380,7 +597,7 @@ impl Files {
         path: &str,
         changes: Changes,
     ) -> Result<(), Error> {
-        self.with(names, true, |s| {
+        self.with_names(names, |s| {
             s.client.set_attributes(changes, s.path(path, 0)?)
         })
     }
@@ -388,9 +605,30 @@ impl Files {
     /// Returns when everything is on stable storage.
     ///
     /// # Errors
-    /// As [`Files::sync_file`].
+    /// Those of the file service; [`Error::ServerDied`] if the server died since this client
+    /// changed something last.
     pub fn sync(&mut self, names: &names::Client) -> Result<(), Error> {
-        self.with(names, false, |s| s.client.sync())
+        let _traced = self.trace();
+        for _ in 0..ATTEMPTS {
+            let session = ensure(&mut self.session, &mut self.sessions, names)?;
+            if self.unsynced_in.is_some_and(|at| at != session.number) {
+                self.unsynced_in = None;
+                return Err(Error::ServerDied);
+            }
+            match session.client.sync() {
+                Err(Error::PeerClosed) => self.session = None,
+                Ok(()) => {
+                    let here = Some(session.number);
+                    let open = self.open.iter_mut().flatten();
+                    open.filter(|file| Some(file.session) == here)
+                        .for_each(|file| file.is_unsynced = false);
+                    self.unsynced_in = None;
+                    return Ok(());
+                }
+                result => return result,
+            }
+        }
+        Err(Error::ServerDied)
     }
 
     /// What is known of the file system.
@@ -412,7 +650,7 @@ impl Files {
         names: &names::Client,
         file: FileId,
         repeatable: bool,
-        mut operation: impl FnMut(&Session, u32) -> Result<T, Error>,
+        mut operation: impl FnMut(&mut Session, u32) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _traced = self.trace();
         for _ in 0..ATTEMPTS {
@@ -420,9 +658,8 @@ impl Files {
             let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
             let open = place.ok_or(Error::BadHandle)?;
             if open.session != session.number {
-                let path = session.path(&open.path, 0)?;
-                match session.client.open(open.flags, 0, path) {
-                    Ok((remote, _)) => (open.remote, open.session) = (remote, session.number),
+                match open.again(session) {
+                    Ok(()) => {}
                     Err(Error::PeerClosed) => {
                         self.session = None;
                         continue;
@@ -431,15 +668,34 @@ impl Files {
                 }
             }
             match operation(session, open.remote) {
-                Err(Error::PeerClosed) if repeatable => self.session = None,
-                Err(Error::PeerClosed) => {
-                    self.session = None;
-                    return Err(Error::ServerDied);
-                }
+                Err(Error::PeerClosed) => self.session = None,
                 result => return result,
+            }
+            if !repeatable {
+                open.is_unsynced = false;
+                return Err(Error::ServerDied);
             }
         }
         Err(Error::ServerDied)
+    }
+
+    /// An open file was changed, in the session there is.
+    fn changed(&mut self, file: FileId) {
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.is_unsynced = true;
+            self.unsynced_in = Some(open.session);
+        }
+    }
+
+    /// An operation that changes names.
+    fn with_names<T>(
+        &mut self,
+        names: &names::Client,
+        operation: impl FnMut(&Session) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = self.with(names, false, operation)?;
+        self.unsynced_in = self.session.as_ref().map(|session| session.number);
+        Ok(done)
     }
 
     fn with<T>(
@@ -463,29 +719,95 @@ impl Files {
     }
 }
 
+/// What is left of a lock when a range of it is given up.
+fn without(lock: &LockRange, gone: &LockRange) -> impl Iterator<Item = LockRange> {
+    let before = (lock.start < gone.start).then(|| LockRange {
+        last: lock.last.min(gone.start - 1),
+        ..*lock
+    });
+    let behind = (lock.last > gone.last).then(|| LockRange {
+        start: lock.start.max(gone.last + 1),
+        ..*lock
+    });
+    before.into_iter().chain(behind)
+}
+
 /// The session, made now if there is none.
 fn ensure<'s>(
     session: &'s mut Option<Session>,
     sessions: &mut u64,
     names: &names::Client,
-) -> Result<&'s Session, Error> {
+) -> Result<&'s mut Session, Error> {
     if session.is_none() {
         *sessions += 1;
         *session = Some(Session::new(names, *sessions)?);
     }
-    session.as_ref().ok_or(Error::Internal)
+    session.as_mut().ok_or(Error::Internal)
+}
+
+impl OpenFile {
+    /// Opens it in another session.
+    ///
+    /// [`Error::ServerDied`] if it is not what it was: changes that were not synced are lost, or
+    /// it is gone, or another file has its name.
+    fn again(&mut self, session: &Session) -> Result<(), Error> {
+        let path = session.path(&self.path, 0)?;
+        let (remote, attributes) = match session.client.open(self.flags, 0, path) {
+            Err(Error::NotFound) => return Err(Error::ServerDied),
+            result => result?,
+        };
+        if attributes.inode != self.inode {
+            let _ = session.client.close(remote);
+            return Err(Error::ServerDied);
+        }
+        (self.remote, self.session) = (remote, session.number);
+        for lock in &self.locks {
+            match session.client.lock(remote, *lock, 0) {
+                Err(Error::WouldBlock) => {
+                    self.locks.clear();
+                    let all = LockRange {
+                        last: u64::MAX,
+                        ..LockRange::default()
+                    };
+                    session.client.unlock(remote, all)?;
+                    return Err(Error::LockLost);
+                }
+                result => result?,
+            }
+        }
+        match core::mem::take(&mut self.is_unsynced) {
+            true => Err(Error::ServerDied),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Session {
+    /// A session with the server that there is, or that is about to come.
     fn new(names: &names::Client, number: u64) -> Result<Session, Error> {
-        let client = Client::new(names.connect(b"FSD:", clock::after(RECONNECT_NS))?);
+        let deadline = clock::after(RECONNECT_NS);
+        loop {
+            match Session::with_server(names, number, deadline) {
+                // It died, but its supervisor has not noticed.
+                Err(Error::PeerClosed | Error::Busy) if clock::now() < deadline => {
+                    clock::sleep(PAUSE_NS);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn with_server(names: &names::Client, number: u64, deadline: u64) -> Result<Session, Error> {
+        let client = Client::new(names.connect(b"FSD:", deadline)?);
         let memory = Memory::new(SESSION_BYTES as u64)?;
         let mapping = Mapping::whole(&memory)?;
         let given = Rights::READ | Rights::WRITE | Rights::MAP | Rights::TRANSFER;
         client.session(memory.duplicate(given | Rights::DUPLICATE)?)?;
+        let changes = client.changes().ok();
         Ok(Session {
             client,
             memory: mapping,
+            windows: Windows::new(changes.as_ref()),
             number,
         })
     }

@@ -380,6 +380,12 @@ impl Scheduler {
         self.waiting_levels >> priority.level() > 1
     }
 
+    /// Whether a thread of this or a higher priority is queued on any core. O(1).
+    #[inline]
+    pub fn is_waiting_from(&self, priority: Priority) -> bool {
+        self.waiting_levels >> priority.level() != 0
+    }
+
     /// The most important thing on a core, running or queued.
     fn rank(&self, core: CoreId) -> u8 {
         self.running_rank(core)

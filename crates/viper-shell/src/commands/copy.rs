@@ -298,22 +298,10 @@ fn copy_file(
             return Ok(());
         }
     }
-    let source = c.sys.open(from, OpenMode::READ).about(from_shown)?;
-    let target = match c.sys.open(to, OpenMode::REPLACE).about(to_shown) {
-        Ok(target) => target,
-        Err(stop) => {
-            let _ = c.sys.close(source);
-            return Err(stop);
-        }
-    };
-    let mut done = 0;
-    let mut copied = copy_bytes(c, (source, from_shown), (target, to_shown), &mut done);
-    if copied.is_ok() && sync {
-        copied = c.sys.sync(target).about(to_shown);
-    }
-    let _ = c.sys.close(source);
-    let closed = c.sys.close(target).about(to_shown);
-    if let Err(stop) = copied.and(closed) {
+    let mut transfer = Transfer::open(c, (from, from_shown), (to, to_shown))?;
+    let copied = transfer.run(c, sync);
+    let done = transfer.done;
+    if let Err(stop) = transfer.close(c).and(copied) {
         return Err(give_up(c, (to, to_shown), done, stop));
     }
     if how.clone {
@@ -345,22 +333,122 @@ fn same_file(c: &mut Context<'_>, a: &str, b: &str) -> bool {
     volume(a) == volume(b)
 }
 
-fn copy_bytes(
-    c: &mut Context<'_>,
-    (source, from): (FileId, &str),
-    (target, to): (FileId, &str),
-    done: &mut u64,
-) -> Result<(), Stop> {
-    let mut buf = alloc::vec![0; CHUNK];
-    loop {
-        c.check()?;
-        let count = c.sys.read(source, *done, &mut buf).about(from)?;
-        if count == 0 {
-            return Ok(());
+/// Bytes between two points that a copy can go back to.
+const SAFE_BYTES: u64 = 8 << 20;
+/// How often a copy goes back to the same point.
+const RETREATS_MAX: u32 = 8;
+
+/// A file on its way.
+///
+/// When the file server dies, what was written and was not safe on the disk is lost. The copy
+/// notices, and goes on from the last point where everything was.
+struct Transfer<'a> {
+    from: (&'a str, &'a str),
+    to: (&'a str, &'a str),
+    source: FileId,
+    /// `None`: closed, and could not be opened again.
+    target: Option<FileId>,
+    done: u64,
+    safe: u64,
+    retreats: u32,
+}
+
+impl<'a> Transfer<'a> {
+    /// Opens two files, each given by its path and how it is shown.
+    fn open(
+        c: &mut Context<'_>,
+        from: (&'a str, &'a str),
+        to: (&'a str, &'a str),
+    ) -> Result<Transfer<'a>, Stop> {
+        let source = c.sys.open(from.0, OpenMode::READ).about(from.1)?;
+        match c.sys.open(to.0, OpenMode::REPLACE).about(to.1) {
+            Ok(target) => Ok(Transfer {
+                from,
+                to,
+                source,
+                target: Some(target),
+                done: 0,
+                safe: 0,
+                retreats: 0,
+            }),
+            Err(stop) => {
+                let _ = c.sys.close(source);
+                Err(stop)
+            }
         }
-        let piece = buf.get(..count).unwrap_or(&buf);
-        c.write_all(target, *done, piece).about(to)?;
-        *done += count as u64;
+    }
+
+    /// Copies everything. `sync`: and waits until it is safe on the disk.
+    fn run(&mut self, c: &mut Context<'_>, sync: bool) -> Result<(), Stop> {
+        let mut buf = alloc::vec![0; CHUNK];
+        loop {
+            c.check()?;
+            match self.step(c, &mut buf, sync) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err((Error::ServerDied, shown)) => self.retreat(c, shown)?,
+                Err((error, shown)) => return Err(error).about(shown),
+            }
+        }
+    }
+
+    /// Copies a piece. Whether there is more; else what failed, and for whom.
+    fn step(
+        &mut self,
+        c: &mut Context<'_>,
+        buf: &mut [u8],
+        sync: bool,
+    ) -> Result<bool, (Error, &'a str)> {
+        let (from, to) = (self.from.1, self.to.1);
+        let target = self.target.ok_or((Error::ServerDied, to))?;
+        let count = c.sys.read(self.source, self.done, buf);
+        let count = count.map_err(|error| (error, from))?;
+        let piece = buf.get(..count).unwrap_or(buf);
+        let mut written = 0;
+        while let Some(rest) = piece.get(written..).filter(|rest| !rest.is_empty()) {
+            let at = self.done + written as u64;
+            match c.sys.write(target, at, rest) {
+                Ok(0) => return Err((Error::Io, to)),
+                Ok(n) => written += n,
+                Err(error) => return Err((error, to)),
+            }
+        }
+        self.done += count as u64;
+        let is_end = count == 0;
+        if is_end && sync || self.done - self.safe >= SAFE_BYTES {
+            c.sys.sync(target).map_err(|error| (error, to))?;
+            (self.safe, self.retreats) = (self.done, 0);
+        }
+        Ok(!is_end)
+    }
+
+    /// Goes back to where everything was safe.
+    fn retreat(&mut self, c: &mut Context<'_>, shown: &str) -> Result<(), Stop> {
+        self.retreats += 1;
+        if self.retreats > RETREATS_MAX {
+            return Err(Error::ServerDied).about(shown);
+        }
+        if let Some(target) = self.target.take() {
+            let _ = c.sys.close(target);
+        }
+        let mode = match self.safe {
+            0 => OpenMode::REPLACE,
+            _ => OpenMode::APPEND,
+        };
+        self.target = match c.sys.open(self.to.0, mode) {
+            Err(Error::ServerDied) => None,
+            target => Some(target.about(self.to.1)?),
+        };
+        self.done = self.safe;
+        Ok(())
+    }
+
+    fn close(self, c: &mut Context<'_>) -> Result<(), Stop> {
+        let _ = c.sys.close(self.source);
+        match self.target.map(|target| c.sys.close(target)) {
+            Some(closed) => closed.about(self.to.1),
+            None => Ok(()),
+        }
     }
 }
 

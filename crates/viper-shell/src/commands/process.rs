@@ -9,20 +9,22 @@ use crate::context::{About, Context, Ended, Stop, fail};
 use crate::error::Error;
 use crate::shell::{OK, WARN};
 use crate::simple::Meaning;
-use crate::system::{Pid, TraceRecord};
+use crate::system::{Grants, Pid, TraceRecord};
 use crate::text::{self, Table};
 
 pub(super) static COMMANDS: &[Spec] = &[
     Spec::new(
         "Run",
         &[],
-        "Run program [arguments] [&]",
+        "Run [GRANT manage,system,trace] program [arguments] [&]",
         "runs a program",
         run,
     )
     .details(
         "A program also runs when its name alone is typed; Run is for one whose name is a command \
-         of the shell, too. With `&` it runs in the background.",
+         of the shell, too. With `&` it runs in the background. GRANT lets it do what programs \
+         may not: kill and restart servers (manage), look at all processes and switch the machine \
+         off (system), read trace rings (trace).",
     ),
     Spec::new(
         "Status",
@@ -86,13 +88,34 @@ pub(super) static COMMANDS: &[Spec] = &[
 ];
 
 fn run(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let Some(name) = arguments.first() else {
+    let (grants, words) = grants(arguments)?;
+    let Some(name) = words.first() else {
         return Err(Stop::Usage);
     };
     match c.find_program(name)? {
-        Some(path) => c.run_program(&path, arguments),
+        Some(path) => c.granting(grants, |c| c.run_program(&path, words)),
         None => fail(format!("{name}: no such program")),
     }
+}
+
+/// Takes `GRANT words` off the front of Run's arguments.
+pub(crate) fn grants(arguments: &[String]) -> Result<(Grants, &[String]), Stop> {
+    let [first, list, rest @ ..] = arguments else {
+        return Ok((Grants::default(), arguments));
+    };
+    if !first.eq_ignore_ascii_case("GRANT") {
+        return Ok((Grants::default(), arguments));
+    }
+    let mut grants = Grants::default();
+    for word in list.split(',') {
+        match word.to_ascii_lowercase().as_str() {
+            "manage" => grants.manage = true,
+            "system" => grants.system = true,
+            "trace" => grants.trace = true,
+            _ => return fail(format!("{word}: there is no such grant")),
+        }
+    }
+    Ok((grants, rest))
 }
 
 fn status(c: &mut Context<'_>, arguments: &[String]) -> Ended {

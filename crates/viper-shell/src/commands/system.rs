@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Arguments, Spec, no_arguments};
+use super::{Arguments, Spec};
 use crate::context::{Context, Ended, Flow, Stop, fail};
 use crate::shell::OK;
 use crate::system::{Mode, Power};
@@ -15,10 +15,11 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec::new(
         "Uptime",
         &[],
-        "Uptime",
+        "Uptime [ALL]",
         "shows how long the system runs",
         uptime,
-    ),
+    )
+    .details("ALL also tells when the first program began, and how busy the processors were."),
     Spec::new(
         "Date",
         &["time"],
@@ -84,13 +85,32 @@ fn avail(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 }
 
 fn uptime(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    no_arguments(arguments)?;
+    let all = match arguments {
+        [] => false,
+        [word] if word.eq_ignore_ascii_case("ALL") => true,
+        _ => return Err(Stop::Usage),
+    };
+    // Before anything else: reading takes time, too.
+    let load = all.then(|| (c.sys.uptime_ns(), c.sys.load()));
     let up = c.sys.uptime_ns();
     c.line(&format!(
         "Up {} ({})",
         text::duration(up),
         text::short_time(up)
     ))?;
+    if let Some((up, load)) = load {
+        let load = load?;
+        let busy = (up * u64::from(load.cores)).saturating_sub(load.idle_ns);
+        let mut table = Table::new(&["Since the start", ">Nanoseconds"]);
+        for (name, ns) in [
+            ("First program began", load.first_ns),
+            ("Processors busy", busy),
+            ("Processors idle", load.idle_ns),
+        ] {
+            table.row(Vec::from([name.to_string(), text::grouped(ns)]));
+        }
+        c.out(&table.text())?;
+    }
     Ok(OK)
 }
 

@@ -5,14 +5,14 @@
 //! operation that was not before the last acknowledged sync: nothing acknowledged is missing,
 //! nothing deleted is back, nothing is half done.
 
-use super::common::{Model, Op, Rng, Snapshot, snapshot};
+use super::common::{FAST, Model, Op, Rng, Snapshot, snapshot};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use viperfs::{
     BLOCK_SIZE, BlockDevice, CheckOptions, DeviceError, FormatOptions, Fs, MemoryDevice,
-    MountOptions, Owner, ROOT_INO, RenameMode, check, format,
+    MountOptions, Owner, ROOT_INO, RenameMode, Report, check, format,
 };
 
 type Data = Rc<[u8]>;
@@ -74,8 +74,31 @@ impl BlockDevice for Disk {
     }
 }
 
+/// Eight bytes a step; the states to tell apart are few, and not hostile.
+#[derive(Default)]
+struct Fold(u64);
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        for byte in rest {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, n: u64) {
+        let wide = u128::from(self.0 ^ n ^ 0x243F_6A88_85A3_08D3) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (wide as u64 ^ (wide >> 64) as u64).rotate_left(7);
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 fn digest(s: &Snapshot) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Fold::default();
     for (path, shown) in s {
         (path, shown.kind, shown.nlink, shown.mode, &shown.content).hash(&mut hasher);
         shown.xattrs.hash(&mut hasher);
@@ -97,6 +120,8 @@ struct Step {
 #[derive(Default, Debug, Clone, Copy)]
 pub struct Tally {
     pub workloads: u64,
+    /// Of the sequences of two and three operations: how many were tried (from seed 0 on).
+    pub sequences: u64,
     pub states: u64,
     pub torn: u64,
     pub in_recovery: u64,
@@ -104,7 +129,19 @@ pub struct Tally {
 }
 
 fn mount(disk: Disk) -> Fs<Disk> {
-    Fs::mount(disk, MountOptions::default()).expect("mounts")
+    let options = MountOptions {
+        crc32c: FAST,
+        ..MountOptions::default()
+    };
+    Fs::mount(disk, options).expect("mounts")
+}
+
+fn checked(disk: &mut Disk) -> Report {
+    let options = CheckOptions {
+        crc32c: FAST,
+        ..CheckOptions::default()
+    };
+    check(disk, &options, |_| {})
 }
 
 /// A volume with something on it, unmounted.
@@ -176,24 +213,31 @@ fn templates() -> Vec<Op> {
         Op::Truncate(2, 0),
         Op::Truncate(2, 5_000),
         Op::Truncate(3, 50_000),
+        Op::Allocate(2, 6_000, 20_000, true),
+        Op::Allocate(3, 0, 30_000, false),
+        Op::Punch(2, 1_000, 8_000),
+        Op::Write(3, 11_000, vec![6; 6_000]),
         Op::SetXattr(2, n("user.x"), vec![3; 900]),
+        Op::RemoveXattr(2, n("user.x")),
         Op::Fsync(2),
         Op::Sync,
     ]
 }
 
-/// Workload number `seed`: first all sequences of three templates (each then synced or not),
-/// then random ones.
+/// Workload number `seed`: the even ones are all sequences of two templates, then all of three,
+/// each then synced; the odd ones are random.
 fn workload(seed: u64, rng: &mut Rng, model: &Model, done: usize) -> Option<Op> {
     let all = templates();
     let n = all.len() as u64;
-    if seed.is_multiple_of(2) {
-        let (a, b, c) = (seed / 2 % n, seed / 2 / n % n, seed / 2 / n / n % n);
+    let number = seed / 2;
+    if seed.is_multiple_of(2) && number < n * n + n * n * n {
+        let (len, code) = match number.checked_sub(n * n) {
+            None => (2, number),
+            Some(code) => (3, code),
+        };
         return match done {
-            0 => Some(all[a as usize].clone()),
-            1 => Some(all[b as usize].clone()),
-            2 => Some(all[c as usize].clone()),
-            3 => Some(Op::Sync),
+            0..3 if done < len => Some(all[(code / n.pow(done as u32) % n) as usize].clone()),
+            _ if done == len => Some(Op::Sync),
             _ => None,
         };
     }
@@ -346,7 +390,7 @@ impl Trial {
         context: &dyn Fn() -> String,
         tally: &mut Tally,
     ) -> Vec<Event> {
-        let report = check(&mut disk, &CheckOptions::default(), |_| {});
+        let report = checked(&mut disk);
         assert!(report.is_clean(), "{}: {:?}", context(), report.problems);
         let mut fs = mount(disk);
         tally.replayed += u64::from(fs.counters().replayed > 0);
@@ -361,7 +405,7 @@ impl Trial {
             fs.create(ROOT_INO, b"after", 0o644, Owner::default(), 1)
                 .expect("can go on");
             let mut disk = fs.unmount().expect("unmounts");
-            let report = check(&mut disk, &CheckOptions::default(), |_| {});
+            let report = checked(&mut disk);
             assert!(
                 report.is_clean(),
                 "{} after: {:?}",
@@ -421,14 +465,21 @@ fn tear(old: &[u8], new: &[u8], rng: &mut Rng) -> Data {
     torn.into()
 }
 
-/// Workloads until `states` states have been tried.
+/// Workloads from `first_seed` on until `states` states have been tried.
 pub fn run(states: u64, first_seed: u64) -> Tally {
     let mut tally = Tally::default();
-    let mut seed = first_seed;
-    while tally.states < states {
+    for seed in first_seed.. {
+        if tally.states >= states {
+            break;
+        }
         run_workload(seed, 400, &mut tally);
-        // A stride that is coprime to the number of sequences samples them evenly.
-        seed += if states < 500_000 { 7 } else { 1 };
+        tally.sequences = (seed / 2 + 1).min(sequences());
     }
     tally
+}
+
+/// All sequences of two and of three templates.
+pub fn sequences() -> u64 {
+    let n = templates().len() as u64;
+    n * n + n * n * n
 }

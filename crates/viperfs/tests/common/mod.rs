@@ -3,9 +3,20 @@
 
 use std::collections::BTreeMap;
 use viperfs::{
-    BlockDevice, Error, FileKind, FormatOptions, Fs, MemoryDevice, Owner, ROOT_INO, RenameMode,
-    XattrMode, format,
+    BlockDevice, Crc32c, Error, FileKind, FormatOptions, Fs, MemoryDevice, MountOptions, Owner,
+    ROOT_INO, RenameMode, XattrMode, format,
 };
+
+/// The host's instruction: checksums would be most of the work.
+pub const FAST: Crc32c = Crc32c(crc32c::crc32c);
+
+/// Mounting with it.
+pub fn fast() -> MountOptions {
+    MountOptions {
+        crc32c: FAST,
+        ..MountOptions::default()
+    }
+}
 
 /// A small deterministic generator (xorshift64*).
 #[derive(Clone)]
@@ -132,6 +143,8 @@ pub enum Op {
     Rename(u64, Vec<u8>, u64, Vec<u8>, RenameMode),
     Write(u64, u64, Vec<u8>),
     Truncate(u64, u64),
+    Allocate(u64, u64, u64, bool),
+    Punch(u64, u64, u64),
     SetXattr(u64, Vec<u8>, Vec<u8>),
     RemoveXattr(u64, Vec<u8>),
     Fsync(u64),
@@ -210,7 +223,7 @@ impl Model {
                 };
                 Op::Rename(dir, name(rng), to, name(rng), mode)
             }
-            57..80 => {
+            57..75 => {
                 let old = self.nodes[&file].data.len() as u64;
                 let at = match rng.below(4) {
                     0 => old,
@@ -227,7 +240,12 @@ impl Model {
                         .collect(),
                 )
             }
-            80..88 => Op::Truncate(file, rng.below(size * 2)),
+            75..78 => {
+                let (at, len) = (rng.below(size * 2), 1 + rng.below(size));
+                Op::Allocate(file, at, len, rng.below(2) == 0)
+            }
+            78..82 => Op::Punch(file, rng.below(size), 1 + rng.below(size)),
+            82..88 => Op::Truncate(file, rng.below(size * 2)),
             88..93 => {
                 let value = vec![rng.next() as u8; rng.below(1025) as usize];
                 Op::SetXattr(self.pick(rng, None), name(rng), value)
@@ -259,6 +277,8 @@ impl Model {
             Op::Rename(d, n, e, m, mode) => fs.rename(*d, n, *e, m, *mode, now).map(|()| 0),
             Op::Write(i, at, data) => fs.write(*i, *at, data, now).map(|n| n as u64),
             Op::Truncate(i, size) => fs.truncate(*i, *size, now).map(|()| 0),
+            Op::Allocate(i, at, len, keep) => fs.allocate(*i, *at, *len, *keep, now).map(|()| 0),
+            Op::Punch(i, at, len) => fs.punch_hole(*i, *at, *len, now).map(|()| 0),
             Op::SetXattr(i, n, v) => fs.set_xattr(*i, n, v, XattrMode::Set, now).map(|()| 0),
             Op::RemoveXattr(i, n) => fs.remove_xattr(*i, n, now).map(|()| 0),
             Op::Fsync(i) => fs.fsync(*i).map(|()| 0),
@@ -324,6 +344,22 @@ impl Model {
             }
             Op::Truncate(i, size) => {
                 self.file(*i)?.data.resize(*size as usize, 0);
+                Ok(())
+            }
+            Op::Allocate(i, at, len, keep) => {
+                let node = self.file(*i)?;
+                let end = (*at + *len) as usize;
+                if !keep && node.data.len() < end {
+                    node.data.resize(end, 0);
+                }
+                Ok(())
+            }
+            Op::Punch(i, at, len) => {
+                let node = self.file(*i)?;
+                let end = ((*at + *len) as usize).min(node.data.len());
+                if (*at as usize) < end {
+                    node.data[*at as usize..end].fill(0);
+                }
                 Ok(())
             }
             Op::SetXattr(i, n, v) => {

@@ -1,0 +1,43 @@
+//! The long job on hostile images: `cargo run --release --example long_hostile [IMAGES] [SEED]`.
+//!
+//! Each image is made by a few changes with right checksums, then checked, mounted, walked, read,
+//! written and unmounted. A panic ends the job, naming the seed; so does more memory than stated.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[path = "../tests/common/hostile.rs"]
+mod hostile;
+
+use cap::Cap;
+use common::Rng;
+use std::alloc::System;
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What one image may make the engine allocate, the image itself included: the checker's cache
+/// (4 MiB) and the image (1 MiB) are most of it.
+const BOUND: usize = 8 << 20;
+
+fn main() {
+    let mut args = std::env::args()
+        .skip(1)
+        .map(|a| a.parse().expect("a number"));
+    let images: u64 = args.next().unwrap_or(1_000_000);
+    let first: u64 = args.next().unwrap_or(1);
+    let (device, _) = hostile::populated(256);
+    ALLOCATOR
+        .set_limit(ALLOCATOR.allocated() + BOUND)
+        .expect("there is room");
+    let before = ALLOCATOR.allocated();
+    for seed in first..first + images {
+        let mut image = device.bytes().to_vec();
+        hostile::mutate(&mut image, &mut Rng::new(seed));
+        let result = std::panic::catch_unwind(|| hostile::exercise(image));
+        assert!(result.is_ok(), "seed {seed}");
+    }
+    println!(
+        "{images} images: no panic, at most {} KiB allocated",
+        (ALLOCATOR.max_allocated() - before) >> 10
+    );
+}
