@@ -77,8 +77,9 @@ impl KernelLock {
         self.is_held.swap(1, Ordering::Acquire) == 0
     }
 
-    #[cold]
-    #[inline(never)]
+    /// Not a function of its own: a call, even one that is never made, would have the short ways
+    /// save registers.
+    #[inline(always)]
     fn wait(&self) {
         for _ in 0..PATIENCE {
             let may = self.hungry.load(Ordering::Relaxed) == 0;
