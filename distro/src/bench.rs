@@ -128,7 +128,9 @@ fn measure(system: &System) -> Result<Vec<Figure>> {
         no_net: true,
         ..MachineOptions::default()
     };
-    let outcome = lab.run_long(&options, "Run GRANT manage bench").map_err(Error::Unable)?;
+    let outcome = lab
+        .run_long(&options, "Run GRANT manage bench")
+        .map_err(Error::Unable)?;
     match outcome.end {
         End::Code(0) => Ok(outcome.output.lines().filter_map(parse).collect()),
         End::Panic => Err(Error::Panic),

@@ -1,5 +1,6 @@
 //! What the server keeps for a client: its memory and its open files.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use viper_proto::fs::{PATH_MAX, PathText};
 use viper_rt::abi::{Protection, Rights};
@@ -76,7 +77,7 @@ impl FileClient {
     }
 
     /// A path, checked for its form: absolute, not too long, without zero bytes.
-    pub(crate) fn path(&self, text: &PathText) -> Result<Vec<u8>, Error> {
+    pub(crate) fn path<'t>(&self, text: &'t PathText) -> Result<Cow<'t, [u8]>, Error> {
         let path = self.text(text)?;
         if path.first() == Some(&b'/') && !path.contains(&0) {
             Ok(path)
@@ -86,14 +87,14 @@ impl FileClient {
     }
 
     /// A text as it is. Copied once: the client may change its memory at any time.
-    pub(crate) fn text(&self, text: &PathText) -> Result<Vec<u8>, Error> {
+    pub(crate) fn text<'t>(&self, text: &'t PathText) -> Result<Cow<'t, [u8]>, Error> {
         match text {
-            PathText::Inline(bytes) => Ok(bytes.to_vec()),
+            PathText::Inline(bytes) => Ok(Cow::Borrowed(bytes)),
             PathText::Shared { offset, len } => {
                 let (shared, offset) = self.range(*offset, u64::from(*len))?;
                 let mut path = alloc::vec![0; (*len as usize).min(PATH_MAX)];
                 shared.read(offset, &mut path)?;
-                Ok(path)
+                Ok(Cow::Owned(path))
             }
         }
     }

@@ -4,10 +4,12 @@
 
 extern crate alloc;
 
+mod changes;
 mod clients;
 mod contents;
 mod convert;
 mod disk;
+mod known;
 mod paths;
 mod service;
 mod streams;

@@ -3,6 +3,7 @@
 use crate::clients::{Client, FileClient, OpenFile, StreamClient};
 use crate::contents::Contents;
 use crate::convert::{append_entry, attributes_of, changes_of, statistics_of};
+use crate::known::KnownPaths;
 use crate::paths::{self, nameless};
 use crate::volume::Volume;
 use crate::world::World;
@@ -26,6 +27,7 @@ const ENTRIES_MAX: u64 = 64 * 1024;
 pub struct Fsd<W: World> {
     pub(crate) volume: Volume<W>,
     contents: Contents,
+    known: KnownPaths,
     sources: Sources<Client>,
 }
 
@@ -35,6 +37,7 @@ impl<W: World> Fsd<W> {
         Fsd {
             volume: Volume::new(world),
             contents: Contents::new(),
+            known: KnownPaths::new(),
             sources,
         }
     }
@@ -65,14 +68,8 @@ impl<W: World> Fsd<W> {
         }
         let len = len.min(TRANSFER_MAX);
         let (shared, offset) = client.range(offset, len)?;
-        self.contents.read(
-            &mut self.volume,
-            file.inode,
-            position,
-            shared,
-            offset,
-            len as usize,
-        )
+        let len = len as usize;
+        Contents::read(&mut self.volume, file.inode, position, shared, offset, len)
     }
 
     fn try_write(
@@ -91,9 +88,7 @@ impl<W: World> Fsd<W> {
             _ => self.attr(file.inode)?.size,
         };
         let (inode, len) = (file.inode, len as usize);
-        let count = self
-            .contents
-            .write(&mut self.volume, inode, position, shared, offset, len)?;
+        let count = Contents::write(&mut self.volume, inode, position, shared, offset, len)?;
         Ok((count, self.attr(inode)?.size))
     }
 
@@ -174,14 +169,22 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(u32, Attributes), Error> {
         paths::check_flags(wanted)?;
         client.check_room()?;
-        let path = client.path(&path)?;
-        let result = if paths::may_change(wanted) {
-            let (fs, now) = self.volume.changing()?;
-            paths::open(fs, &path, wanted, mode, now)
-        } else {
-            paths::open(self.volume.fs()?, &path, wanted, mode, 0)
+        let (fs, now) = match paths::may_change(wanted) {
+            true => self.volume.changing()?,
+            false => (self.volume.fs()?, 0),
+        };
+        let inode = match &path {
+            PathText::Inline(path) if paths::follows(wanted) => self.known.find(path),
+            _ => None,
+        };
+        let result = match inode {
+            Some(inode) => paths::open_inode(fs, inode, wanted, now),
+            None => paths::open(fs, &client.path(&path)?, wanted, mode, now),
         };
         let (file, attr) = self.volume.settle(result)?;
+        if let (None, PathText::Inline(path), true) = (inode, &path, paths::follows(wanted)) {
+            self.known.note(path, file.inode);
+        }
         self.pin(file.inode)?;
         Ok((client.insert(file), attributes_of(&attr)))
     }
@@ -230,7 +233,20 @@ impl<W: World> Serve for Fsd<W> {
         follow: bool,
         path: PathText,
     ) -> Result<Attributes, Error> {
-        let inode = self.walk(&client.path(&path)?, follow)?;
+        let inode = match &path {
+            PathText::Inline(path) if follow => self.known.find(path),
+            _ => None,
+        };
+        let inode = match inode {
+            Some(inode) => inode,
+            None => {
+                let inode = self.walk(&client.path(&path)?, follow)?;
+                if let (PathText::Inline(path), true) = (&path, follow) {
+                    self.known.note(path, inode);
+                }
+                inode
+            }
+        };
         Ok(attributes_of(&self.attr(inode)?))
     }
 
@@ -269,6 +285,7 @@ impl<W: World> Serve for Fsd<W> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::IsDirectory)?;
         let (fs, now) = self.volume.changing()?;
+        self.known.forget();
         let result = fs.unlink(parent, name, now);
         self.volume.settle(result)
     }
@@ -277,6 +294,7 @@ impl<W: World> Serve for Fsd<W> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::Busy)?;
         let (fs, now) = self.volume.changing()?;
+        self.known.forget();
         let result = fs.rmdir(parent, name, now);
         self.volume.settle(result)
     }
@@ -291,6 +309,7 @@ impl<W: World> Serve for Fsd<W> {
         let (old, old_name) = self.parent(&from, Error::Busy)?;
         let (new, new_name) = self.parent(&to, Error::Busy)?;
         let (fs, now) = self.volume.changing()?;
+        self.known.forget();
         let result = fs.rename(old, old_name, new, new_name, RenameMode::Replace, now);
         self.volume.settle(result)
     }
@@ -389,6 +408,10 @@ impl<W: World> Serve for Fsd<W> {
         self.sources
             .adopt(ours, Client::Stream(StreamClient { file, position }));
         Ok(theirs)
+    }
+
+    fn changes(&mut self, _: &mut FileClient) -> Result<Memory, Error> {
+        self.volume.changes.hand_out()
     }
 
     fn file_memory(

@@ -4,3 +4,4 @@ mod bench;
 mod damage;
 mod files;
 mod restarts;
+mod windows;

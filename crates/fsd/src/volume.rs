@@ -1,11 +1,13 @@
 //! The mounted volume, or the reason why there is none.
 
+use crate::changes::{Changes, outlast_leases};
 use crate::convert::error_of;
 use crate::world::World;
 use alloc::format;
 use alloc::string::String;
+use viper_rt::checksum::CRC32C;
 use viper_rt::{Error, clock};
-use viperfs::{Fs, MountError, MountOptions};
+use viperfs::{Crc32c, Fs, MountError, MountOptions};
 
 /// A disk that could not be mounted is tried again no earlier than this.
 const RETRY_NS: u64 = 2 * clock::SECOND;
@@ -26,6 +28,8 @@ pub(crate) struct Volume<W: World> {
     dirty: Option<(u64, u64)>,
     /// The disk failed under the mounted volume; when it is tried again.
     resume_ns: Option<u64>,
+    /// Tells clients of changes.
+    pub(crate) changes: Changes,
 }
 
 impl<W: World> Volume<W> {
@@ -37,8 +41,11 @@ impl<W: World> Volume<W> {
             said: None,
             dirty: None,
             resume_ns: None,
+            changes: Changes::new(),
         };
+        let started_ns = clock::now();
         volume.mount();
+        outlast_leases(started_ns);
         volume
     }
 
@@ -61,6 +68,7 @@ impl<W: World> Volume<W> {
     pub(crate) fn changing(&mut self) -> Result<(&mut Fs<W::Disk>, i64), Error> {
         let now = clock::now();
         self.dirty = Some((self.dirty.map_or(now, |(first, _)| first), now));
+        self.changes.note();
         let time = self.world.wall_clock_ns();
         Ok((self.fs()?, time))
     }
@@ -155,7 +163,7 @@ impl<W: World> Volume<W> {
             }
             Err(error) => return self.without(Error::Io, format!("no disk: {error}")),
         };
-        match Fs::mount(disk, MountOptions::default()) {
+        match Fs::mount(disk, options(false)) {
             Ok(fs) => self.mounted(fs),
             Err(MountError::ReadOnlyFeatures { .. }) => self.mount_read_only(),
             Err(error) => self.refused(error),
@@ -163,17 +171,9 @@ impl<W: World> Volume<W> {
     }
 
     /// A newer version wrote the volume, and lets this one read it.
-    #[expect(
-        clippy::field_reassign_with_default,
-        reason = "the struct is not exhaustive"
-    )]
     fn mount_read_only(&mut self) {
-        let options = {
-            let mut options = MountOptions::default();
-            options.read_only = true;
-            options
-        };
-        match self.world.open_disk().map(|disk| Fs::mount(disk, options)) {
+        let mounted = self.world.open_disk();
+        match mounted.map(|disk| Fs::mount(disk, options(true))) {
             Ok(Ok(fs)) => {
                 self.say("the volume is of a newer version: it is read-only".into());
                 self.state = Ok(fs);
@@ -213,5 +213,14 @@ impl<W: World> Volume<W> {
             self.world.say(format_args!("{line}"));
             self.said = Some(line);
         }
+    }
+}
+
+fn options(read_only: bool) -> MountOptions {
+    let default = MountOptions::default();
+    MountOptions {
+        read_only,
+        crc32c: CRC32C.map_or(default.crc32c, Crc32c),
+        ..default
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::convert;
 use crate::pipe::Pipe;
+use core::net::SocketAddr;
 use viper_netstack::{Error as StackError, SocketId, Stack};
 use viper_proto::net::{bits, status};
 use viper_rt::Error;
@@ -11,6 +12,8 @@ use viper_rt::Error;
 pub struct Flow {
     /// Its name in the stack; `None` before it could be started, and after it has ended.
     pub id: Option<SocketId>,
+    /// Where it is to go as soon as there is an address to go there from.
+    pub wants: Option<SocketAddr>,
     /// The rings.
     pub pipe: Pipe,
     is_open: bool,
@@ -25,6 +28,7 @@ impl Flow {
     pub fn new(id: Option<SocketId>, pipe: Pipe) -> Flow {
         Flow {
             id,
+            wants: None,
             pipe,
             is_open: false,
             is_shut: false,

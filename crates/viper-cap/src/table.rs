@@ -140,6 +140,12 @@ impl<O: Copy> CapTable<O> {
         self.retired_count as usize
     }
 
+    /// How many slots the table's array has room for, for accounting. It never gets less.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
+
     /// Bytes of memory that the table's array holds, for accounting.
     pub fn size_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<O>>()

@@ -450,6 +450,8 @@ fn recovery_shell() -> Process {
         executable: Executable::Boot("sh".into()),
         priority: 3,
         memory_bytes: 32 << 20,
+        handles_max: 1024,
+        threads_max: 8,
         restart: Restart {
             when: RestartWhen::Always,
             run_min_ms: 1000,

@@ -117,14 +117,17 @@ impl World for Machine {
         if process.may(SystemRight::Spawn) {
             handles.push((Slot::QUOTA, quota.raw(), Rights::ALL));
         }
-        self.programs[program].1.start(&Start {
+        let start = Start {
             name: &process.name,
             quota: &quota,
             priority: process.priority,
             arguments: &arguments,
             environment: &[],
             handles: &handles,
-        })
+        };
+        self.programs[program]
+            .1
+            .start_limited(&start, process.handles_max, process.threads_max)
     }
 
     fn device(&mut self, name: &str, dma_bytes: u64) -> Option<Device> {

@@ -130,6 +130,14 @@ impl<P: Platform> Kernel<P> {
         encode::process(&self.process_facts(index))
     }
 
+    /// A call on `range` has done `part` of it: the thread makes it again for the rest.
+    fn go_on_from(&mut self, thread: u32, range: PageRange, part: PageRange) -> Handled<()> {
+        let x = &mut self.threads[thread].context.x;
+        x[1] = part.end().0;
+        x[2] = range.end().0 - part.end().0;
+        Err(Stop::Again)
+    }
+
     fn register(&self, thread: u32, device: Handle, offset: u64) -> Result<PhysAddr, Error> {
         let index = self.object(thread, device, Kind::DEVICE, Rights::MAP)?;
         let device = &self.devices[index];
@@ -240,6 +248,10 @@ impl<P: Platform> Syscalls for Kernel<P> {
         self.threads.get_mut(thread).map(|t| &mut t.context.x)
     }
 
+    fn repeat(&mut self) {
+        self.platform.repeat_call();
+    }
+
     fn handle_close(&mut self, thread: u32, handle: Handle) -> Handled<()> {
         let table = self.table_of(thread);
         let object = self.caps.close(table, cap_handle(handle))?;
@@ -249,6 +261,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn handle_duplicate(&mut self, t: u32, handle: Handle, rights: Rights) -> Handled<(Handle,)> {
         let object = self.any_object(t, handle, Rights::DUPLICATE)?;
+        self.make_room(self.threads[t].process, 1)?;
         let table = self.table_of(t);
         let copy = self
             .caps
@@ -259,8 +272,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
 
     fn handle_revoke(&mut self, thread: u32, handle: Handle) -> Handled<(u64,)> {
         self.any_object(thread, handle, Rights::DUPLICATE)?;
-        let table = self.table_of(thread);
-        Ok((self.revoke(table, cap_handle(handle))?,))
+        Ok((self.revoke(thread, cap_handle(handle))?,))
     }
 
     fn handle_query(&mut self, thread: u32, handle: Handle, info: u64) -> Handled<()> {
@@ -283,6 +295,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
         if self.processes[process].end.reason != EndReason::RUNNING {
             return Err(Error::Ended.into());
         }
+        self.make_room(process, 1)?;
         let (from, to) = (self.table_of(thread), self.processes[process].table);
         let there = self
             .caps
@@ -487,7 +500,8 @@ impl<P: Platform> Syscalls for Kernel<P> {
         if named.kind == Kind::CHANNEL && !self.has_rights(thread, object, Rights::RECEIVE) {
             return Err(Error::NoRight.into());
         }
-        self.add_member(set, named, key, mask)?;
+        let by = (self.table_of(thread), cap_handle(object));
+        self.add_member(set, named, by, key, mask)?;
         Ok(())
     }
 
@@ -618,8 +632,12 @@ impl<P: Platform> Syscalls for Kernel<P> {
     ) -> Handled<()> {
         let process = self.process_or_self(thread, process, Rights::MANAGE)?;
         let range = program_range(address, len_bytes)?;
-        self.unmap(process, range)?;
-        Ok(())
+        let part = self.part(process, range);
+        if part == range || self.unmap(process, part).is_err() {
+            self.unmap(process, range)?;
+            return Ok(());
+        }
+        self.go_on_from(thread, range, part)
     }
 
     fn memory_protect(
@@ -632,8 +650,12 @@ impl<P: Platform> Syscalls for Kernel<P> {
     ) -> Handled<()> {
         let process = self.process_or_self(thread, process, Rights::MANAGE)?;
         let range = program_range(address, len_bytes)?;
-        self.protect(process, range, protection)?;
-        Ok(())
+        let part = self.part(process, range);
+        if part == range || self.protect(process, part, protection).is_err() {
+            self.protect(process, range, protection)?;
+            return Ok(());
+        }
+        self.go_on_from(thread, range, part)
     }
 
     fn memory_info(&mut self, thread: u32, memory: Handle) -> Handled<(u64, u64)> {
@@ -788,6 +810,23 @@ impl<P: Platform> Syscalls for Kernel<P> {
         Ok((handle,))
     }
 
+    fn process_limit(
+        &mut self,
+        thread: u32,
+        process: Handle,
+        handles: u32,
+        threads: u32,
+    ) -> Handled<()> {
+        let index = self.object(thread, process, Kind::PROCESS, Rights::MANAGE)?;
+        let process = &mut self.processes[index];
+        if process.end.reason != EndReason::RUNNING {
+            return Err(Error::Ended.into());
+        }
+        self.caps.lower_limit(process.table, handles)?;
+        process.threads_max = process.threads_max.min(threads);
+        Ok(())
+    }
+
     fn thread_create(
         &mut self,
         thread: u32,
@@ -808,8 +847,7 @@ impl<P: Platform> Syscalls for Kernel<P> {
             options,
         };
         // A thread that nobody can name would end at once, and its process with it.
-        let table = self.table_of(thread);
-        self.caps.reserve(table, 1)?;
+        self.make_room(self.threads[thread].process, 1)?;
         let made = self.new_thread(process, &start, max)?;
         let object = ObjectRef::new(Kind::THREAD, made);
         let rights =

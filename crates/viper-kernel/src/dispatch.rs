@@ -20,6 +20,8 @@ macro_rules! generate {
         pub trait Syscalls {
             /// The registers of a thread, if it still exists.
             fn registers(&mut self, thread: u32) -> Option<&mut [u64; 31]>;
+            /// Makes the running thread make its call again.
+            fn repeat(&mut self);
             $(
                 $(#[doc = $doc])+
                 ///
@@ -64,10 +66,14 @@ macro_rules! generate {
 }
 
 fn fail<S: Syscalls>(calls: &mut S, thread: u32, stop: Stop) {
-    if let Stop::Error(e) = stop
-        && let Some(x) = calls.registers(thread)
-    {
-        x[0] = e.code() as u64;
+    match stop {
+        Stop::Error(e) => {
+            if let Some(x) = calls.registers(thread) {
+                x[0] = e.code() as u64;
+            }
+        }
+        Stop::Again => calls.repeat(),
+        Stop::Written => {}
     }
 }
 

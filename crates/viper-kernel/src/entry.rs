@@ -331,6 +331,9 @@ impl<P: Platform> Kernel<P> {
         {
             at = at.min(end);
         }
+        if !self.dead.is_empty() {
+            at = 0; // goes on with it as soon as interrupts are let in
+        }
         // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;
         if at < *set {

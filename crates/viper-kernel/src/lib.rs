@@ -21,6 +21,7 @@ pub mod memory;
 pub mod object;
 pub mod platform;
 pub mod process;
+pub mod teardown;
 pub mod thread;
 pub mod wait;
 

@@ -10,6 +10,7 @@ use rand_core::{Rng, SeedableRng};
 use smoltcp::time::Instant;
 
 use crate::address::is_unicast;
+use crate::dns::Resolver;
 use crate::flow::{Key, KeyedHash};
 use crate::interface::{LOOPBACK_NAME, MTU_MAX, Port};
 use crate::slot::{Half, Slots, Socket};
@@ -42,6 +43,7 @@ pub struct Stack {
     pub(crate) idle: Vec<Half>,
     pub(crate) routes: Vec<Route>,
     pub(crate) addresses_changed: bool,
+    pub(crate) resolver: Resolver,
 }
 
 impl Stack {
@@ -53,6 +55,7 @@ impl Stack {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let hash = KeyedHash::new(rng.next_u64());
         let time_wait = TimeWait::new(config.time_wait_max, hash);
+        let resolver = Resolver::new(config.dns_cache_max, hash);
         let mut stack = Self {
             config,
             rng,
@@ -71,6 +74,7 @@ impl Stack {
             idle: Vec::new(),
             routes: Vec::new(),
             addresses_changed: false,
+            resolver,
         };
         let loopback = InterfaceConfig {
             mtu: MTU_MAX,
@@ -302,6 +306,10 @@ impl Stack {
         if let Some(slot) = self.slots.get_mut(id)
             && !slot.is_ready
         {
+            if slot.is_internal {
+                self.resolver.ready.push(id);
+                return;
+            }
             slot.is_ready = true;
             self.ready.push_back(id);
         }

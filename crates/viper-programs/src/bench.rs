@@ -3,6 +3,7 @@
 mod basic;
 mod sample;
 mod services;
+mod tls;
 
 use crate::machine::instructions;
 use crate::own::Own;
@@ -66,6 +67,18 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
     let wanted = |name: &str| name.contains(filter);
     for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &own)));
+    }
+    match own.devtest() {
+        // It prints its figures itself.
+        Ok(0) => {}
+        Ok(code) => {
+            println!("# devtest ended with {code}");
+            missing += 1;
+        }
+        Err(error) => println!("# no figures of interrupts: {error}"),
+    }
+    for (name, row) in tls::ROWS.iter().filter(|row| wanted(row.0)) {
+        missing += usize::from(!shown(name, row(&sampler)));
     }
     for (name, row) in services::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));

@@ -7,7 +7,7 @@ use viper_proto::names;
 use viper_rt::abi::{FOREVER, Handle, ProcessInfo, Rights, Signals, Slot};
 use viper_rt::handle::{Channel, Process, Quota};
 use viper_rt::spawn::{Program, Start};
-use viper_rt::{Error, Object, program};
+use viper_rt::{Error, Object, clock, program};
 
 /// What a program that starts children of itself has.
 #[derive(Debug)]
@@ -46,6 +46,26 @@ impl Own {
             quota,
             image,
         })
+    }
+
+    /// Has init run `devtest`, where the image has it, and tells its exit code.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the image has none, [`Error::TimedOut`], those of the name service.
+    pub fn devtest(&self) -> Result<i64, Error> {
+        const NAME: &[u8] = b"devtest";
+        self.names.server_restart(NAME)?;
+        let deadline = clock::after(60 * clock::SECOND);
+        loop {
+            let status = self.names.server_status(NAME)?;
+            if status.process_id == 0 {
+                return Ok(status.exit_code);
+            }
+            if clock::now() > deadline {
+                return Err(Error::TimedOut);
+            }
+            clock::sleep(10 * clock::MILLISECOND);
+        }
     }
 
     /// Starts a child with this quota in bytes; `words` are its arguments behind the name.

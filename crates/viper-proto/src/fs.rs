@@ -4,10 +4,11 @@
 //! messages: offsets name places in the memory that the client shares at the start of its session.
 
 use viper_rt::handle::{Channel, Memory};
-use viper_rt::message::{Bytes, Put, Reader, Take, Writer};
+use viper_rt::message::{Put, Reader, Take, Writer};
 use viper_rt::{Error, message_struct};
 
 mod files;
+mod window;
 
 pub use files::{Entry, FileId, Files, append_entry};
 
@@ -17,6 +18,10 @@ pub const PATH_MAX: usize = 4096;
 pub const PATH_INLINE_MAX: usize = 96;
 /// Most bytes that one READ or WRITE moves.
 pub const TRANSFER_MAX: u64 = 1 << 20;
+
+/// How long data that a client keeps may be used without asking, if CHANGES says that nothing was
+/// changed: a server that follows one that died answers nothing for so long.
+pub const LEASE_NS: u64 = 10 * viper_rt::clock::MILLISECOND;
 
 /// Flags of OPEN.
 pub mod flags {
@@ -137,7 +142,7 @@ message_struct! {
 )]
 pub enum PathText {
     /// The bytes themselves.
-    Inline(Bytes),
+    Inline(ShortPath),
     /// Where they are in the session's memory.
     Shared {
         /// Byte offset.
@@ -145,6 +150,21 @@ pub enum PathText {
         /// Length in bytes, at most [`PATH_MAX`].
         len: u32,
     },
+}
+
+/// A path that stood in a message: its bytes, by `Deref`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortPath {
+    len: usize,
+    bytes: [u8; PATH_INLINE_MAX],
+}
+
+impl core::ops::Deref for ShortPath {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
 }
 
 /// A path that a client sends.
@@ -181,7 +201,11 @@ impl Take for PathText {
     type Sent<'a> = PathSent<'a>;
     fn take(from: &mut Reader) -> Result<PathText, Error> {
         match from.word()? {
-            0 => from.bytes().map(PathText::Inline),
+            0 => {
+                let mut bytes = [0; PATH_INLINE_MAX];
+                let len = from.bytes_into(&mut bytes)?;
+                Ok(PathText::Inline(ShortPath { len, bytes }))
+            }
             len if len <= PATH_MAX as u64 => Ok(PathText::Shared {
                 offset: from.word()?,
                 len: len as u32,
@@ -246,4 +270,8 @@ interface! {
     21 => once now stream(file: u32, position: u64) -> (channel: Channel);
     /// A read-only memory object with the file's content as it is now, for mapping and programs.
     22 => retry later file_memory(file: u32) -> (size_bytes: u64, memory: Memory);
+    /// A page to be mapped readable. Its first word is another one after each change of any file's
+    /// content, before the change is answered. What was read stays right while the word is what it
+    /// was before, and for [`LEASE_NS`] after it was read at most.
+    23 => retry now changes() -> (counter: Memory);
 }

@@ -315,6 +315,9 @@ interface! {
     11 => retry now name_server_at(index: u32) -> (address: Address);
     /// The socket at `index`, of all clients.
     12 => retry now socket_at(index: u32) -> (socket: SocketInfo);
+    /// Returns when the network has an address, or none will come soon. `NotFound` if there is no
+    /// card.
+    13 => retry later ready(deadline: u64) -> ();
 }
 
 #[cfg(test)]

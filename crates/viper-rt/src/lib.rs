@@ -12,6 +12,7 @@ mod arch {
     pub(crate) mod entry;
     mod memory;
 }
+pub mod checksum;
 pub mod client;
 pub mod clock;
 pub mod handle;

@@ -27,7 +27,11 @@ fn kills(lab: &Lab<'_>, rounds: u64, mib: u64) -> Verdict {
     let text = format!("Run GRANT manage,system viper-test-suite storage {rounds} {mib}");
     let time = Duration::from_secs(120 + rounds * mib);
     let outcome = lab.run_for(&plain(), Some(disk.clone()), &text, time)?;
-    for line in outcome.output.lines().filter(|line| line.starts_with("# storage")) {
+    for line in outcome
+        .output
+        .lines()
+        .filter(|line| line.starts_with("# storage"))
+    {
         eprintln!("{line}");
     }
     outcome.all_ok()?;

@@ -266,7 +266,9 @@ fn copy(own: &mut Own, round: u64, bytes: u64, seen: &mut Seen) -> Verdict {
         let (from, _) = files
             .open(names, FROM, flags::READ, 0)
             .map_err(failed("open"))?;
-        let (to, _) = files.open(names, TO, how, 0o644).map_err(failed("create"))?;
+        let (to, _) = files
+            .open(names, TO, how, 0o644)
+            .map_err(failed("create"))?;
         let copied = copy_from(files, names, (from, to), round, bytes, &mut safe, &mut part);
         let _ = (files.close(from), files.close(to));
         match copied {

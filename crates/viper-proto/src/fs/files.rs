@@ -4,9 +4,13 @@
 //! opened again by their paths; others fail with `ServerDied`. What was written to a file and not
 //! synced is lost with the server: the next operation on that file says so, once, with
 //! `ServerDied`, and a file that is not what it was any more says it each time. So who gets `Ok`
-//! from a sync has everything on stable storage, whatever died before. Data goes through memory
-//! that is shared once: a read or write is one message for each 256 KiB.
+//! from a sync has everything on stable storage, whatever died before.
+//!
+//! Data goes through memory that is shared once: a read or write is one message for each 256 KiB.
+//! Who reads a file in small pieces, one after the other, gets them without a message each: see
+//! `window`.
 
+use super::window::{self, Windows};
 use super::{Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags};
 use crate::names;
 use alloc::string::String;
@@ -35,6 +39,7 @@ pub struct FileId(u32);
 struct Session {
     client: Client,
     memory: Mapping,
+    windows: Windows,
     /// Which session this is: a file opened in another one has to be opened again.
     number: u64,
 }
@@ -46,6 +51,8 @@ struct OpenFile {
     inode: u64,
     remote: u32,
     session: u64,
+    /// Where the last read ended.
+    next_read: u64,
     /// It was changed and not synced since.
     is_unsynced: bool,
 }
@@ -138,6 +145,7 @@ impl Files {
             inode: attributes.inode,
             remote,
             session,
+            next_read: 0,
             is_unsynced: flags & flags::TRUNCATE != 0,
         };
         let index = match self.open.iter().position(Option::is_none) {
@@ -165,6 +173,9 @@ impl Files {
             Some(session) if session.number == open.session => session.client.close(open.remote),
             _ => Err(Error::PeerClosed),
         };
+        if let Some(session) = &mut self.session {
+            session.windows.closed(open.remote);
+        }
         match closed {
             Err(Error::PeerClosed) if open.is_unsynced => Err(Error::ServerDied),
             Err(Error::PeerClosed) => Ok(()),
@@ -183,13 +194,60 @@ impl Files {
         position: u64,
         to: &mut [u8],
     ) -> Result<usize, Error> {
+        if to.len() <= window::READ_MAX {
+            return self.read_small(names, file, position, to);
+        }
         let len = to.len().min(DATA_BYTES);
-        self.with_file(names, file, true, |s, remote| {
+        let count = self.with_file(names, file, true, |s, remote| {
+            s.windows.touched(len);
             let count = s.client.read(remote, position, len as u64, 0)? as usize;
             let part = to.get_mut(..count.min(len)).ok_or(Error::BadMessage)?;
             s.memory.read(0, part)?;
             Ok(part.len())
-        })
+        })?;
+        self.read_to(file, position + count as u64);
+        Ok(count)
+    }
+
+    /// Reads from what was read ahead, or reads ahead if the file is read in order.
+    fn read_small(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
+        let open = place.ok_or(Error::BadHandle)?;
+        if let Some(session) = &self.session
+            && session.number == open.session
+            && let Some((at, count)) = session.windows.find(open.remote, position, to.len())
+        {
+            let part = to.get_mut(..count).ok_or(Error::Internal)?;
+            session.memory.read(at, part)?;
+            open.next_read = position + count as u64;
+            return Ok(count);
+        }
+        let is_next = position == open.next_read;
+        let count = self.with_file(names, file, true, |s, remote| {
+            let (at, len) = s.windows.place(remote, position, to.len(), is_next);
+            let seen = s.windows.changes();
+            let count = s.client.read(remote, position, len as u64, at as u64)? as usize;
+            let count = count.min(len);
+            s.windows.fill(at, remote, position, (count, len), seen);
+            let part = to.len().min(count);
+            let part = to.get_mut(..part).ok_or(Error::Internal)?;
+            s.memory.read(at, part)?;
+            Ok(part.len())
+        })?;
+        self.read_to(file, position + count as u64);
+        Ok(count)
+    }
+
+    fn read_to(&mut self, file: FileId, position: u64) {
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.next_read = position;
+        }
     }
 
     /// Writes at `position`. Returns how many bytes were written.
@@ -207,6 +265,7 @@ impl Files {
         let append = self.file(file)?.flags & flags::APPEND != 0;
         // At a position it may be repeated: the same bytes come to the same place.
         let count = self.with_file(names, file, !append, |s, remote| {
+            s.windows.touched(from.len());
             s.memory.write(0, from)?;
             let (count, _) = s.client.write(remote, position, from.len() as u64, 0)?;
             Ok((count as usize).min(from.len()))
@@ -250,6 +309,7 @@ impl Files {
         cookie: u64,
         into: &mut Vec<Entry>,
     ) -> Result<Option<u64>, Error> {
+        // In front of the windows.
         const LEN: usize = 16 * 1024;
         self.with_file(names, file, true, |s, remote| {
             let (used, next) = s.client.read_directory(remote, cookie, LEN as u64, 0)?;
@@ -333,9 +393,7 @@ impl Files {
         path: &str,
         mode: u32,
     ) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.make_directory(mode, s.path(path, 0)?)
-        })
+        self.with_names(names, |s| s.client.make_directory(mode, s.path(path, 0)?))
     }
 
     /// Removes a file or link.
@@ -351,9 +409,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn remove_directory(&mut self, names: &names::Client, path: &str) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.remove_directory(s.path(path, 0)?)
-        })
+        self.with_names(names, |s| s.client.remove_directory(s.path(path, 0)?))
     }
 
     /// Renames; what is at the new path is replaced.
@@ -361,9 +417,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn rename(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.rename(s.path(from, 0)?, s.path(to, 1)?)
-        })
+        self.with_names(names, |s| s.client.rename(s.path(from, 0)?, s.path(to, 1)?))
     }
 
     /// Makes a symbolic link.
@@ -381,9 +435,7 @@ impl Files {
     /// # Errors
     /// Those of the file service.
     pub fn link(&mut self, names: &names::Client, from: &str, to: &str) -> Result<(), Error> {
-        self.with_names(names, |s| {
-            s.client.link(s.path(from, 0)?, s.path(to, 1)?)
-        })
+        self.with_names(names, |s| s.client.link(s.path(from, 0)?, s.path(to, 1)?))
     }
 
     /// The text of a symbolic link.
@@ -463,7 +515,7 @@ impl Files {
         names: &names::Client,
         file: FileId,
         repeatable: bool,
-        mut operation: impl FnMut(&Session, u32) -> Result<T, Error>,
+        mut operation: impl FnMut(&mut Session, u32) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _traced = self.trace();
         for _ in 0..ATTEMPTS {
@@ -537,12 +589,12 @@ fn ensure<'s>(
     session: &'s mut Option<Session>,
     sessions: &mut u64,
     names: &names::Client,
-) -> Result<&'s Session, Error> {
+) -> Result<&'s mut Session, Error> {
     if session.is_none() {
         *sessions += 1;
         *session = Some(Session::new(names, *sessions)?);
     }
-    session.as_ref().ok_or(Error::Internal)
+    session.as_mut().ok_or(Error::Internal)
 }
 
 impl OpenFile {
@@ -589,9 +641,11 @@ impl Session {
         let mapping = Mapping::whole(&memory)?;
         let given = Rights::READ | Rights::WRITE | Rights::MAP | Rights::TRANSFER;
         client.session(memory.duplicate(given | Rights::DUPLICATE)?)?;
+        let changes = client.changes().ok();
         Ok(Session {
             client,
             memory: mapping,
+            windows: Windows::new(changes.as_ref()),
             number,
         })
     }

@@ -14,7 +14,7 @@ mod tcp;
 
 pub use core::net::{IpAddr, SocketAddr};
 pub use datagrams::{PingSocket, UdpSocket};
-pub use tcp::{TcpListener, TcpStream};
+pub use tcp::{TcpListener, TcpReader, TcpStream, TcpWriter};
 
 use super::{AddressInfo, InterfaceInfo, RouteInfo, SocketInfo};
 use crate::names;
@@ -116,6 +116,15 @@ impl Network {
     /// [`Error::NoRight`], [`Error::LimitReached`], and those of the connection to the server.
     pub fn ping_open(&self) -> Result<PingSocket, Error> {
         datagrams::ping(&self.0)
+    }
+
+    /// Waits until the network has an address, or none will come soon.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a network card, [`Error::TimedOut`], and those of the
+    /// connection to the server.
+    pub fn wait_ready(&self, deadline: u64) -> Result<(), Error> {
+        self.0.ready(deadline)
     }
 
     /// The interfaces with their names.

@@ -1,12 +1,13 @@
 //! Sockets whose rings hold datagrams: UDP and ICMP echoes.
 
-use super::session::{Inner, Pipe};
+use super::session::{End, Inner, open};
 use super::{IpAddr, SocketAddr};
 use crate::net::{bits, datagram};
 use alloc::sync::Arc;
 use viper_rt::Error;
 use viper_rt::abi::FOREVER;
 use viper_rt::handle::Event;
+use viper_rt::ring::{Consumer, Producer};
 
 /// A UDP socket.
 #[derive(Debug)]
@@ -15,17 +16,17 @@ pub struct UdpSocket(Datagrams);
 pub(super) fn udp(inner: &Arc<Inner>, at: SocketAddr) -> Result<UdpSocket, Error> {
     let made = inner.with(|session| {
         let made = session.call(|client| client.udp_bind(at.into()))?;
-        Pipe::new(session.clone(), made)
+        open(session.clone(), made)
     });
-    made.map(|pipe| UdpSocket(Datagrams(pipe)))
+    made.map(|(end, tx, rx)| UdpSocket(Datagrams { end, tx, rx }))
 }
 
 pub(super) fn ping(inner: &Arc<Inner>) -> Result<PingSocket, Error> {
     let made = inner.with(|session| {
         let made = session.call(|client| client.ping_open())?;
-        Pipe::new(session.clone(), made)
+        open(session.clone(), made)
     });
-    made.map(|pipe| PingSocket(Datagrams(pipe)))
+    made.map(|(end, tx, rx)| PingSocket(Datagrams { end, tx, rx }))
 }
 
 impl UdpSocket {
@@ -62,13 +63,13 @@ impl UdpSocket {
     /// Where it is.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
-        self.0.0.link().local.into()
+        self.0.end.link().local.into()
     }
 
     /// Signalled when a datagram has come, and when there is room again.
     #[must_use]
     pub fn event(&self) -> &Event {
-        self.0.0.event()
+        self.0.end.event()
     }
 }
 
@@ -107,43 +108,45 @@ impl PingSocket {
     /// Signalled when a reply has come, and when there is room again.
     #[must_use]
     pub fn event(&self) -> &Event {
-        self.0.0.event()
+        self.0.end.event()
     }
 }
 
 #[derive(Debug)]
-struct Datagrams(Pipe);
+struct Datagrams {
+    end: Arc<End>,
+    tx: Producer,
+    rx: Consumer,
+}
 
 impl Datagrams {
     fn send(&mut self, bytes: &[u8], to: SocketAddr) -> Result<(), Error> {
-        let pipe = &mut self.0;
         loop {
-            pipe.is_open()?;
-            match datagram::write(&mut pipe.tx, bytes, to) {
-                Ok(()) if pipe.tx.publish() => return pipe.ring(bits::READ),
+            self.end.is_open()?;
+            match datagram::write(&mut self.tx, bytes, to) {
+                Ok(()) if self.tx.publish() => return self.end.ring(bits::READ),
                 Err(Error::WouldBlock) => {}
                 result => return result,
             }
-            if pipe.tx.prepare_wait(datagram::HEADER_BYTES + bytes.len())? {
-                pipe.wait(bits::WRITE, FOREVER)?;
+            if self.tx.prepare_wait(datagram::HEADER_BYTES + bytes.len())? {
+                self.end.wait(bits::WRITE, FOREVER)?;
             }
         }
     }
 
     fn try_receive(&mut self, to: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
-        let pipe = &mut self.0;
         loop {
-            match datagram::read(&mut pipe.rx, to) {
+            match datagram::read(&mut self.rx, to) {
                 Err(Error::WouldBlock) => {}
                 result => {
-                    if pipe.rx.release() {
-                        pipe.ring(bits::WRITE)?;
+                    if self.rx.release() {
+                        self.end.ring(bits::WRITE)?;
                     }
                     return result;
                 }
             }
-            pipe.is_open()?;
-            if pipe.rx.prepare_wait()? {
+            self.end.is_open()?;
+            if self.rx.prepare_wait()? {
                 return Err(Error::WouldBlock);
             }
         }
@@ -152,15 +155,9 @@ impl Datagrams {
     fn receive(&mut self, to: &mut [u8], deadline: u64) -> Result<(usize, SocketAddr), Error> {
         loop {
             match self.try_receive(to) {
-                Err(Error::WouldBlock) => self.0.wait(bits::READ, deadline)?,
+                Err(Error::WouldBlock) => self.end.wait(bits::READ, deadline)?,
                 result => return result,
             }
         }
-    }
-}
-
-impl Drop for Datagrams {
-    fn drop(&mut self) {
-        self.0.close(true);
     }
 }

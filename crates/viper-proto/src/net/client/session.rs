@@ -26,7 +26,7 @@ const WATCH_STACK_BYTES: usize = 16 * 1024;
 pub(super) struct Inner {
     names: Option<Mutex<names::Client>>,
     session: Mutex<Option<Arc<Session>>>,
-    /// A channel of its own, as resolving takes its time.
+    /// A channel of its own for what takes its time.
     resolver: Mutex<Option<Client>>,
 }
 
@@ -93,8 +93,17 @@ impl Inner {
         name: &[u8],
         deadline: u64,
     ) -> Result<List<Address, ADDRESSES_MAX>, Error> {
+        self.at_length(|client| client.resolve(name, deadline))
+    }
+
+    pub(super) fn ready(&self, deadline: u64) -> Result<(), Error> {
+        self.at_length(|client| client.ready(deadline))
+    }
+
+    /// Runs an operation that may take long, and may be repeated: other threads need not wait.
+    fn at_length<T>(&self, operation: impl Fn(&Client) -> Result<T, Error>) -> Result<T, Error> {
         if self.names.is_none() {
-            return self.with(|session| session.call(|client| client.resolve(name, deadline)));
+            return self.with(|session| session.call(&operation));
         }
         let mut resolver = self.resolver.lock();
         for _ in 0..ATTEMPTS {
@@ -102,7 +111,7 @@ impl Inner {
                 *resolver = Some(Client::new(self.channel()?));
             }
             let client = resolver.as_ref().ok_or(Error::Internal)?;
-            match client.resolve(name, deadline) {
+            match operation(client) {
                 Err(Error::PeerClosed) => *resolver = None,
                 result => return result,
             }
@@ -226,42 +235,44 @@ impl Drop for Session {
     }
 }
 
-/// A socket with its two rings.
-#[derive(Debug)]
-pub(super) struct Pipe {
-    session: Arc<Session>,
-    link: Link,
-    status: SharedWord,
-    pub(super) tx: Producer,
-    pub(super) rx: Consumer,
-    wake: Arc<Event>,
-    bell: Event,
-}
-
 /// What the server answers when it has made a socket.
 pub(super) type Made = (Link, Memory, Event, Event);
 
-impl Pipe {
-    pub(super) fn new(
-        session: Arc<Session>,
-        (link, memory, wake, bell): Made,
-    ) -> Result<Pipe, Error> {
-        let mapping = Mapping::new(&memory, 0, memory_bytes(link.ring_bytes))?;
-        let mapping = Arc::new(mapping);
-        let (out, back) = if link.is_second { (1, 0) } else { (0, 1) };
-        let wake = Arc::new(wake);
-        session.watch(&wake)?;
-        Ok(Pipe {
-            session,
-            link,
-            status: SharedWord::new(mapping.clone(), STATUS_AT)?,
-            tx: Producer::new(mapping.clone(), ring_place(out, link.ring_bytes))?,
-            rx: Consumer::new(mapping, ring_place(back, link.ring_bytes))?,
-            wake,
-            bell,
-        })
-    }
+/// An end of a socket, without its rings. Dropping it closes the socket.
+#[derive(Debug)]
+pub(super) struct End {
+    session: Arc<Session>,
+    link: Link,
+    status: SharedWord,
+    wake: Arc<Event>,
+    bell: Event,
+    is_aborted: AtomicBool,
+}
 
+/// What the server made: an end, and the rings to write to and to read from.
+pub(super) fn open(
+    session: Arc<Session>,
+    (link, memory, wake, bell): Made,
+) -> Result<(Arc<End>, Producer, Consumer), Error> {
+    let mapping = Mapping::new(&memory, 0, memory_bytes(link.ring_bytes))?;
+    let mapping = Arc::new(mapping);
+    let (out, back) = if link.is_second { (1, 0) } else { (0, 1) };
+    let wake = Arc::new(wake);
+    session.watch(&wake)?;
+    let end = End {
+        session,
+        link,
+        status: SharedWord::new(mapping.clone(), STATUS_AT)?,
+        wake,
+        bell,
+        is_aborted: AtomicBool::new(false),
+    };
+    let tx = Producer::new(mapping.clone(), ring_place(out, link.ring_bytes))?;
+    let rx = Consumer::new(mapping, ring_place(back, link.ring_bytes))?;
+    Ok((Arc::new(end), tx, rx))
+}
+
+impl End {
     pub(super) fn link(&self) -> &Link {
         &self.link
     }
@@ -301,10 +312,17 @@ impl Pipe {
         }
     }
 
-    /// Ends it; a server that is gone needs not be told.
-    pub(super) fn close(&self, abort: bool) {
+    /// Closing it will end it at once.
+    pub(super) fn abort(&self) {
+        self.is_aborted.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // A server that is gone needs not be told.
         if !self.session.is_dead() {
-            let socket = self.link.socket;
+            let (socket, abort) = (self.link.socket, self.is_aborted.load(Ordering::Relaxed));
             let _ = self.session.call(|client| client.close(socket, abort));
         }
     }

@@ -1,20 +1,35 @@
 //! TCP connections and listeners.
 
 use super::SocketAddr;
-use super::session::{Inner, Made, Pipe, Session};
+use super::session::{End, Inner, Made, Session, open};
 use crate::net::bits;
 use alloc::sync::Arc;
 use viper_rt::abi::{Rights, Signals};
 use viper_rt::handle::Event;
+use viper_rt::ring::{Consumer, Producer};
 use viper_rt::{Error, Object};
 
 /// A TCP connection. Dropping it closes it: what was written is still sent.
 #[derive(Debug)]
 pub struct TcpStream {
-    pipe: Pipe,
-    is_shut: bool,
+    reader: TcpReader,
+    writer: TcpWriter,
+}
+
+/// The reading half of a [`TcpStream`]; the connection is closed when both are dropped.
+#[derive(Debug)]
+pub struct TcpReader {
+    end: Arc<End>,
+    ring: Consumer,
     is_ended: bool,
-    is_aborted: bool,
+}
+
+/// The writing half of a [`TcpStream`]; the connection is closed when both are dropped.
+#[derive(Debug)]
+pub struct TcpWriter {
+    end: Arc<End>,
+    ring: Producer,
+    is_shut: bool,
 }
 
 pub(super) fn connect(inner: &Arc<Inner>, to: SocketAddr) -> Result<TcpStream, Error> {
@@ -31,11 +46,18 @@ pub(super) fn connect(inner: &Arc<Inner>, to: SocketAddr) -> Result<TcpStream, E
 
 impl TcpStream {
     fn new(session: Arc<Session>, made: Made) -> Result<TcpStream, Error> {
+        let (end, tx, rx) = open(session, made)?;
         Ok(TcpStream {
-            pipe: Pipe::new(session, made)?,
-            is_shut: false,
-            is_ended: false,
-            is_aborted: false,
+            reader: TcpReader {
+                end: end.clone(),
+                ring: rx,
+                is_ended: false,
+            },
+            writer: TcpWriter {
+                end,
+                ring: tx,
+                is_shut: false,
+            },
         })
     }
 
@@ -44,7 +66,7 @@ impl TcpStream {
     /// # Errors
     /// [`Error::ConnectionRefused`], [`Error::Unreachable`] or whatever has ended it.
     pub fn is_connected(&self) -> Result<bool, Error> {
-        self.pipe.is_open()
+        self.reader.end.is_open()
     }
 
     /// Waits until it is connected.
@@ -53,7 +75,7 @@ impl TcpStream {
     /// As [`TcpStream::is_connected`]; [`Error::TimedOut`].
     pub fn wait_connected(&self, deadline: u64) -> Result<(), Error> {
         while !self.is_connected()? {
-            self.pipe.wait(bits::ALL, deadline)?;
+            self.reader.end.wait(bits::ALL, deadline)?;
         }
         Ok(())
     }
@@ -66,23 +88,7 @@ impl TcpStream {
     /// once everything that came before was read.
     #[inline]
     pub fn try_read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
-        loop {
-            let count = self.pipe.rx.read(to)?;
-            if count > 0 || to.is_empty() {
-                if self.pipe.rx.release() {
-                    self.pipe.ring(bits::WRITE)?;
-                }
-                return Ok(count);
-            }
-            if self.is_ended || self.pipe.rx.is_ended()? {
-                self.is_ended = true;
-                return Ok(0);
-            }
-            self.pipe.is_open()?;
-            if self.pipe.rx.prepare_wait()? {
-                return Err(Error::WouldBlock);
-            }
-        }
+        self.reader.try_read(to)
     }
 
     /// Reads, waiting for the first byte. `Ok(0)` is the end of the stream (or of `to`).
@@ -91,12 +97,7 @@ impl TcpStream {
     /// As [`TcpStream::try_read`]; [`Error::TimedOut`] instead of `WouldBlock`.
     #[inline]
     pub fn read(&mut self, to: &mut [u8], deadline: u64) -> Result<usize, Error> {
-        loop {
-            match self.try_read(to) {
-                Err(Error::WouldBlock) => self.pipe.wait(bits::READ, deadline)?,
-                result => return result,
-            }
-        }
+        self.reader.read(to, deadline)
     }
 
     /// Reads until `to` is full.
@@ -104,14 +105,7 @@ impl TcpStream {
     /// # Errors
     /// As [`TcpStream::read`]; [`Error::PeerClosed`] if the stream ends before.
     pub fn read_exact(&mut self, to: &mut [u8], deadline: u64) -> Result<(), Error> {
-        let mut rest = to;
-        while !rest.is_empty() {
-            match self.read(rest, deadline)? {
-                0 => return Err(Error::PeerClosed),
-                count => rest = rest.get_mut(count..).unwrap_or_default(),
-            }
-        }
-        Ok(())
+        self.reader.read_exact(to, deadline)
     }
 
     /// Writes as much as there is room for.
@@ -122,39 +116,15 @@ impl TcpStream {
     /// [`Error::ConnectionReset`], [`Error::ServerDied`] and whatever else ended the connection.
     #[inline]
     pub fn try_write(&mut self, from: &[u8]) -> Result<usize, Error> {
-        loop {
-            self.pipe.is_open()?;
-            if self.is_shut || self.pipe.tx.is_abandoned() {
-                return Err(Error::PeerClosed);
-            }
-            let count = self.pipe.tx.write(from)?;
-            if count > 0 || from.is_empty() {
-                if self.pipe.tx.publish() {
-                    self.pipe.ring(bits::READ)?;
-                }
-                return Ok(count);
-            }
-            // Being woken for every byte of room would be no help to anybody.
-            let wanted = from.len().min(self.pipe.tx.capacity() / 2);
-            if self.pipe.tx.prepare_wait(wanted)? {
-                return Err(Error::WouldBlock);
-            }
-        }
+        self.writer.try_write(from)
     }
 
     /// Writes all of it, waiting for room.
     ///
     /// # Errors
     /// As [`TcpStream::try_write`]; [`Error::TimedOut`] instead of `WouldBlock`.
-    pub fn write_all(&mut self, mut from: &[u8], deadline: u64) -> Result<(), Error> {
-        while !from.is_empty() {
-            match self.try_write(from) {
-                Ok(count) => from = from.get(count..).unwrap_or_default(),
-                Err(Error::WouldBlock) => self.pipe.wait(bits::WRITE, deadline)?,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    pub fn write_all(&mut self, from: &[u8], deadline: u64) -> Result<(), Error> {
+        self.writer.write_all(from, deadline)
     }
 
     /// Says that nothing more will be written: the other end reads the end of the stream.
@@ -162,42 +132,149 @@ impl TcpStream {
     /// # Errors
     /// Whatever ended the connection before.
     pub fn shutdown_write(&mut self) -> Result<(), Error> {
-        if self.is_shut {
-            return Ok(());
-        }
-        self.pipe.is_open()?;
-        self.is_shut = true;
-        self.pipe.tx.close();
-        self.pipe.ring(bits::READ)
+        self.writer.shutdown()
     }
 
     /// Ends the connection at once: the other end gets a reset, and what is on the way is lost.
-    pub fn abort(mut self) {
-        self.is_aborted = true;
+    pub fn abort(self) {
+        self.reader.end.abort();
+    }
+
+    /// Two halves, for two threads.
+    #[must_use]
+    pub fn split(self) -> (TcpReader, TcpWriter) {
+        (self.reader, self.writer)
     }
 
     /// The other end.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.pipe.link().peer.into()
+        self.reader.end.link().peer.into()
     }
 
     /// This end.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
-        self.pipe.link().local.into()
+        self.reader.end.link().local.into()
     }
 
     /// Signalled on any change: data, room, end, reset. See [`crate::net::bits`].
     #[must_use]
     pub fn event(&self) -> &Event {
-        self.pipe.event()
+        self.reader.end.event()
     }
 }
 
-impl Drop for TcpStream {
-    fn drop(&mut self) {
-        self.pipe.close(self.is_aborted);
+impl TcpReader {
+    /// As [`TcpStream::try_read`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn try_read(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            let count = self.ring.read(to)?;
+            if count > 0 || to.is_empty() {
+                if self.ring.release() {
+                    self.end.ring(bits::WRITE)?;
+                }
+                return Ok(count);
+            }
+            if self.is_ended || self.ring.is_ended()? {
+                self.is_ended = true;
+                return Ok(0);
+            }
+            self.end.is_open()?;
+            if self.ring.prepare_wait()? {
+                return Err(Error::WouldBlock);
+            }
+        }
+    }
+
+    /// As [`TcpStream::read`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn read(&mut self, to: &mut [u8], deadline: u64) -> Result<usize, Error> {
+        loop {
+            match self.try_read(to) {
+                Err(Error::WouldBlock) => self.end.wait(bits::READ, deadline)?,
+                result => return result,
+            }
+        }
+    }
+
+    /// As [`TcpStream::read_exact`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_exact(&mut self, to: &mut [u8], deadline: u64) -> Result<(), Error> {
+        let mut rest = to;
+        while !rest.is_empty() {
+            match self.read(rest, deadline)? {
+                0 => return Err(Error::PeerClosed),
+                count => rest = rest.get_mut(count..).unwrap_or_default(),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TcpWriter {
+    /// As [`TcpStream::try_write`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn try_write(&mut self, from: &[u8]) -> Result<usize, Error> {
+        loop {
+            self.end.is_open()?;
+            if self.is_shut || self.ring.is_abandoned() {
+                return Err(Error::PeerClosed);
+            }
+            let count = self.ring.write(from)?;
+            if count > 0 || from.is_empty() {
+                if self.ring.publish() {
+                    self.end.ring(bits::READ)?;
+                }
+                return Ok(count);
+            }
+            // Being woken for every byte of room would be no help to anybody.
+            let wanted = from.len().min(self.ring.capacity() / 2);
+            if self.ring.prepare_wait(wanted)? {
+                return Err(Error::WouldBlock);
+            }
+        }
+    }
+
+    /// As [`TcpStream::write_all`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_all(&mut self, mut from: &[u8], deadline: u64) -> Result<(), Error> {
+        while !from.is_empty() {
+            match self.try_write(from) {
+                Ok(count) => from = from.get(count..).unwrap_or_default(),
+                Err(Error::WouldBlock) => self.end.wait(bits::WRITE, deadline)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`TcpStream::shutdown_write`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn shutdown(&mut self) -> Result<(), Error> {
+        if self.is_shut {
+            return Ok(());
+        }
+        self.end.is_open()?;
+        self.is_shut = true;
+        self.ring.close();
+        self.end.ring(bits::READ)
     }
 }
 

@@ -1,0 +1,415 @@
+//! The server: what makes it move.
+
+use crate::Card;
+use crate::convert;
+use crate::datagrams::Gate;
+use crate::sockets::{Kind, Socket, Sockets};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use viper_netstack::{Config, FrameDevice, InterfaceConfig, SocketId, Stack, TcpOptions};
+use viper_proto::net;
+use viper_proto::net::rules::Rules;
+use viper_rt::abi::{FOREVER, Signals};
+use viper_rt::handle::Interrupt;
+use viper_rt::message::Reader;
+use viper_rt::server::{Answer, NewClient, Pending, Service, Sources};
+use viper_rt::{Error, clock};
+use viper_virtio::Registers;
+
+/// Key of the card's interrupt among the server's sources. Below are the sockets.
+pub const DEVICE_KEY: u32 = u32::MAX;
+/// Sockets of all clients, at most: what the server's memory is for.
+pub const SOCKETS_MAX: usize = 128;
+/// Sockets of one client, at most.
+pub const CLIENT_SOCKETS_MAX: usize = 96;
+/// Bytes of each ring of a socket.
+pub const RING_BYTES: u32 = 32 * 1024;
+/// How long after the start whoever needs an address waits for it.
+const SETTLE_NS: u64 = 10 * clock::SECOND;
+/// How long what a program left behind may take to go out.
+const LINGER_NS: u64 = 60 * clock::SECOND;
+/// How often the stack is polled before other requests have their turn.
+const ROUNDS_MAX: usize = 32;
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) number: u64,
+    pub(crate) process_id: u64,
+    pub(crate) rules: Rules,
+    /// Names that were resolved, for rules with names.
+    pub(crate) named: Vec<(String, IpAddr)>,
+}
+
+impl Client {
+    pub(crate) fn is_named(&self, name: &str, address: IpAddr) -> bool {
+        let same = |(n, a): &(String, IpAddr)| *a == address && n.eq_ignore_ascii_case(name);
+        self.named.iter().any(same)
+    }
+}
+
+/// The network server on a card, or without one.
+pub struct Netd<R> {
+    pub(crate) stack: Stack,
+    pub(crate) card: Option<Card<R>>,
+    interrupt: Option<Interrupt>,
+    pub(crate) sources: Sources<Client>,
+    pub(crate) sockets: Sockets,
+    pub(crate) by_id: BTreeMap<SocketId, u32>,
+    /// What each client may do; a copy, as its sockets need it while others are served.
+    pub(crate) rules: BTreeMap<u64, Rules>,
+    pub(crate) own: Vec<IpAddr>,
+    pub(crate) waiting_ready: Vec<(u64, Pending<()>)>,
+    clients: u64,
+    settled_at: u64,
+    is_settled: bool,
+    deadline: u64,
+}
+
+impl<R> core::fmt::Debug for Netd<R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Netd")
+            .field("sockets", &self.sockets)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Registers> Netd<R> {
+    /// A server on this card with its interrupt, if there is one. `seed` is unpredictable.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a card that says nonsense about itself.
+    pub fn new(
+        card: Option<(Card<R>, Option<Interrupt>)>,
+        seed: [u8; 32],
+        sources: Sources<Client>,
+    ) -> Result<Netd<R>, Error> {
+        let now = clock::now();
+        let mut config = Config::default();
+        config.sockets_max = SOCKETS_MAX;
+        let mut stack = Stack::new(config, seed, now);
+        if let Some((card, _)) = &card {
+            let info = card.info();
+            let mut interface = InterfaceConfig::ethernet("net0", hardware_address(info.mac, seed));
+            interface.mtu = info.mtu.map_or(1500, usize::from).clamp(1280, 1500);
+            stack.add_interface(&interface).map_err(convert::error)?;
+        }
+        let (card, interrupt) = card.map_or((None, None), |(c, i)| (Some(c), i));
+        let mut netd = Netd {
+            settled_at: if card.is_some() { now + SETTLE_NS } else { now },
+            is_settled: card.is_none(),
+            stack,
+            card,
+            interrupt,
+            sources,
+            sockets: Sockets::default(),
+            by_id: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            own: Vec::new(),
+            waiting_ready: Vec::new(),
+            clients: 0,
+            deadline: now,
+        };
+        netd.work();
+        Ok(netd)
+    }
+
+    /// How connections are made.
+    pub(crate) fn tcp_options() -> TcpOptions {
+        let mut options = TcpOptions::default();
+        options.nagle = false;
+        options
+    }
+
+    /// A number that changes from client to client.
+    pub(crate) fn clients_seen(&self) -> u64 {
+        self.clients
+    }
+
+    /// Whether an address may still come.
+    pub(crate) fn is_settling(&self) -> bool {
+        !self.is_settled && clock::now() < self.settled_at
+    }
+
+    /// Moves frames and bytes until nothing moves any more.
+    pub(crate) fn work(&mut self) {
+        let mut next = None;
+        for _ in 0..ROUNDS_MAX {
+            if let Some(card) = &mut self.card {
+                card.reclaim();
+            }
+            let now = clock::now();
+            next = match &mut self.card {
+                Some(card) => self.stack.poll(now, &mut [card as &mut dyn FrameDevice]),
+                None => self.stack.poll(now, &mut []),
+            };
+            let mut is_moved = false;
+            while let Some(id) = self.stack.take_ready() {
+                is_moved = true;
+                if let Some(&index) = self.by_id.get(&id) {
+                    self.pump(index);
+                }
+            }
+            if self.stack.take_addresses_changed() {
+                is_moved = true;
+                self.addresses_changed();
+            }
+            if !is_moved && next.is_none_or(|next| next > now) {
+                break;
+            }
+        }
+        if let Some(card) = &mut self.card {
+            card.flush();
+        }
+        self.deadline = next.unwrap_or(FOREVER).min(self.own_deadline());
+    }
+
+    /// When something other than the stack is due.
+    fn own_deadline(&self) -> u64 {
+        let orphans = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.owner.is_none());
+        let orphans = orphans.map(|(_, socket)| socket.give_up);
+        let ready = self.waiting_ready.iter().map(|(deadline, _)| *deadline);
+        let settle = if self.is_settled {
+            FOREVER
+        } else {
+            self.settled_at
+        };
+        orphans.chain(ready).min().unwrap_or(FOREVER).min(settle)
+    }
+
+    /// Moves bytes of one socket.
+    pub(crate) fn pump(&mut self, index: u32) {
+        let is_settling = self.is_settling();
+        let Some(socket) = self.sockets.get_mut(index) else {
+            return;
+        };
+        match &mut socket.kind {
+            Kind::Flow(flow) if socket.owner.is_none() => {
+                let id = flow.id;
+                if flow.is_drained(&mut self.stack) {
+                    self.forget(index, id);
+                }
+            }
+            Kind::Flow(flow) if flow.wants.is_some() => self.start(index),
+            Kind::Flow(flow) => {
+                let id = flow.id;
+                if let Err(error) = flow.pump(&mut self.stack) {
+                    flow.fail(&mut self.stack, error);
+                    id.map(|id| self.by_id.remove(&id));
+                }
+            }
+            Kind::Datagrams(datagrams) => {
+                let gate = OwnersGate {
+                    rules: socket.owner.and_then(|owner| self.rules.get(&owner)),
+                    is_settling,
+                };
+                if let Err(error) = datagrams.pump(&mut self.stack, &gate) {
+                    datagrams.pipe.set_status(error.code() as i32);
+                    datagrams.pipe.wake(net::bits::ALL);
+                }
+            }
+            Kind::Listener(listener) => {
+                let _ = listener.wake.signal(net::bits::READ);
+            }
+            Kind::Local(_) => {}
+        }
+    }
+
+    /// Starts a connection that had to wait for an address, or says that it cannot be.
+    fn start(&mut self, index: u32) {
+        let is_settling = self.is_settling();
+        let Some(Socket { kind, .. }) = self.sockets.get_mut(index) else {
+            return;
+        };
+        let Kind::Flow(flow) = kind else {
+            return;
+        };
+        let Some(to) = flow.wants else {
+            return;
+        };
+        match self.stack.tcp_connect(to, None, &Self::tcp_options()) {
+            Ok(id) => {
+                flow.id = Some(id);
+                flow.wants = None;
+                self.by_id.insert(id, index);
+            }
+            Err(viper_netstack::Error::NoRoute) if is_settling => {}
+            Err(error) => {
+                flow.wants = None;
+                flow.fail(&mut self.stack, convert::error(error));
+            }
+        }
+    }
+
+    fn addresses_changed(&mut self) {
+        let interfaces = self.stack.interfaces();
+        self.own = interfaces
+            .flat_map(|interface| interface.addresses)
+            .map(|cidr| cidr.address())
+            .collect();
+        let is_global = |a: &IpAddr| match a {
+            IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+            IpAddr::V6(_) => false,
+        };
+        if self.own.iter().any(is_global) {
+            self.settled();
+        }
+    }
+
+    /// There is an address, or there will be none soon: nobody waits any longer.
+    fn settled(&mut self) {
+        self.is_settled = true;
+        for (_, pending) in self.waiting_ready.drain(..) {
+            pending.answer(Ok(()));
+        }
+        let waiting = |socket: &Socket| matches!(socket.kind, Kind::Flow(_) | Kind::Datagrams(_));
+        for index in self.sockets.find(waiting) {
+            self.pump(index);
+        }
+    }
+
+    /// Takes a socket out of all tables.
+    pub(crate) fn forget(&mut self, index: u32, id: Option<SocketId>) {
+        if let Some(id) = id {
+            self.by_id.remove(&id);
+        }
+        self.sockets.remove(index);
+    }
+
+    /// The owner of a socket lets go of it, or has gone.
+    pub(crate) fn let_go(&mut self, index: u32, abort: bool) {
+        let Some(socket) = self.sockets.get_mut(index) else {
+            return;
+        };
+        socket.owner = None;
+        socket.process_id = 0;
+        socket.give_up = clock::after(LINGER_NS);
+        match &mut socket.kind {
+            Kind::Flow(flow) => {
+                let _ = self.sources.unwatch(flow.pipe.bell());
+                let id = flow.id;
+                if abort {
+                    flow.abort(&mut self.stack);
+                }
+                if flow.let_go(&mut self.stack) {
+                    self.forget(index, id);
+                }
+            }
+            Kind::Datagrams(datagrams) => {
+                let _ = self.sources.unwatch(datagrams.pipe.bell());
+                let id = datagrams.id;
+                let _ = self.stack.close(id);
+                self.forget(index, Some(id));
+            }
+            Kind::Listener(_) => self.close_listener(index),
+            Kind::Local(_) => self.close_local(index, abort),
+        }
+    }
+
+    fn timed_out(&mut self) {
+        let now = clock::now();
+        if !self.is_settled && now >= self.settled_at {
+            self.settled();
+        }
+        let (over, still): (Vec<_>, Vec<_>) = core::mem::take(&mut self.waiting_ready)
+            .into_iter()
+            .partition(|(deadline, _)| *deadline <= now);
+        self.waiting_ready = still;
+        for (_, pending) in over {
+            pending.answer(Err(Error::TimedOut));
+        }
+        let given_up = |socket: &Socket| socket.owner.is_none() && socket.give_up <= now;
+        for index in self.sockets.find(given_up) {
+            let Some(socket) = self.sockets.get_mut(index) else {
+                continue;
+            };
+            let mut id = None;
+            if let Kind::Flow(flow) = &mut socket.kind {
+                id = flow.id;
+                flow.abort(&mut self.stack);
+            }
+            self.forget(index, id);
+        }
+    }
+}
+
+/// The rules of a socket's owner.
+struct OwnersGate<'a> {
+    rules: Option<&'a Rules>,
+    is_settling: bool,
+}
+
+impl Gate for OwnersGate<'_> {
+    fn may_exchange(&self, local: SocketAddr, with: SocketAddr) -> bool {
+        self.rules
+            .is_some_and(|rules| rules.may_exchange(local.port(), with, |_, _| false))
+    }
+
+    fn is_settling(&self) -> bool {
+        self.is_settling
+    }
+}
+
+impl<R: Registers> Service for Netd<R> {
+    type Client = Client;
+
+    fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
+        let text = who.grant.as_str().unwrap_or_default();
+        let rules = Rules::parse(text).unwrap_or_default();
+        self.clients += 1;
+        self.rules.insert(self.clients, rules.clone());
+        Ok(Client {
+            number: self.clients,
+            process_id: who.process_id,
+            rules,
+            named: Vec::new(),
+        })
+    }
+
+    fn request(&mut self, client: &mut Client, request: Reader) -> Answer {
+        net::dispatch(self, client, request)
+    }
+
+    fn disconnect(&mut self, client: Client) {
+        self.rules.remove(&client.number);
+        let is_its = |socket: &Socket| socket.owner == Some(client.number);
+        for index in self.sockets.find(is_its) {
+            self.let_go(index, false);
+        }
+        self.work();
+    }
+
+    fn signal(&mut self, key: u32, _: Signals) {
+        if key != DEVICE_KEY {
+            self.pump(key);
+            self.work();
+            return;
+        }
+        if let Some(card) = &mut self.card {
+            card.on_interrupt();
+        }
+        self.work();
+        if let Some(interrupt) = &self.interrupt {
+            let _ = interrupt.acknowledge();
+        }
+    }
+
+    fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    fn timeout(&mut self) {
+        self.timed_out();
+        self.work();
+    }
+}
+
+/// The card's address; one made of the seed for a card that has none, marked as local.
+fn hardware_address(mac: Option<[u8; 6]>, seed: [u8; 32]) -> [u8; 6] {
+    mac.unwrap_or([2, seed[0], seed[1], seed[2], seed[3], seed[4]])
+}
