@@ -357,7 +357,10 @@ fn names() {
 #[test]
 fn self_signed() {
     let names = [HOST, "10.0.2.15", "::1"];
-    check_self_signed(&names, SelfSigned::with_ed25519(&names, NOW, 365, &RANDOM).unwrap());
+    check_self_signed(
+        &names,
+        SelfSigned::with_ed25519(&names, NOW, 365, &RANDOM).unwrap(),
+    );
     check_self_signed(&names, SelfSigned::new(&names, NOW, 365, &RANDOM).unwrap());
     assert_eq!(
         SelfSigned::new(&[], NOW, 1, &RANDOM).err(),
