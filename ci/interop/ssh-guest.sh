@@ -23,7 +23,7 @@ forwarded=$(free_port)
 distro exec --hostfwd "tcp:$guest_port-22" --mem 512M --timeout "${TIMEOUT:-3600}" \
     --put "$work/user:/s/ssh/id_ed25519" --put "$work/authorized_keys:/s/ssh/authorized_keys" \
     --put "$work/user:/t/key" \
-    'until Dir T:done >NIL: ; do Wait 1; done' >"$work/guest.out" 2>"$work/guest.err" &
+    'until Dir T:done >NIL: 2>NIL: ; do Wait 1; done' >"$work/guest.out" 2>"$work/guest.err" &
 guest=$!
 started="$started $guest"
 

@@ -35,8 +35,7 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     let scratch = Scratch::new(&system.workspace)?;
     let archive = scratch.path("boot.cpio");
     system.write_archive(&archive, None)?;
-    let (options, ssh) = with_ssh(options);
-    let mut machine = machine::assemble(system, &options, archive, disk);
+    let mut machine = machine::assemble(system, options, archive, disk);
     machine.reboots = true;
     let mut command = machine.command();
     command
@@ -44,9 +43,6 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     eprintln!("distro: Ctrl-A X leaves, Ctrl-A Ctrl-A sends Ctrl-A");
-    if let Some(port) = ssh {
-        eprintln!("distro: ssh -p {port} viper@localhost (password: viper)");
-    }
     let mut child = Child::spawn(command)?;
     let raw = RawTerminal::enter()?;
     if let Some(stdin) = child.take_stdin() {
@@ -59,25 +55,6 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
         Err(Error::Interrupted) if LEFT.load(Ordering::Relaxed) => Ok(ExitCode::SUCCESS),
         other => other.map(|()| ExitCode::SUCCESS),
     }
-}
-
-/// Forwards a free port of the loopback to the guest's SSH server, unless some port is already.
-fn with_ssh(options: &MachineOptions) -> (MachineOptions, Option<u16>) {
-    let mut options = options.clone();
-    if options.no_net {
-        return (options, None);
-    }
-    let known = options.hostfwd.iter().find_map(|forward| {
-        let host = forward.strip_prefix("tcp:")?.strip_suffix("-22")?;
-        host.parse().ok()
-    });
-    let port = known.or_else(|| {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        options.hostfwd.push(format!("tcp:{port}-22"));
-        Some(port)
-    });
-    (options, port)
 }
 
 fn run_stdin(
@@ -233,22 +210,6 @@ impl Drop for RawTerminal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_for_ssh_is_found_and_one_that_is_given_is_kept() {
-        let (options, port) = with_ssh(&MachineOptions::default());
-        assert_eq!(
-            options.hostfwd,
-            [format!("tcp:{}-22", port.expect("a free port"))]
-        );
-        let (again, same) = with_ssh(&options);
-        assert_eq!((again, same), (options, port));
-        let without = MachineOptions {
-            no_net: true,
-            ..MachineOptions::default()
-        };
-        assert_eq!(with_ssh(&without), (without, None));
-    }
 
     #[test]
     fn ctrl_a_is_for_this_program() {

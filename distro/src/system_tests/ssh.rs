@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[parts("ssh", all)];
 const BOOT: Duration = Duration::from_secs(100);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The machine runs until this file is there.
-const UNTIL: &str = "until Dir T:done >NIL: ; do Wait 1; done";
+const UNTIL: &str = "until Dir T:done >NIL: 2>NIL: ; do Wait 1; done";
 const PASSWORD: &str = "viper";
 const LOGINS: usize = 12;
 /// Memory that may be missing after that many log-ins.
