@@ -45,7 +45,7 @@ build() { # the examples, unless INTEROP_EXAMPLES names a folder that has them
     examples=${INTEROP_EXAMPLES:-}
     [ -z "$examples" ] || return 0
     echo "building the examples"
-    (cd "$repo" && cargo build --quiet --release -p viper-ssh --examples)
+    (cd "$repo" && cargo build --quiet --release -p "${package:-viper-ssh}" --examples)
     examples="${CARGO_TARGET_DIR:-$repo/target}/release/examples"
 }
 
@@ -126,12 +126,17 @@ limited() { # limited COMMAND...: the command, which may be a function, for at m
 check() { # check NAME COMMAND...: the command succeeds
     name=$1
     shift
-    if limited "$@" >"$work/out" 2>"$work/err"; then
+    result=0
+    limited "$@" >"$work/out" 2>"$work/err" || result=$?
+    if [ "$result" -eq 0 ]; then
         passed=$((passed + 1))
         echo "ok   $name"
     else
         failed=$((failed + 1))
-        echo "FAIL $name"
+        case $result in
+            124 | 137) echo "FAIL $name (not done after ${LIMIT:-60} s)" ;;
+            *) echo "FAIL $name" ;;
+        esac
         tail -n 5 "$work/out" "$work/err" | sed 's/^/     /'
     fi
 }

@@ -7,6 +7,8 @@ need_python asyncssh paramiko ssh-audit
 build
 keys
 here="$repo/ci/interop"
+# A busy machine takes a minute to start an interpreter with these packages.
+LIMIT=300
 
 start_server --host-key "$work/host_ecdsa"
 check "asyncssh client" "$python" "$here/ssh_asyncssh.py" client "$port" "$work"

@@ -24,6 +24,7 @@ pub mod image;
 pub mod interactive;
 pub mod machine;
 pub mod manifest;
+pub mod net_peer;
 pub mod qemu;
 pub mod scratch;
 pub mod session;

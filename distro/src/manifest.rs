@@ -82,6 +82,9 @@ pub struct DiskContent {
     /// Files: path on the disk to path in the checkout.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Where the certification authorities that browsers trust go, in PEM, if anywhere.
+    #[serde(default)]
+    pub roots: Option<String>,
 }
 
 /// A process that init starts.

@@ -24,6 +24,9 @@ pub(crate) struct OpenFile {
 /// A client that works with files.
 #[derive(Debug, Default)]
 pub struct FileClient {
+    /// Its number, as owner of locks.
+    pub(crate) number: u64,
+    pub(crate) process_id: u64,
     shared: Option<Mapping>,
     files: Vec<Option<OpenFile>>,
 }
@@ -45,6 +48,14 @@ pub enum Client {
 }
 
 impl FileClient {
+    pub(crate) fn new(number: u64, process_id: u64) -> FileClient {
+        FileClient {
+            number,
+            process_id,
+            ..FileClient::default()
+        }
+    }
+
     /// Takes the memory that data goes through.
     ///
     /// It is populated now: touching it later can then not fail for want of the client's quota,
@@ -141,6 +152,11 @@ impl FileClient {
     pub(crate) fn remove(&mut self, id: u32) -> Result<OpenFile, Error> {
         let place = self.files.get_mut(id as usize);
         place.and_then(Option::take).ok_or(Error::BadHandle)
+    }
+
+    /// Whether it has an inode open.
+    pub(crate) fn has_open(&self, inode: u64) -> bool {
+        self.files.iter().flatten().any(|file| file.inode == inode)
     }
 
     /// The open files, on the client's end.

@@ -4,19 +4,21 @@ use crate::clients::{Client, FileClient, OpenFile, StreamClient};
 use crate::contents::Contents;
 use crate::convert::{append_entry, attributes_of, changes_of, statistics_of};
 use crate::known::KnownPaths;
+use crate::locks::{Locks, lock_of};
 use crate::paths::{self, nameless};
 use crate::volume::Volume;
 use crate::world::World;
 use alloc::vec::Vec;
 use viper_proto::fs::{
-    self, Attributes, Changes, PathText, Serve, Statistics, TRANSFER_MAX, flags,
+    self, Attributes, Changes, LockRange, PathText, Serve, Statistics, TRANSFER_MAX, VolumeId,
+    flags,
 };
 use viper_proto::stream;
-use viper_rt::Error;
 use viper_rt::handle::{Channel, Memory};
-use viper_rt::message::Reader;
+use viper_rt::message::{Bytes, Reader};
 use viper_rt::server::{Answer, Deferrable, NewClient, Outcome, Service, Sources};
-use viperfs::{MAX_LINK_TARGET, NewNode, Owner, ROOT_INO, RenameMode};
+use viper_rt::{Error, clock};
+use viperfs::{MAX_LINK_TARGET, NewNode, Owner, ROOT_INO, RenameMode, SeekTo};
 
 /// Messages that wait at a stream's end.
 const STREAM_DEPTH: u32 = 4;
@@ -28,6 +30,8 @@ pub struct Fsd<W: World> {
     pub(crate) volume: Volume<W>,
     contents: Contents,
     known: KnownPaths,
+    locks: Locks,
+    clients: u64,
     sources: Sources<Client>,
 }
 
@@ -38,6 +42,8 @@ impl<W: World> Fsd<W> {
             volume: Volume::new(world),
             contents: Contents::new(),
             known: KnownPaths::new(),
+            locks: Locks::new(),
+            clients: 0,
             sources,
         }
     }
@@ -191,6 +197,9 @@ impl<W: World> Serve for Fsd<W> {
 
     fn close(&mut self, client: &mut FileClient, file: u32) -> Result<(), Error> {
         let file = client.remove(file)?;
+        if !client.has_open(file.inode) {
+            self.locks.closed(file.inode, client.number);
+        }
         if self.attr(file.inode)?.nlink > 0 {
             let result = self.volume.fs()?.unpin(file.inode);
             return self.volume.settle(result);
@@ -414,6 +423,107 @@ impl<W: World> Serve for Fsd<W> {
         self.volume.changes.hand_out()
     }
 
+    fn lock(
+        &mut self,
+        client: &mut FileClient,
+        call: Deferrable<()>,
+        file: u32,
+        range: LockRange,
+        deadline: u64,
+    ) -> Outcome<()> {
+        match client.file(file) {
+            Ok(file) => {
+                let lock = lock_of(client.number, client.process_id, &range);
+                self.locks.lock(call, file.inode, lock, deadline)
+            }
+            Err(error) => Outcome::Now(Err(error)),
+        }
+    }
+
+    fn unlock(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        range: LockRange,
+    ) -> Result<(), Error> {
+        let file = client.file(file)?;
+        self.locks.unlock(file.inode, client.number, range)
+    }
+
+    fn lock_test(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        range: LockRange,
+    ) -> Result<(LockRange, u64), Error> {
+        let file = client.file(file)?;
+        let lock = lock_of(client.number, client.process_id, &range);
+        self.locks.test(file.inode, &lock)
+    }
+
+    fn allocate(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        position: u64,
+        len: u64,
+        keep_size: bool,
+    ) -> Result<(), Error> {
+        let file = client.file_with(file, flags::WRITE)?;
+        let (fs, now) = self.volume.changing()?;
+        let result = fs.allocate(file.inode, position, len, keep_size, now);
+        self.volume.settle(result)
+    }
+
+    fn punch(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        position: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        let file = client.file_with(file, flags::WRITE)?;
+        let (fs, now) = self.volume.changing()?;
+        let result = fs.punch_hole(file.inode, position, len, now);
+        self.volume.settle(result)
+    }
+
+    fn seek(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        position: u64,
+        to_hole: bool,
+    ) -> Result<u64, Error> {
+        let file = client.file_with(file, flags::READ)?;
+        let to = match to_hole {
+            true => SeekTo::Hole,
+            false => SeekTo::Data,
+        };
+        // It may write what only the cache holds.
+        let result = self.volume.fs()?.seek(file.inode, position, to);
+        self.volume.settle(result)?.ok_or(Error::NotFound)
+    }
+
+    fn volume(&mut self, _: &mut FileClient) -> Result<(VolumeId, Bytes), Error> {
+        let stat = self.volume.fs()?.statfs();
+        let (high, low) = stat.uuid.split_at(8);
+        let number = |half: &[u8]| half.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
+        let volume = VolumeId {
+            uuid_high: number(high),
+            uuid_low: number(low),
+            failed: stat.failed,
+        };
+        Ok((volume, Bytes::new(stat.label.as_bytes())?))
+    }
+
+    fn set_label(&mut self, _: &mut FileClient, label: Bytes) -> Result<(), Error> {
+        let label = label.as_str()?;
+        let (fs, _) = self.volume.changing()?;
+        let result = fs.set_label(label);
+        self.volume.settle(result)
+    }
+
     fn file_memory(
         &mut self,
         client: &mut FileClient,
@@ -427,8 +537,9 @@ impl<W: World> Serve for Fsd<W> {
 impl<W: World> Service for Fsd<W> {
     type Client = Client;
 
-    fn connect(&mut self, _: NewClient) -> Result<Client, Error> {
-        Ok(Client::Files(FileClient::default()))
+    fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
+        self.clients += 1;
+        Ok(Client::Files(FileClient::new(self.clients, who.process_id)))
     }
 
     #[inline]
@@ -441,21 +552,28 @@ impl<W: World> Service for Fsd<W> {
 
     fn disconnect(&mut self, client: Client) {
         match client {
-            Client::Files(client) => client.into_files().for_each(|file| {
-                let _ = self.release(file);
-            }),
+            Client::Files(client) => {
+                self.locks.gone(client.number);
+                client.into_files().for_each(|file| {
+                    let _ = self.release(file);
+                });
+            }
             Client::Stream(client) => {
                 let _ = self.release(client.file);
             }
         }
     }
 
+    #[inline]
     fn deadline(&self) -> u64 {
-        self.volume.deadline()
+        self.volume.deadline().min(self.locks.deadline())
     }
 
     fn timeout(&mut self) {
-        self.volume.tidy();
+        if clock::now() >= self.volume.deadline() {
+            self.volume.tidy();
+        }
+        self.locks.expire();
     }
 
     fn stop(&mut self) {

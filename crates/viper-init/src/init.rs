@@ -240,7 +240,9 @@ impl<W: World> Init<W> {
                 .push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
         }
         grants.arguments = self.arguments(&entry);
+        grants.log = self.options.level(&entry.name);
         let process = self.world.start(&entry, &grants)?;
+        viper_rt::log!(Info, "starts {}", entry.name);
         if let Err(error) = self.watch(index, &process, &ours) {
             // Nobody would hear of its end: it must not run.
             let _ = process.kill(20);
@@ -465,7 +467,8 @@ fn recovery_shell() -> Process {
 /// What a process may do with the system handle: everybody may print on the debug port.
 fn system_rights(entry: &Process) -> Rights {
     let mut rights = Rights::WRITE;
-    if entry.role == Role::Shell {
+    if entry.role == Role::Shell || entry.may(SystemRight::Spawn) {
+        // What it starts may see memory and processes.
         rights = rights | Rights::TRANSFER | Rights::DUPLICATE | Rights::READ;
     }
     if entry.may(SystemRight::Processes) {

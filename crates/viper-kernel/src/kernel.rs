@@ -148,6 +148,8 @@ pub struct Kernel<P: Platform> {
     pub dying: u8,
     /// The entry under way changed who should run, or ended something: `leave` has work to do.
     pub has_news: bool,
+    /// How much is logged: see `log`.
+    pub log_level: u8,
     /// Whether the first process has ended: the machine stops.
     pub first_process: u64,
 }
@@ -233,8 +235,13 @@ pub const PROCESS_BYTES: u64 = 4096 * 3;
 pub const MESSAGE_BYTES: u64 = 384;
 /// What a place for a capability costs: a slot in its table and a node in the forest.
 pub const HANDLE_BYTES: u64 = 64;
-/// The beginning of a handle table, which is part of what a process costs.
-const TABLE_BYTES_FREE: u64 = 16 * HANDLE_BYTES;
+/// Places in a handle table that are part of what a process costs.
+const PLACES_FREE: usize = 16;
+
+/// What a handle table of so many places costs.
+const fn table_bytes(places: usize) -> u64 {
+    places.saturating_sub(PLACES_FREE) as u64 * HANDLE_BYTES
+}
 
 impl<P: Platform> Kernel<P> {
     /// A kernel without processes.
@@ -289,6 +296,7 @@ impl<P: Platform> Kernel<P> {
             gives_up: false,
             dying: 0,
             has_news: false,
+            log_level: 0,
             first_process: 0,
         })
     }
@@ -357,19 +365,20 @@ impl<P: Platform> Kernel<P> {
     #[inline]
     pub fn make_room(&mut self, process: u32, count: usize) -> Result<(), Error> {
         let owner = &self.processes[process];
-        self.caps.reserve(owner.table, count).map_err(cap_error)?;
         let table = self.caps.table(owner.table).map_err(cap_error)?;
-        let bytes = (table.capacity() as u64 * HANDLE_BYTES).saturating_sub(TABLE_BYTES_FREE);
-        if bytes > owner.table_bytes {
-            return self.charge_table(process, bytes);
+        if table.has_room(count) && table_bytes(table.capacity()) <= owner.table_bytes {
+            return Ok(());
         }
-        Ok(())
+        self.make_more_room(process, count)
     }
 
     #[cold]
-    fn charge_table(&mut self, process: u32, bytes: u64) -> Result<(), Error> {
+    fn make_more_room(&mut self, process: u32, count: usize) -> Result<(), Error> {
         let owner = &self.processes[process];
-        let more = bytes - owner.table_bytes;
+        self.caps.reserve(owner.table, count).map_err(cap_error)?;
+        let table = self.caps.table(owner.table).map_err(cap_error)?;
+        let bytes = table_bytes(table.capacity());
+        let more = bytes.saturating_sub(owner.table_bytes);
         self.charge(owner.quota, more)?;
         let owner = &mut self.processes[process];
         owner.table_bytes = bytes;

@@ -492,6 +492,9 @@ impl<P: Platform> Kernel<P> {
         let Some(table) = &self.processes[process].pages else {
             return range;
         };
+        if range.len_pages() <= u64::from(left) {
+            return range;
+        }
         let stopped = table.walk(&self.platform, range, |_| {
             left -= 1;
             match left {

@@ -10,6 +10,7 @@ use viper_cap::Handle;
 
 use crate::arena::NIL;
 use crate::kernel::{Handled, Kernel, OBJECT_BYTES, Stop, cap_error};
+use crate::log::INFO;
 use crate::object::{Interrupt, ObjectRef, Process};
 use crate::platform::Platform;
 
@@ -147,9 +148,11 @@ impl<P: Platform> Kernel<P> {
                 return false;
             }
             *left = left.saturating_sub(BATCH as u32);
-            let step = self.end_batch(false, |caps, sink| {
-                caps.destroy_table_step(table, BATCH, sink)
-            });
+            let mut batch = Batch::EMPTY;
+            let step = self
+                .caps
+                .destroy_table_step(table, BATCH, |object| batch.add(object));
+            self.drop_batch(&batch);
             match step {
                 Ok(step) if !step.is_done => {}
                 Ok(_) => self.collect_cycles(),
@@ -200,6 +203,18 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn tell_end(&mut self, process: u32) {
+        let Process {
+            id,
+            end,
+            name,
+            name_len,
+            ..
+        } = self.processes[process];
+        let name = core::str::from_utf8(&name[..usize::from(name_len)]).unwrap_or("?");
+        self.log(
+            INFO,
+            format_args!("{name} ({id}) {}, code {}", end.reason.name(), end.code),
+        );
         self.notify(ObjectRef::new(Kind::PROCESS, process), Signals::ENDED);
         if self.processes[process].id == self.first_process {
             self.platform
@@ -220,9 +235,12 @@ impl<P: Platform> Kernel<P> {
         let table = self.table_of(thread);
         let mut left = self.work_max;
         loop {
-            let step = self.end_batch(true, |caps, sink| {
-                caps.revoke_step(table, handle, BATCH, sink)
-            });
+            let mut batch = Batch::EMPTY;
+            let step = self
+                .caps
+                .revoke_step(table, handle, BATCH, |object| batch.add(object));
+            self.cut_off_batch(&batch);
+            self.drop_batch(&batch);
             let progress = &mut self.threads[thread].progress;
             let step = match step {
                 Ok(step) => step,
@@ -243,31 +261,45 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// Ends up to [`BATCH`] capabilities; if they were revoked, who waited through one of them
-    /// learns of it.
-    fn end_batch<T>(
-        &mut self,
-        is_revoked: bool,
-        step: impl FnOnce(
-            &mut viper_cap::CapSpace<ObjectRef>,
-            &mut dyn FnMut(ObjectRef),
-        ) -> Result<T, viper_cap::CapError>,
-    ) -> Result<T, viper_cap::CapError> {
-        let mut ended = [None; BATCH];
-        let mut places = ended.iter_mut();
-        let done = step(&mut self.caps, &mut |object| {
-            if let Some(place) = places.next() {
-                *place = Some(object);
-            }
-        });
+    /// Who waited through one of these capabilities learns that it is gone.
+    fn cut_off_batch(&mut self, batch: &Batch) {
         let mut before = None;
-        for object in ended.into_iter().flatten() {
-            if is_revoked && before != Some(object) {
+        for &object in batch.objects() {
+            // Copies of one handle stand next to each other.
+            if before.replace(object) != Some(object) {
                 self.cut_off(object);
             }
-            before = Some(object);
+        }
+    }
+
+    fn drop_batch(&mut self, batch: &Batch) {
+        for &object in batch.objects() {
             self.drop_ref(object);
         }
-        done
+    }
+}
+
+/// What capabilities that were ended named.
+struct Batch {
+    objects: [ObjectRef; BATCH],
+    len: usize,
+}
+
+impl Batch {
+    const EMPTY: Batch = Batch {
+        objects: [ObjectRef::new(Kind(0), NIL); BATCH],
+        len: 0,
+    };
+
+    #[inline]
+    fn add(&mut self, object: ObjectRef) {
+        if let Some(place) = self.objects.get_mut(self.len) {
+            *place = object;
+            self.len += 1;
+        }
+    }
+
+    fn objects(&self) -> &[ObjectRef] {
+        self.objects.get(..self.len).unwrap_or_default()
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) hop_limit: u8,
     pub(crate) payload: &'a [u8],
     pub(crate) fragment: Option<Fragment>,
+    /// Where the payload begins, behind the headers of IP.
+    pub(crate) payload_at: usize,
 }
 
 /// Where an IPv4 fragment belongs.
@@ -42,6 +44,11 @@ impl Segment {
 
     pub(crate) const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Nothing but an acknowledgement.
+    pub(crate) const fn is_bare(&self) -> bool {
+        self.len == 0 && self.flags & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::ACK
     }
 
     /// A request to connect: SYN without ACK, RST or FIN.
@@ -108,6 +115,7 @@ fn ipv4(bytes: &[u8]) -> Option<Packet<'_>> {
         hop_limit: header[8],
         payload,
         fragment,
+        payload_at: header_len,
     })
 }
 
@@ -132,6 +140,7 @@ fn ipv6(bytes: &[u8]) -> Option<Packet<'_>> {
         hop_limit: header[7],
         payload,
         fragment: None,
+        payload_at: 40 + rest.len().min(payload_len) - payload.len(),
     })
 }
 

@@ -110,6 +110,7 @@ fn exchange(seed: u64, faults: Faults, ip: usize, total: usize) -> u64 {
         flows.iter().all(|flow| flow.is_over)
     });
     let seconds = (net.now - start) / SECOND;
+    println!("{faults:?}: {total} bytes each way in {seconds} s");
     flows.into_iter().for_each(Flow::check);
     net.stacks[0].close(client).unwrap();
     net.stacks[1].close(server).unwrap();

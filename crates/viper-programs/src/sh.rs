@@ -120,6 +120,12 @@ impl Viper {
         String::from_utf8(bytes).map_err(|_| Error::Corrupt)
     }
 
+    /// Whether somebody types; otherwise commands come from a pipe or file.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        self.console.is_terminal()
+    }
+
     /// Waits until everything written is on the terminal.
     pub fn drain(&mut self) {
         self.console.drain();

@@ -56,13 +56,14 @@ pub fn run() -> i64 {
     };
     let first = words().next();
     let mut report = match first {
-        Some("fuzz" | "storage") => Report::new(None),
+        Some("fuzz" | "storage" | "keep") => Report::new(None),
         filter => Report::new(filter),
     };
     match first {
         Some("fuzz") => report.run("fuzz", || {
             fuzz::run(&mut context, number(1, 50_000), number(2, 1))
         }),
+        Some("keep") => report.run("keep", || storage::keep(&mut context, number(1, 1))),
         Some("storage") => report.run("storage", || {
             storage::run(&mut context, number(1, 20), number(2, 8))
         }),

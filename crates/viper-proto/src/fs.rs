@@ -4,13 +4,15 @@
 //! messages: offsets name places in the memory that the client shares at the start of its session.
 
 use viper_rt::handle::{Channel, Memory};
-use viper_rt::message::{Put, Reader, Take, Writer};
+use viper_rt::message::{Bytes, Put, Reader, Take, Writer};
 use viper_rt::{Error, message_struct};
 
 mod files;
+mod paths;
 mod window;
 
 pub use files::{Entry, FileId, Files, append_entry};
+pub use paths::{normal_path, resolve_path};
 
 /// Longest path in bytes.
 pub const PATH_MAX: usize = 4096;
@@ -131,6 +133,30 @@ message_struct! {
         pub name_max: u32,
         /// Whether it refuses to be written.
         pub read_only: bool,
+    }
+}
+
+message_struct! {
+    /// A range of a file to be locked, or what is locked.
+    pub struct LockRange {
+        /// First byte.
+        pub start: u64,
+        /// Last byte; `u64::MAX`: the end of the file wherever it is.
+        pub last: u64,
+        /// Alone, to write; otherwise together with others who read.
+        pub exclusive: bool,
+    }
+}
+
+message_struct! {
+    /// Which volume it is.
+    pub struct VolumeId {
+        /// First half of its identity, as a big-endian number.
+        pub uuid_high: u64,
+        /// Second half.
+        pub uuid_low: u64,
+        /// Whether a disk error made it read-only, for now.
+        pub failed: bool,
     }
 }
 
@@ -274,4 +300,24 @@ interface! {
     /// content, before the change is answered. What was read stays right while the word is what it
     /// was before, and for [`LEASE_NS`] after it was read at most.
     23 => retry now changes() -> (counter: Memory);
+    /// Locks a range of an open file against other clients: advisory, as POSIX has it. Waits for
+    /// whoever is in the way until the deadline; `WouldBlock` if that has passed already,
+    /// `Deadlock` if waiting would never end. All locks of a client go when it goes, those on a
+    /// file when it has closed it as often as it opened it.
+    24 => retry later lock(file: u32, range: LockRange, deadline: u64) -> ();
+    /// Gives up what this client has locked in a range, whatever kind of lock it is.
+    25 => retry now unlock(file: u32, range: LockRange) -> ();
+    /// What would be in the way of a lock. `NotFound`: nothing.
+    26 => retry now lock_test(file: u32, range: LockRange) -> (held: LockRange, process_id: u64);
+    /// Keeps blocks for a range of a file, so that the first write there does not fail for want of
+    /// space. The file grows to its end unless `keep_size`.
+    27 => retry now allocate(file: u32, position: u64, len: u64, keep_size: bool) -> ();
+    /// Gives the blocks of a range back: it reads as zeroes from then on.
+    28 => retry now punch(file: u32, position: u64, len: u64) -> ();
+    /// The next place that is data, or a hole, from `position` on. `NotFound` if there is none.
+    29 => retry now seek(file: u32, position: u64, to_hole: bool) -> (position: u64);
+    /// Name and identity of the volume.
+    30 => retry now volume() -> (volume: VolumeId, label: Bytes);
+    /// Gives the volume another name, at most 64 bytes. Durable on return.
+    31 => retry now set_label(label: Bytes) -> ();
 }

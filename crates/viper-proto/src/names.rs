@@ -93,4 +93,7 @@ interface! {
     17 => retry now boot_at(index: u32) -> (len_bytes: u64, name: Bytes);
     /// Nanoseconds between 1970 and the start of the machine. `NoService` without a clock.
     18 => retry now wall_clock() -> (boot_ns: u64);
+    /// Ends a process, what it started, and what that started. Only its starter may, and only if
+    /// the manifest names the starter. A process that has ended is no trouble.
+    19 => retry now end_family(process_id: u64) -> ();
 }

@@ -19,6 +19,7 @@ pub mod key;
 mod message;
 mod output;
 mod packet;
+pub mod pump;
 mod random;
 mod request;
 mod server;

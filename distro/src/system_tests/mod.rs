@@ -4,8 +4,11 @@
 
 mod boot;
 mod devices;
+mod http;
 mod lab;
+mod net;
 mod power;
+mod ssh;
 mod storage;
 mod suite;
 mod write_log;
@@ -71,8 +74,11 @@ pub fn all() -> Vec<Test> {
         boot::TESTS,
         devices::TESTS,
         suite::TESTS,
+        net::TESTS,
+        http::TESTS,
         storage::TESTS,
         power::TESTS,
+        ssh::TESTS,
         write_log::TESTS,
     ]
     .concat()

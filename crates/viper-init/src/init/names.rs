@@ -182,6 +182,12 @@ impl<W: World> Serve for Init<W> {
     fn wall_clock(&mut self, _: &mut NameClient) -> Result<u64, Error> {
         self.world.wall_clock_ns().ok_or(Error::NoService)
     }
+
+    fn end_family(&mut self, client: &mut NameClient, process_id: u64) -> Result<(), Error> {
+        let owner = self.managed.get(client.owner).ok_or(Error::NoRight)?;
+        let system = self.world.system().ok_or(Error::NoService)?;
+        super::orphans::end_family(system, process_id, owner.process_id)
+    }
 }
 
 impl<W: World> Init<W> {

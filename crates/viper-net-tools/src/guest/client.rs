@@ -206,6 +206,7 @@ impl World for Guest {
         // Only a console knows its size.
         let handle = program::take(Slot::STDERR)?;
         let console = console::Client::new(handle.into_object());
+        console.connection().set_timeout(clock::SECOND);
         let size = console.size();
         // It stays where `show` finds it.
         core::mem::forget::<OwnedHandle>(console.into_channel().into());

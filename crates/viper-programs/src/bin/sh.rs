@@ -25,7 +25,13 @@ fn run() -> i64 {
         }
     };
     let code = match text(&mut viper, &options) {
-        Ok(Some(text)) => i64::from(Shell::new().run(&mut viper, &text).code),
+        Ok(Some(text)) => {
+            let mut shell = Shell::new();
+            for (name, value) in program::environment().filter(|(name, _)| *name != "PWD") {
+                shell.export(name, value);
+            }
+            i64::from(shell.run(&mut viper, &text).code)
+        }
         Ok(None) => interactive(&mut viper, &options),
         Err(error) => complain(&mut viper, error),
     };
@@ -67,6 +73,12 @@ fn interactive(viper: &mut Viper, options: &Options) -> i64 {
         let _ = viper.console_write(alloc::format!("sh: {line}\n").as_bytes(), true);
     }
     let mut session = Session::new(viper);
+    for (name, value) in program::environment().filter(|(name, _)| *name != "PWD") {
+        session.shell().export(name, value);
+    }
+    if !viper.is_typed() {
+        return piped(viper, &mut session);
+    }
     if !options.recovery && session.startup(viper, STARTUP_SCRIPT).ended {
         return i64::from(session.shell().last_code());
     }
@@ -74,6 +86,32 @@ fn interactive(viper: &mut Viper, options: &Options) -> i64 {
         Ok(code) => i64::from(code),
         Err(_) => FAILED,
     }
+}
+
+/// Runs commands that come from a pipe or file, as they come.
+fn piped(viper: &mut Viper, session: &mut Session) -> i64 {
+    let mut line = alloc::vec::Vec::new();
+    loop {
+        // Byte by byte: what is behind the line is for the commands of the line to read.
+        let mut byte = [0];
+        let count = viper.console_read(&mut byte).unwrap_or(0);
+        if count > 0 && byte != *b"\n" {
+            line.push(byte[0]);
+            continue;
+        }
+        let text = String::from_utf8_lossy(&line).into_owned();
+        line.clear();
+        if count > 0 || !text.is_empty() {
+            let outcome = session.enter(viper, &text);
+            if outcome.ended {
+                break;
+            }
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    i64::from(session.shell().last_code())
 }
 
 fn complain(viper: &mut Viper, error: Error) -> i64 {

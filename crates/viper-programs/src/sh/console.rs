@@ -1,13 +1,14 @@
-//! The shell's console: the console server, or the debug port where there is none.
+//! The shell's console: the standard streams it was started with, the console server, or the debug
+//! port where there is none.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use viper_proto::console::{Client, Mode};
 use viper_proto::names;
 use viper_proto::stream::CHUNK_MAX;
-use viper_rt::abi::{FOREVER, Signals};
-use viper_rt::handle::{Channel, Event, System};
-use viper_rt::{Error, Object, clock, thread};
+use viper_rt::abi::{FOREVER, Signals, Slot};
+use viper_rt::handle::{Channel, Event, OwnedHandle, System};
+use viper_rt::{Error, Object, clock, program, thread};
 use viper_term::discipline::{Discipline, ReadOutcome, Signal};
 use viper_term::termios::Termios;
 
@@ -19,6 +20,8 @@ pub(super) const INTERRUPT: Signals = Signals(1);
 /// A console.
 pub struct Console {
     served: Option<Client>,
+    /// Given by whoever started the shell. A console it may be, or a pipe or file.
+    streams: Option<Streams>,
     debug: Option<System>,
     discipline: Discipline,
     mode: Mode,
@@ -27,26 +30,65 @@ pub struct Console {
     typed: VecDeque<u8>,
 }
 
+/// Standard streams.
+struct Streams {
+    input: Option<Client>,
+    output: Option<Client>,
+    errors: Option<Client>,
+    /// Lines are edited on it.
+    is_terminal: bool,
+}
+
+impl Streams {
+    /// Those in the slots for them, if there are any.
+    fn given() -> Option<Streams> {
+        let take = |slot| {
+            let handle = program::take(slot).filter(|h| !h.raw().is_none());
+            handle.map(|h: OwnedHandle| Client::new(h.into_object()))
+        };
+        let (input, output) = (take(Slot::STDIN), take(Slot::STDOUT));
+        let errors = take(Slot::STDERR);
+        if input.is_none() && output.is_none() && errors.is_none() {
+            return None;
+        }
+        let is_terminal = input.as_ref().is_some_and(|i| i.size().is_ok());
+        Some(Streams {
+            input,
+            output,
+            errors,
+            is_terminal,
+        })
+    }
+}
+
 impl Console {
-    /// The console server's, or the debug port in recovery and when there is no server.
+    /// The standard streams that were given, the console server's, or the debug port in recovery and when there is no server.
     pub(super) fn open(names: &names::Client, recovery: bool, system: Option<&System>) -> Console {
         let mut console = Console {
             served: None,
+            streams: if recovery { None } else { Streams::given() },
             debug: system.and_then(|s| s.try_clone().ok()),
             discipline: Discipline::new(Termios::cooked()),
             mode: Mode::COOKED,
             interrupt: None,
             typed: VecDeque::new(),
         };
-        if !recovery {
+        if let Some(input) = console.streams.as_ref().and_then(|s| s.input.as_ref()) {
+            console.interrupt = watch(input).ok();
+        } else if !recovery && console.streams.is_none() {
             let _ = console.connect(names);
         }
         console
     }
 
+    /// Whether somebody types on it.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.streams.as_ref().is_none_or(|s| s.is_terminal)
+    }
+
     /// Whether it is the debug port.
     pub(super) fn is_debug(&self) -> bool {
-        self.served.is_none()
+        self.served.is_none() && self.streams.is_none()
     }
 
     /// The event that control-C signals, if the console tells of it.
@@ -66,14 +108,41 @@ impl Console {
         Ok(())
     }
 
-    /// Another channel to the console, for a program.
-    pub(super) fn duplicate(&self) -> Result<Channel, Error> {
-        self.served.as_ref().ok_or(Error::NoService)?.duplicate()
+    /// What a program gets for one of its standard streams; nothing if the shell has none.
+    pub(super) fn stream(&self, slot: Slot) -> Result<Option<Channel>, Error> {
+        let Some(streams) = &self.streams else {
+            let served = self.served.as_ref().ok_or(Error::NoService)?;
+            return served.duplicate().map(Some);
+        };
+        let given = match slot {
+            Slot::STDIN => &streams.input,
+            Slot::STDERR => &streams.errors,
+            _ => &streams.output,
+        };
+        match given {
+            Some(console) if streams.is_terminal => console.duplicate().map(Some),
+            // Programs share it: all read from, and write to, the same place.
+            Some(stream) => stream.connection().channel().try_clone().map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Writes everything.
-    pub(super) fn write(&mut self, names: &names::Client, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        names: &names::Client,
+        bytes: &[u8],
+        error: bool,
+    ) -> Result<(), Error> {
         let mut rest = bytes;
+        if let Some(streams) = &self.streams {
+            let to = if error {
+                &streams.errors
+            } else {
+                &streams.output
+            };
+            return to.as_ref().map_or(Ok(()), |to| write_all(to, rest));
+        }
         while !rest.is_empty() {
             let Some(client) = &self.served else {
                 return self.debug_write(rest);
@@ -89,6 +158,21 @@ impl Console {
 
     /// Reads some bytes; none at the end of the input.
     pub(super) fn read(&mut self, names: &names::Client, to: &mut [u8]) -> Result<usize, Error> {
+        if let Some(streams) = &self.streams {
+            let Some(input) = &streams.input else {
+                return Ok(0);
+            };
+            return match input.read(to.len().min(CHUNK_MAX) as u32, FOREVER) {
+                Ok(bytes) => {
+                    let count = bytes.len().min(to.len());
+                    to[..count].copy_from_slice(&bytes[..count]);
+                    Ok(count)
+                }
+                // Whoever was there is gone.
+                Err(Error::PeerClosed) => Ok(0),
+                Err(error) => Err(error),
+            };
+        }
         loop {
             let Some(client) = &self.served else {
                 return self.debug_read(to);
@@ -113,6 +197,12 @@ impl Console {
         } else {
             Termios::raw()
         };
+        if let Some(streams) = &self.streams {
+            return match &streams.input {
+                Some(input) if streams.is_terminal => input.set_mode(mode).map(|_| ()),
+                _ => Ok(()),
+            };
+        }
         match &self.served {
             Some(client) => match client.set_mode(mode) {
                 Err(Error::PeerClosed) => drop(self.connect(names)),
@@ -124,12 +214,19 @@ impl Console {
     }
 
     pub(super) fn width(&self) -> usize {
-        let size = self.served.as_ref().and_then(|c| c.size().ok());
+        let console = match &self.streams {
+            Some(streams) => streams.input.as_ref(),
+            None => self.served.as_ref(),
+        };
+        let size = console.and_then(|c| c.size().ok());
         size.map_or(80, |s| s.columns as usize)
     }
 
     pub(super) fn drain(&self) {
-        if let Some(client) = &self.served {
+        let streams = self.streams.iter();
+        let given = streams.flat_map(|s| [&s.output, &s.errors]).flatten();
+        for client in given.chain(&self.served) {
+            // A stream that is no console cannot be waited for.
             let _ = client.drain();
         }
     }
@@ -173,6 +270,18 @@ impl Console {
             }
         }
     }
+}
+
+fn write_all(to: &Client, bytes: &[u8]) -> Result<(), Error> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let taken = to.write(&rest[..rest.len().min(CHUNK_MAX)])?;
+        if taken == 0 {
+            return Err(Error::PeerClosed);
+        }
+        rest = rest.get(taken as usize..).unwrap_or(&[]);
+    }
+    Ok(())
 }
 
 /// Starts a thread that waits for control-C, and the event it signals then.

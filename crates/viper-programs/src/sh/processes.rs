@@ -161,8 +161,10 @@ impl Viper {
         slot: Slot,
         owned: &mut Vec<(Slot, OwnedHandle)>,
     ) -> core::result::Result<(), Error> {
-        if !self.console.is_debug() {
-            owned.push((slot, self.console.duplicate()?.into_owned()));
+        if !self.console.is_debug()
+            && let Some(stream) = self.console.stream(slot)?
+        {
+            owned.push((slot, stream.into_owned()));
         }
         Ok(())
     }

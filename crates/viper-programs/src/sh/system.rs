@@ -384,8 +384,8 @@ impl System for Viper {
         self.names.server_kill(name.as_bytes()).map_err(said)
     }
 
-    fn console_write(&mut self, bytes: &[u8], _error: bool) -> Result<()> {
-        self.console.write(&self.names, bytes).map_err(said)
+    fn console_write(&mut self, bytes: &[u8], error: bool) -> Result<()> {
+        self.console.write(&self.names, bytes, error).map_err(said)
     }
 
     fn console_read(&mut self, buf: &mut [u8]) -> Result<usize> {
@@ -401,7 +401,7 @@ impl System for Viper {
     }
 
     fn terminal_width(&mut self) -> Option<usize> {
-        (!self.scripted).then(|| self.console.width())
+        (!self.scripted && self.console.is_terminal()).then(|| self.console.width())
     }
 
     fn interrupted(&mut self) -> bool {

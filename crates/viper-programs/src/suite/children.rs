@@ -159,7 +159,11 @@ fn ended(context: &Context) -> Verdict {
 }
 
 fn limited(context: &Context) -> Verdict {
-    let quota = context.own.quota.carve(CHILD_BYTES).map_err(failed("quota"))?;
+    let quota = context
+        .own
+        .quota
+        .carve(CHILD_BYTES)
+        .map_err(failed("quota"))?;
     let start = Start {
         name: "limited",
         quota: &quota,
@@ -168,7 +172,10 @@ fn limited(context: &Context) -> Verdict {
         environment: &[],
         handles: &[],
     };
-    let child = context.own.image.start_limited(&start, HANDLES_MAX, THREADS_MAX);
+    let child = context
+        .own
+        .image
+        .start_limited(&start, HANDLES_MAX, THREADS_MAX);
     let child = child.map_err(failed("start"))?;
     let info = end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
     want("code", info.exit_code, 0)
@@ -202,7 +209,11 @@ fn large_end(context: &Context) -> Verdict {
     let (child, quota) = started.map_err(failed("start"))?;
     let touched = sys::receive(ours.raw(), clock::after(60 * clock::SECOND));
     want("touched", touched.check(), Ok(()))?;
-    want("in use", quota.usage().is_ok_and(|(_, used)| used >= BYTES), true)?;
+    want(
+        "in use",
+        quota.usage().is_ok_and(|(_, used)| used >= BYTES),
+        true,
+    )?;
     longest.store(0, Ordering::Relaxed);
     want("kill", child.kill(7), Ok(()))?;
     let before = clock::now();
@@ -215,7 +226,11 @@ fn large_end(context: &Context) -> Verdict {
     let longest = longest.load(Ordering::Relaxed);
     // The machine may itself be held up, so only a wait for about all of it counts.
     let is_held_up = took > 20 * clock::MILLISECOND && longest > took / 2;
-    want("the longest sleep, of the whole end", (is_held_up, longest, took), (false, longest, took))
+    want(
+        "the longest sleep, of the whole end",
+        (is_held_up, longest, took),
+        (false, longest, took),
+    )
 }
 
 /// Touches so many bytes, tells it, and waits to be ended.

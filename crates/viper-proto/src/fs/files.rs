@@ -11,7 +11,10 @@
 //! `window`.
 
 use super::window::{self, Windows};
-use super::{Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags};
+use super::{
+    Attributes, Changes, Client, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics,
+    VolumeId, flags,
+};
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -55,6 +58,8 @@ struct OpenFile {
     next_read: u64,
     /// It was changed and not synced since.
     is_unsynced: bool,
+    /// What was locked and not unlocked.
+    locks: Vec<LockRange>,
 }
 
 /// A directory entry.
@@ -147,6 +152,7 @@ impl Files {
             session,
             next_read: 0,
             is_unsynced: flags & flags::TRUNCATE != 0,
+            locks: Vec::new(),
         };
         let index = match self.open.iter().position(Option::is_none) {
             Some(index) => {
@@ -341,6 +347,135 @@ impl Files {
         })?;
         self.changed(file);
         Ok(())
+    }
+
+    /// Locks a range of an open file against other clients; see the service's LOCK. When the server
+    /// dies the lock is taken again as the file is opened again.
+    ///
+    /// # Errors
+    /// Those of the file service. Any operation on the file is [`Error::LockLost`], once, if another client came first after the server's
+    /// death: then none of this client's locks on it are held.
+    pub fn lock(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+        deadline: u64,
+    ) -> Result<(), Error> {
+        // A lock that a dead server may have given is gone with it.
+        self.with_file(names, file, true, |s, remote| {
+            s.client.lock(remote, range, deadline)
+        })?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.locks.push(range);
+        }
+        Ok(())
+    }
+
+    /// Gives up what is locked in a range.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn unlock(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.unlock(remote, range)
+        })?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.locks = open.locks.iter().flat_map(|l| without(l, &range)).collect();
+        }
+        Ok(())
+    }
+
+    /// What is in the way of a lock, and whose process it is.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::NotFound`] if nothing is.
+    pub fn lock_test(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+    ) -> Result<(LockRange, u64), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.lock_test(remote, range)
+        })
+    }
+
+    /// Keeps blocks for a range of an open file.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn allocate(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        len: u64,
+        keep_size: bool,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.allocate(remote, position, len, keep_size)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// Gives the blocks of a range of an open file back: it reads as zeroes from then on.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn punch(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.punch(remote, position, len)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// The next place that is data, or a hole, from `position` on.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::NotFound`] if there is none.
+    pub fn seek(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to_hole: bool,
+    ) -> Result<u64, Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.seek(remote, position, to_hole)
+        })
+    }
+
+    /// Identity and name of the volume.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn volume(&mut self, names: &names::Client) -> Result<(VolumeId, String), Error> {
+        self.with(names, true, |s| {
+            let (volume, label) = s.client.volume()?;
+            Ok((volume, label.as_str()?.into()))
+        })
+    }
+
+    /// Gives the volume another name.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn set_label(&mut self, names: &names::Client, label: &str) -> Result<(), Error> {
+        self.with(names, true, |s| s.client.set_label(label.as_bytes()))
     }
 
     /// Returns when the file is on stable storage.
@@ -584,6 +719,19 @@ impl Files {
     }
 }
 
+/// What is left of a lock when a range of it is given up.
+fn without(lock: &LockRange, gone: &LockRange) -> impl Iterator<Item = LockRange> {
+    let before = (lock.start < gone.start).then(|| LockRange {
+        last: lock.last.min(gone.start - 1),
+        ..*lock
+    });
+    let behind = (lock.last > gone.last).then(|| LockRange {
+        start: lock.start.max(gone.last + 1),
+        ..*lock
+    });
+    before.into_iter().chain(behind)
+}
+
 /// The session, made now if there is none.
 fn ensure<'s>(
     session: &'s mut Option<Session>,
@@ -613,6 +761,20 @@ impl OpenFile {
             return Err(Error::ServerDied);
         }
         (self.remote, self.session) = (remote, session.number);
+        for lock in &self.locks {
+            match session.client.lock(remote, *lock, 0) {
+                Err(Error::WouldBlock) => {
+                    self.locks.clear();
+                    let all = LockRange {
+                        last: u64::MAX,
+                        ..LockRange::default()
+                    };
+                    session.client.unlock(remote, all)?;
+                    return Err(Error::LockLost);
+                }
+                result => result?,
+            }
+        }
         match core::mem::take(&mut self.is_unsynced) {
             true => Err(Error::ServerDied),
             false => Ok(()),

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::PublicKey;
+use super::known::one_matches;
 
 /// The restrictions in front of a key. Each is reported; the server's user obeys them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,25 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
+    /// Whether the key may be used from this address.
+    pub fn permits_from(&self, address: &str) -> bool {
+        self.from
+            .as_ref()
+            .is_none_or(|list| one_matches(list.split(',').map(str::trim), address))
+    }
+
+    /// Whether connections to this host and port may be forwarded.
+    pub fn permits_open(&self, host: &str, port: u16) -> bool {
+        let fits = |entry: &String| {
+            entry.rsplit_once(':').is_some_and(|(known, at)| {
+                let known = known.trim_start_matches('[').trim_end_matches(']');
+                known.eq_ignore_ascii_case(host) && (at == "*" || at.parse() == Ok(port))
+            })
+        };
+        let listed = self.permit_open.is_empty() || self.permit_open.iter().any(fits);
+        !self.no_port_forwarding && listed
+    }
+
     /// Reads options as they stand in the file; `None` if one is unknown or malformed.
     ///
     /// An option that is not understood could be a restriction, so the key must not be used.
@@ -201,5 +221,27 @@ impl Scan {
             return true;
         }
         self.quoted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restrictions_on_addresses_and_ports() {
+        let options = KeyOptions::parse(
+            "from=\"10.0.*,!10.0.0.9\",permitopen=\"web:80\",permitopen=\"[::1]:*\"",
+        );
+        let options = options.unwrap();
+        assert!(options.permits_from("10.0.0.1"));
+        assert!(!options.permits_from("10.0.0.9"));
+        assert!(!options.permits_from("192.168.0.1"));
+        assert!(options.permits_open("WEB", 80) && options.permits_open("::1", 7));
+        assert!(!options.permits_open("web", 81) && !options.permits_open("other", 80));
+        let free = KeyOptions::default();
+        assert!(free.permits_from("any") && free.permits_open("any", 1));
+        let none = KeyOptions::parse("restrict").unwrap();
+        assert!(!none.permits_open("any", 1));
     }
 }

@@ -147,14 +147,7 @@ impl Hosts {
     fn matches(&self, name: &str) -> bool {
         match self {
             Hosts::Hashed { salt, hash: known } => hash(salt, name).as_slice().ct_eq(known).into(),
-            Hosts::Patterns(patterns) => {
-                let negated = |pattern: &String| {
-                    pattern
-                        .strip_prefix('!')
-                        .is_some_and(|pattern| glob(pattern, name))
-                };
-                patterns.iter().any(|pattern| glob(pattern, name)) && !patterns.iter().any(negated)
-            }
+            Hosts::Patterns(patterns) => one_matches(patterns.iter().map(String::as_str), name),
         }
     }
 }
@@ -195,6 +188,19 @@ fn hash(salt: &[u8], name: &str) -> [u8; 20] {
     let mut mac = Hmac::<Sha1>::new_from_slice(salt).expect("HMAC takes keys of any length");
     mac.update(name.as_bytes());
     mac.finalize().into_bytes().into()
+}
+
+/// Whether a name fits one of the patterns, and none of those negated with `!`.
+pub(super) fn one_matches<'a>(patterns: impl Iterator<Item = &'a str>, name: &str) -> bool {
+    let mut found = false;
+    for pattern in patterns {
+        match pattern.strip_prefix('!') {
+            Some(pattern) if glob(pattern, name) => return false,
+            Some(_) => {}
+            None => found |= glob(pattern, name),
+        }
+    }
+    found
 }
 
 /// Matches `*` and `?`. Linear in the product of the lengths, without recursion.

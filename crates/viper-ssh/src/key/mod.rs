@@ -3,9 +3,11 @@
 mod authorized;
 mod known;
 mod openssh;
+mod password;
 
 pub use authorized::{AuthorizedKey, AuthorizedKeys, KeyOptions};
 pub use known::{HostKeyCheck, KnownHosts};
+pub use password::{PASSWORD_ROUNDS, check_password, hash_password};
 
 use alloc::boxed::Box;
 use alloc::string::String;
