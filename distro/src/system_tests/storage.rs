@@ -52,8 +52,7 @@ fn faulty(lab: &Lab<'_>, rules: &str) -> Result<(Disk, Disk), String> {
     let path = lab.scratch().path("faulty.conf");
     std::fs::write(&path, rules).map_err(|error| error.to_string())?;
     let place = format!("blkdebug:{}:{}", path.display(), disk.path.display());
-    let bad = Disk::kept(place.into());
-    Ok((bad, disk))
+    Ok((Disk::kept(place.into()), disk))
 }
 
 /// Rules by which writes fail after the first `good` ones: one of them, or all.
