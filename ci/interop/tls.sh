@@ -284,7 +284,7 @@ ours p256
 big() { # a megabyte through the echo
     # No letters: s_client takes some for commands.
     seq 200000 >big
-    { cat big; sleep 3; } | openssl s_client -connect "127.0.0.1:$port" -CAfile root.pem \
+    { cat big; sleep 5; } | openssl s_client -connect "127.0.0.1:$port" -CAfile root.pem \
         -quiet -no_ign_eof >back 2>said
     cmp big back
 }
