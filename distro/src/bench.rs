@@ -14,6 +14,7 @@ use crate::cli::MachineOptions;
 use crate::elf_file::text_size;
 use crate::error::{Context, Error, Result, unable};
 use crate::image::System;
+use crate::net_peer::Peer;
 use crate::session::End;
 use crate::system_tests::Lab;
 
@@ -123,12 +124,14 @@ fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 
 fn measure(system: &System) -> Result<Vec<Figure>> {
     let lab = Lab::new(system)?;
+    let peer = Peer::start().context("a port for the network figures")?;
     let options = MachineOptions {
         icount: true,
-        no_net: true,
+        hostfwd: vec![peer.forward()],
         ..MachineOptions::default()
     };
-    let outcome = lab.run_long(&options, "Run GRANT manage bench").map_err(Error::Unable)?;
+    let commands = "Servers devtest RESTART; Run GRANT manage bench";
+    let outcome = lab.run_long(&options, commands).map_err(Error::Unable)?;
     match outcome.end {
         End::Code(0) => Ok(outcome.output.lines().filter_map(parse).collect()),
         End::Panic => Err(Error::Panic),

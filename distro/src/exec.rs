@@ -86,13 +86,31 @@ impl Script<'_> {
         system: &System,
         scratch: &Scratch,
         timeout: Duration,
-        hear: impl FnMut(Said),
+        mut hear: impl FnMut(Said),
+    ) -> Result<End> {
+        self.run_until(system, scratch, timeout, |said| {
+            hear(said);
+            None
+        })
+    }
+
+    /// The same; when `hear` returns a time, the machine is killed so much later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn run_until(
+        &self,
+        system: &System,
+        scratch: &Scratch,
+        timeout: Duration,
+        hear: impl FnMut(Said) -> Option<Duration>,
     ) -> Result<End> {
         let archive: PathBuf = scratch.path("boot.cpio");
         system.write_archive(&archive, Some(&format!("{}\n", self.text)))?;
         let mut machine = machine::assemble(system, self.machine, archive, self.disk.clone());
         machine.command_line.push_str(" viper.exec=1");
-        session::run(&machine, timeout, hear)
+        session::run_until(&machine, timeout, hear)
     }
 }
 

@@ -31,13 +31,17 @@ pub struct System {
 }
 
 impl System {
-    /// Builds the kernel, the programs and the boot archive.
+    /// Builds the kernel, the programs and the boot archive, with what is there `for_tests` only
+    /// or without.
     ///
     /// # Errors
     ///
     /// When something is missing, wrong in the manifest, or does not compile.
-    pub fn build(workspace: Workspace, consent: Consent) -> Result<Self> {
-        let manifest = Manifest::load(&workspace.manifest())?;
+    pub fn build(workspace: Workspace, consent: Consent, for_tests: bool) -> Result<Self> {
+        let mut manifest = Manifest::load(&workspace.manifest())?;
+        if for_tests {
+            manifest = manifest.with_tests();
+        }
         let binaries = available(&workspace, &manifest)?;
         let compiler = Compiler::new(&workspace, toolchain(&workspace, consent)?);
         let kernel_elf = compiler.kernel()?;

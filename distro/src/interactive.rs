@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result, unable};
 use crate::exec;
 use crate::image::System;
 use crate::machine;
+use crate::net_peer;
 use crate::scratch::Scratch;
 
 /// Ctrl-A: the next key is for this program.
@@ -35,7 +36,8 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     let scratch = Scratch::new(&system.workspace)?;
     let archive = scratch.path("boot.cpio");
     system.write_archive(&archive, None)?;
-    let mut machine = machine::assemble(system, options, archive, disk);
+    let (options, port) = with_ssh(system, options)?;
+    let mut machine = machine::assemble(system, &options, archive, disk);
     machine.reboots = true;
     let mut command = machine.command();
     command
@@ -43,6 +45,9 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     eprintln!("distro: Ctrl-A X leaves, Ctrl-A Ctrl-A sends Ctrl-A");
+    if let Some(port) = port {
+        eprintln!("distro: ssh -p {port} viper@localhost (password: viper)");
+    }
     let mut child = Child::spawn(command)?;
     let raw = RawTerminal::enter()?;
     if let Some(stdin) = child.take_stdin() {
@@ -55,6 +60,23 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
         Err(Error::Interrupted) if LEFT.load(Ordering::Relaxed) => Ok(ExitCode::SUCCESS),
         other => other.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Where the guest's SSH server listens.
+const SSH_PORT: u16 = 22;
+
+/// The options with a forward to the guest's SSH server, if it has one, the machine has a network
+/// and nobody has forwarded that port; and the port of this machine.
+fn with_ssh(system: &System, options: &MachineOptions) -> Result<(MachineOptions, Option<u16>)> {
+    let mut options = options.clone();
+    let has_server = system.manifest.process.contains_key("sshd");
+    let is_forwarded = |forward: &String| forward.ends_with(&format!("-:{SSH_PORT}"));
+    if options.no_net || !has_server || options.hostfwd.iter().any(is_forwarded) {
+        return Ok((options, None));
+    }
+    let port = net_peer::free_port().context("a port to forward")?;
+    options.hostfwd.push(net_peer::forward(port, SSH_PORT));
+    Ok((options, Some(port)))
 }
 
 fn run_stdin(

@@ -24,6 +24,7 @@ pub mod image;
 pub mod interactive;
 pub mod machine;
 pub mod manifest;
+pub mod net_peer;
 pub mod qemu;
 pub mod scratch;
 pub mod session;
@@ -64,7 +65,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     if cli.command.is_some() && cli.machine != cli::MachineOptions::default() {
         return unable("options of the machine come after the command: `exec --smp 4 ...`");
     }
-    let build = || System::build(workspace.clone(), consent);
+    let for_tests = matches!(
+        cli.command,
+        Some(Command::Test { .. } | Command::Bench { .. })
+    );
+    let build = || System::build(workspace.clone(), consent, for_tests);
     match cli.command {
         None => {
             setup::emulator(consent)?;

@@ -25,6 +25,10 @@ pub struct Manifest {
     /// What init starts, by name.
     #[serde(default)]
     pub process: BTreeMap<String, Process>,
+    /// Processes of images for tests and measurements, by name: switched off, and no part of
+    /// other images.
+    #[serde(default)]
+    pub test_process: BTreeMap<String, Process>,
     /// What is only there to be started by somebody, by name.
     #[serde(default)]
     pub program: BTreeMap<String, Program>,
@@ -78,6 +82,9 @@ pub struct DiskContent {
     /// Files: path on the disk to path in the checkout.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Where the certification authorities that browsers trust go, in PEM, if anywhere.
+    #[serde(default)]
+    pub roots: Option<String>,
 }
 
 /// A process that init starts.
@@ -262,7 +269,17 @@ impl Manifest {
     fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         manifest.check()?;
+        manifest.clone().with_tests().check()?;
         Ok(manifest)
+    }
+
+    /// The same with the processes that are there for tests, switched off.
+    pub fn with_tests(mut self) -> Self {
+        for (name, process) in std::mem::take(&mut self.test_process) {
+            self.image.command_line += &format!(" viper.servers=-{name}");
+            self.process.entry(name).or_insert(process);
+        }
+        self
     }
 
     /// Every binary that the image needs, apart from the kernel.

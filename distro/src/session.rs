@@ -35,11 +35,32 @@ pub enum End {
 /// # Errors
 ///
 /// When QEMU cannot be started, or a signal asks to stop. QEMU is gone in any case.
-pub fn run(machine: &Machine, timeout: Duration, hear: impl FnMut(Said)) -> Result<End> {
+pub fn run(machine: &Machine, timeout: Duration, mut hear: impl FnMut(Said)) -> Result<End> {
+    run_until(machine, timeout, |said| {
+        hear(said);
+        None
+    })
+}
+
+/// The same; when `hear` returns a time, QEMU is killed so much later, whatever it does: the power
+/// is cut.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_until(
+    machine: &Machine,
+    timeout: Duration,
+    hear: impl FnMut(Said) -> Option<Duration>,
+) -> Result<End> {
     watch(machine.command(), timeout, hear)
 }
 
-fn watch(command: Command, timeout: Duration, mut hear: impl FnMut(Said)) -> Result<End> {
+fn watch(
+    command: Command,
+    timeout: Duration,
+    mut hear: impl FnMut(Said) -> Option<Duration>,
+) -> Result<End> {
     let mut watch = Watch::new(timeout);
     let child = Child::spawn(piped(command))?;
     loop {
@@ -108,7 +129,7 @@ impl Watch {
         self.deadline.min(Instant::now() + QUIET)
     }
 
-    fn note(&mut self, said: Vec<Said>, hear: &mut impl FnMut(Said)) {
+    fn note(&mut self, said: Vec<Said>, hear: &mut impl FnMut(Said) -> Option<Duration>) {
         for one in said {
             match one {
                 Said::Begin => self.begun = true,
@@ -122,7 +143,9 @@ impl Watch {
                 }
                 Said::Log(_) | Said::Output(_) => {}
             }
-            hear(one);
+            if let Some(left) = hear(one) {
+                self.shorten(left);
+            }
         }
     }
 
@@ -154,6 +177,7 @@ mod tests {
             if let Said::Output(bytes) = said {
                 output.extend(bytes);
             }
+            None
         });
         (
             end.expect("a run"),
@@ -181,6 +205,20 @@ mod tests {
             play(&format!("{BEGIN} printf 'bye\\n'"), 5000),
             (End::Off, "bye\n".into())
         );
+    }
+
+    #[test]
+    fn the_power_can_be_cut_at_a_word() {
+        let mut command = Command::new("sh");
+        let script = format!(r"{BEGIN} printf 'one\ntwo\n'; exec sleep 30");
+        command.args(["-c", &script]);
+        let started = Instant::now();
+        let end = watch(command, Duration::from_secs(30), |said| match said {
+            Said::Output(bytes) if bytes.ends_with(b"two\n") => Some(Duration::ZERO),
+            _ => None,
+        });
+        assert_eq!(end.expect("a run"), End::Timeout);
+        assert!(started.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

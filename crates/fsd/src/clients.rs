@@ -1,5 +1,6 @@
 //! What the server keeps for a client: its memory and its open files.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use viper_proto::fs::{PATH_MAX, PathText};
 use viper_rt::abi::{Protection, Rights};
@@ -23,6 +24,9 @@ pub(crate) struct OpenFile {
 /// A client that works with files.
 #[derive(Debug, Default)]
 pub struct FileClient {
+    /// Its number, as owner of locks.
+    pub(crate) number: u64,
+    pub(crate) process_id: u64,
     shared: Option<Mapping>,
     files: Vec<Option<OpenFile>>,
 }
@@ -44,6 +48,14 @@ pub enum Client {
 }
 
 impl FileClient {
+    pub(crate) fn new(number: u64, process_id: u64) -> FileClient {
+        FileClient {
+            number,
+            process_id,
+            ..FileClient::default()
+        }
+    }
+
     /// Takes the memory that data goes through.
     ///
     /// It is populated now: touching it later can then not fail for want of the client's quota,
@@ -76,7 +88,7 @@ impl FileClient {
     }
 
     /// A path, checked for its form: absolute, not too long, without zero bytes.
-    pub(crate) fn path(&self, text: &PathText) -> Result<Vec<u8>, Error> {
+    pub(crate) fn path<'t>(&self, text: &'t PathText) -> Result<Cow<'t, [u8]>, Error> {
         let path = self.text(text)?;
         if path.first() == Some(&b'/') && !path.contains(&0) {
             Ok(path)
@@ -86,14 +98,14 @@ impl FileClient {
     }
 
     /// A text as it is. Copied once: the client may change its memory at any time.
-    pub(crate) fn text(&self, text: &PathText) -> Result<Vec<u8>, Error> {
+    pub(crate) fn text<'t>(&self, text: &'t PathText) -> Result<Cow<'t, [u8]>, Error> {
         match text {
-            PathText::Inline(bytes) => Ok(bytes.to_vec()),
+            PathText::Inline(bytes) => Ok(Cow::Borrowed(bytes)),
             PathText::Shared { offset, len } => {
                 let (shared, offset) = self.range(*offset, u64::from(*len))?;
                 let mut path = alloc::vec![0; (*len as usize).min(PATH_MAX)];
                 shared.read(offset, &mut path)?;
-                Ok(path)
+                Ok(Cow::Owned(path))
             }
         }
     }
@@ -140,6 +152,11 @@ impl FileClient {
     pub(crate) fn remove(&mut self, id: u32) -> Result<OpenFile, Error> {
         let place = self.files.get_mut(id as usize);
         place.and_then(Option::take).ok_or(Error::BadHandle)
+    }
+
+    /// Whether it has an inode open.
+    pub(crate) fn has_open(&self, inode: u64) -> bool {
+        self.files.iter().flatten().any(|file| file.inode == inode)
     }
 
     /// The open files, on the client's end.

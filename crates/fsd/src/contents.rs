@@ -8,7 +8,7 @@ use viper_rt::abi::{Rights, Slot};
 use viper_rt::handle::Memory;
 use viper_rt::object::process_info;
 use viper_rt::{Error, Mapping, Object};
-use viperfs::Attr;
+use viperfs::{Attr, Piece};
 
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
@@ -41,10 +41,9 @@ impl Contents {
         }
     }
 
-    /// Reads at most `len` bytes of a file into a client's memory.
+    /// Reads at most `len` bytes of a file into a client's memory, straight from the cache.
     #[inline]
     pub(crate) fn read<W: World>(
-        &mut self,
         volume: &mut Volume<W>,
         inode: u64,
         position: u64,
@@ -53,27 +52,26 @@ impl Contents {
         len: usize,
     ) -> Result<u64, Error> {
         let mut done = 0;
-        while done < len {
-            let part = &mut self.buffer[..(len - done).min(CHUNK)];
-            let at = position.saturating_add(done as u64);
-            let result = volume.fs()?.read(inode, at, part);
-            let count = match volume.settle(result) {
-                Ok(count) => count,
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
+        let result = volume.fs()?.read_with(inode, position, len, |at, piece| {
+            // The range was checked: it is within the memory.
+            let copied = match piece {
+                Piece::Bytes(bytes) => to.write(offset + at, bytes).map(|()| bytes.len()),
+                Piece::Zeroes(n) => to.zero(offset + at..offset + at + n).map(|()| n),
             };
-            to.write(offset + done, &part[..count])?;
-            done += count;
-            if count < part.len() {
-                break;
-            }
+            done += copied.unwrap_or(0);
+        });
+        match result {
+            Ok(count) => Ok(count as u64),
+            Err(error) => match volume.settle(Err(error)) {
+                Err(_) if done > 0 => Ok(done as u64),
+                result => result,
+            },
         }
-        Ok(done as u64)
     }
 
-    /// Writes bytes of a client's memory to a file. Fewer only if something failed on the way.
+    /// Writes bytes of a client's memory to a file, straight into the cache. Fewer only if
+    /// something failed on the way.
     pub(crate) fn write<W: World>(
-        &mut self,
         volume: &mut Volume<W>,
         inode: u64,
         position: u64,
@@ -81,27 +79,12 @@ impl Contents {
         offset: usize,
         len: usize,
     ) -> Result<u64, Error> {
-        let mut done = 0;
-        while done < len {
-            let part = &mut self.buffer[..(len - done).min(CHUNK)];
-            from.read(offset + done, part)?;
-            let at = position
-                .checked_add(done as u64)
-                .ok_or(Error::FileTooLarge)?;
-            let (fs, now) = volume.changing()?;
-            let result = fs.write(inode, at, part, now);
-            match volume.settle(result) {
-                Ok(count) => {
-                    done += count;
-                    if count < part.len() {
-                        break;
-                    }
-                }
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done as u64)
+        let (fs, now) = volume.changing()?;
+        let result = fs.write_with(inode, position, len, now, |at, to| {
+            // The range was checked: it is within the memory.
+            let _ = from.read(offset + at, to);
+        });
+        volume.settle(result).map(|count| count as u64)
     }
 
     /// A file's content as memory of its own.

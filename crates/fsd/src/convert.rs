@@ -20,6 +20,7 @@ pub(crate) fn error_of(error: viperfs::Error) -> Error {
         Engine::ReadOnly | Engine::Device(DeviceError::ReadOnly) => Error::ReadOnly,
         Engine::TooManyLinks | Engine::AttributeTooLarge => Error::LimitReached,
         Engine::FileTooLarge => Error::FileTooLarge,
+        Engine::Unsupported => Error::NotSupported,
         Engine::Loop => Error::Loop,
         Engine::Corrupt => Error::Corrupt,
         Engine::Device(_) => Error::Io,

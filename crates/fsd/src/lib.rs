@@ -4,10 +4,14 @@
 
 extern crate alloc;
 
+mod changes;
 mod clients;
 mod contents;
 mod convert;
 mod disk;
+mod gpt;
+mod known;
+mod locks;
 mod paths;
 mod service;
 mod streams;

@@ -53,6 +53,34 @@ pub(crate) fn open<D: BlockDevice>(
         let inode = fs.walk(ROOT_INO, path, wanted & flags::NO_FOLLOW == 0)?;
         fs.getattr(inode)?
     };
+    judge(fs, attr, wanted, now_ns)
+}
+
+/// Opens the file that a path is known to lead to, links followed: as [`open`] would.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_inode<D: BlockDevice>(
+    fs: &mut Fs<D>,
+    inode: u64,
+    wanted: u32,
+    now_ns: i64,
+) -> Result<(OpenFile, Attr), viperfs::Error> {
+    let attr = fs.getattr(inode)?;
+    judge(fs, attr, wanted, now_ns)
+}
+
+/// Whether opening with these flags finds what the path leads to, links followed.
+pub(crate) const fn follows(wanted: u32) -> bool {
+    wanted & (flags::EXCLUSIVE | flags::NO_FOLLOW) == 0
+}
+
+fn judge<D: BlockDevice>(
+    fs: &mut Fs<D>,
+    attr: Attr,
+    wanted: u32,
+    now_ns: i64,
+) -> Result<(OpenFile, Attr), viperfs::Error> {
     let is_directory = attr.kind == FileKind::Directory;
     match attr.kind {
         FileKind::Directory if wanted & flags::WRITE != 0 => {

@@ -3,19 +3,22 @@
 use crate::clients::{Client, FileClient, OpenFile, StreamClient};
 use crate::contents::Contents;
 use crate::convert::{append_entry, attributes_of, changes_of, statistics_of};
+use crate::known::KnownPaths;
+use crate::locks::{Locks, lock_of};
 use crate::paths::{self, nameless};
 use crate::volume::Volume;
 use crate::world::World;
 use alloc::vec::Vec;
 use viper_proto::fs::{
-    self, Attributes, Changes, PathText, Serve, Statistics, TRANSFER_MAX, flags,
+    self, Attributes, Changes, LockRange, PathText, Serve, Statistics, TRANSFER_MAX, VolumeId,
+    flags,
 };
 use viper_proto::stream;
-use viper_rt::Error;
 use viper_rt::handle::{Channel, Memory};
-use viper_rt::message::Reader;
+use viper_rt::message::{Bytes, Reader};
 use viper_rt::server::{Answer, Deferrable, NewClient, Outcome, Service, Sources};
-use viperfs::{MAX_LINK_TARGET, NewNode, Owner, ROOT_INO, RenameMode};
+use viper_rt::{Error, clock};
+use viperfs::{MAX_LINK_TARGET, NewNode, Owner, ROOT_INO, RenameMode, SeekTo};
 
 /// Messages that wait at a stream's end.
 const STREAM_DEPTH: u32 = 4;
@@ -26,6 +29,9 @@ const ENTRIES_MAX: u64 = 64 * 1024;
 pub struct Fsd<W: World> {
     pub(crate) volume: Volume<W>,
     contents: Contents,
+    known: KnownPaths,
+    locks: Locks,
+    clients: u64,
     sources: Sources<Client>,
 }
 
@@ -35,6 +41,9 @@ impl<W: World> Fsd<W> {
         Fsd {
             volume: Volume::new(world),
             contents: Contents::new(),
+            known: KnownPaths::new(),
+            locks: Locks::new(),
+            clients: 0,
             sources,
         }
     }
@@ -65,14 +74,8 @@ impl<W: World> Fsd<W> {
         }
         let len = len.min(TRANSFER_MAX);
         let (shared, offset) = client.range(offset, len)?;
-        self.contents.read(
-            &mut self.volume,
-            file.inode,
-            position,
-            shared,
-            offset,
-            len as usize,
-        )
+        let len = len as usize;
+        Contents::read(&mut self.volume, file.inode, position, shared, offset, len)
     }
 
     fn try_write(
@@ -91,9 +94,7 @@ impl<W: World> Fsd<W> {
             _ => self.attr(file.inode)?.size,
         };
         let (inode, len) = (file.inode, len as usize);
-        let count = self
-            .contents
-            .write(&mut self.volume, inode, position, shared, offset, len)?;
+        let count = Contents::write(&mut self.volume, inode, position, shared, offset, len)?;
         Ok((count, self.attr(inode)?.size))
     }
 
@@ -174,20 +175,31 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(u32, Attributes), Error> {
         paths::check_flags(wanted)?;
         client.check_room()?;
-        let path = client.path(&path)?;
-        let result = if paths::may_change(wanted) {
-            let (fs, now) = self.volume.changing()?;
-            paths::open(fs, &path, wanted, mode, now)
-        } else {
-            paths::open(self.volume.fs()?, &path, wanted, mode, 0)
+        let (fs, now) = match paths::may_change(wanted) {
+            true => self.volume.changing()?,
+            false => (self.volume.fs()?, 0),
+        };
+        let inode = match &path {
+            PathText::Inline(path) if paths::follows(wanted) => self.known.find(path),
+            _ => None,
+        };
+        let result = match inode {
+            Some(inode) => paths::open_inode(fs, inode, wanted, now),
+            None => paths::open(fs, &client.path(&path)?, wanted, mode, now),
         };
         let (file, attr) = self.volume.settle(result)?;
+        if let (None, PathText::Inline(path), true) = (inode, &path, paths::follows(wanted)) {
+            self.known.note(path, file.inode);
+        }
         self.pin(file.inode)?;
         Ok((client.insert(file), attributes_of(&attr)))
     }
 
     fn close(&mut self, client: &mut FileClient, file: u32) -> Result<(), Error> {
         let file = client.remove(file)?;
+        if !client.has_open(file.inode) {
+            self.locks.closed(file.inode, client.number);
+        }
         if self.attr(file.inode)?.nlink > 0 {
             let result = self.volume.fs()?.unpin(file.inode);
             return self.volume.settle(result);
@@ -230,7 +242,20 @@ impl<W: World> Serve for Fsd<W> {
         follow: bool,
         path: PathText,
     ) -> Result<Attributes, Error> {
-        let inode = self.walk(&client.path(&path)?, follow)?;
+        let inode = match &path {
+            PathText::Inline(path) if follow => self.known.find(path),
+            _ => None,
+        };
+        let inode = match inode {
+            Some(inode) => inode,
+            None => {
+                let inode = self.walk(&client.path(&path)?, follow)?;
+                if let (PathText::Inline(path), true) = (&path, follow) {
+                    self.known.note(path, inode);
+                }
+                inode
+            }
+        };
         Ok(attributes_of(&self.attr(inode)?))
     }
 
@@ -269,6 +294,7 @@ impl<W: World> Serve for Fsd<W> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::IsDirectory)?;
         let (fs, now) = self.volume.changing()?;
+        self.known.forget();
         let result = fs.unlink(parent, name, now);
         self.volume.settle(result)
     }
@@ -277,6 +303,7 @@ impl<W: World> Serve for Fsd<W> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::Busy)?;
         let (fs, now) = self.volume.changing()?;
+        self.known.forget();
         let result = fs.rmdir(parent, name, now);
         self.volume.settle(result)
     }
@@ -291,6 +318,7 @@ impl<W: World> Serve for Fsd<W> {
         let (old, old_name) = self.parent(&from, Error::Busy)?;
         let (new, new_name) = self.parent(&to, Error::Busy)?;
         let (fs, now) = self.volume.changing()?;
+        self.known.forget();
         let result = fs.rename(old, old_name, new, new_name, RenameMode::Replace, now);
         self.volume.settle(result)
     }
@@ -391,6 +419,111 @@ impl<W: World> Serve for Fsd<W> {
         Ok(theirs)
     }
 
+    fn changes(&mut self, _: &mut FileClient) -> Result<Memory, Error> {
+        self.volume.changes.hand_out()
+    }
+
+    fn lock(
+        &mut self,
+        client: &mut FileClient,
+        call: Deferrable<()>,
+        file: u32,
+        range: LockRange,
+        deadline: u64,
+    ) -> Outcome<()> {
+        match client.file(file) {
+            Ok(file) => {
+                let lock = lock_of(client.number, client.process_id, &range);
+                self.locks.lock(call, file.inode, lock, deadline)
+            }
+            Err(error) => Outcome::Now(Err(error)),
+        }
+    }
+
+    fn unlock(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        range: LockRange,
+    ) -> Result<(), Error> {
+        let file = client.file(file)?;
+        self.locks.unlock(file.inode, client.number, range)
+    }
+
+    fn lock_test(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        range: LockRange,
+    ) -> Result<(LockRange, u64), Error> {
+        let file = client.file(file)?;
+        let lock = lock_of(client.number, client.process_id, &range);
+        self.locks.test(file.inode, &lock)
+    }
+
+    fn allocate(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        position: u64,
+        len: u64,
+        keep_size: bool,
+    ) -> Result<(), Error> {
+        let file = client.file_with(file, flags::WRITE)?;
+        let (fs, now) = self.volume.changing()?;
+        let result = fs.allocate(file.inode, position, len, keep_size, now);
+        self.volume.settle(result)
+    }
+
+    fn punch(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        position: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        let file = client.file_with(file, flags::WRITE)?;
+        let (fs, now) = self.volume.changing()?;
+        let result = fs.punch_hole(file.inode, position, len, now);
+        self.volume.settle(result)
+    }
+
+    fn seek(
+        &mut self,
+        client: &mut FileClient,
+        file: u32,
+        position: u64,
+        to_hole: bool,
+    ) -> Result<u64, Error> {
+        let file = client.file_with(file, flags::READ)?;
+        let to = match to_hole {
+            true => SeekTo::Hole,
+            false => SeekTo::Data,
+        };
+        // It may write what only the cache holds.
+        let result = self.volume.fs()?.seek(file.inode, position, to);
+        self.volume.settle(result)?.ok_or(Error::NotFound)
+    }
+
+    fn volume(&mut self, _: &mut FileClient) -> Result<(VolumeId, Bytes), Error> {
+        let stat = self.volume.fs()?.statfs();
+        let (high, low) = stat.uuid.split_at(8);
+        let number = |half: &[u8]| half.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
+        let volume = VolumeId {
+            uuid_high: number(high),
+            uuid_low: number(low),
+            failed: stat.failed,
+        };
+        Ok((volume, Bytes::new(stat.label.as_bytes())?))
+    }
+
+    fn set_label(&mut self, _: &mut FileClient, label: Bytes) -> Result<(), Error> {
+        let label = label.as_str()?;
+        let (fs, _) = self.volume.changing()?;
+        let result = fs.set_label(label);
+        self.volume.settle(result)
+    }
+
     fn file_memory(
         &mut self,
         client: &mut FileClient,
@@ -404,8 +537,9 @@ impl<W: World> Serve for Fsd<W> {
 impl<W: World> Service for Fsd<W> {
     type Client = Client;
 
-    fn connect(&mut self, _: NewClient) -> Result<Client, Error> {
-        Ok(Client::Files(FileClient::default()))
+    fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
+        self.clients += 1;
+        Ok(Client::Files(FileClient::new(self.clients, who.process_id)))
     }
 
     #[inline]
@@ -418,21 +552,28 @@ impl<W: World> Service for Fsd<W> {
 
     fn disconnect(&mut self, client: Client) {
         match client {
-            Client::Files(client) => client.into_files().for_each(|file| {
-                let _ = self.release(file);
-            }),
+            Client::Files(client) => {
+                self.locks.gone(client.number);
+                client.into_files().for_each(|file| {
+                    let _ = self.release(file);
+                });
+            }
             Client::Stream(client) => {
                 let _ = self.release(client.file);
             }
         }
     }
 
+    #[inline]
     fn deadline(&self) -> u64 {
-        self.volume.deadline()
+        self.volume.deadline().min(self.locks.deadline())
     }
 
     fn timeout(&mut self) {
-        self.volume.tidy();
+        if clock::now() >= self.volume.deadline() {
+            self.volume.tidy();
+        }
+        self.locks.expire();
     }
 
     fn stop(&mut self) {

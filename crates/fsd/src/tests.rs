@@ -3,4 +3,6 @@
 mod bench;
 mod damage;
 mod files;
+mod locks;
 mod restarts;
+mod windows;

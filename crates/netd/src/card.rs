@@ -2,9 +2,26 @@
 
 use viper_netstack::FrameDevice;
 use viper_virtio::net::{Checksum, NetFrames};
-use viper_virtio::{Error, NetInfo, Registers};
+use viper_virtio::{Error, Registers};
 
-/// A card, and what went wrong with it.
+/// A card, as the server needs it.
+pub trait NetworkCard: FrameDevice {
+    /// Its address, if it has one.
+    fn hardware(&self) -> Option<[u8; 6]>;
+    /// The largest packet that it says it takes.
+    fn mtu(&self) -> Option<u16>;
+    /// Whether its link is up.
+    fn is_link_up(&self) -> bool;
+    /// Acknowledges an interrupt.
+    fn on_interrupt(&mut self);
+    /// Takes back the buffers of frames that are gone.
+    fn reclaim(&mut self);
+    /// Shows the device what was queued; asks to hear of room if there is none. A device that
+    /// failed is started anew: what was on its way is lost, as on any wire.
+    fn flush(&mut self);
+}
+
+/// A virtio card, and what went wrong with it.
 #[derive(Debug)]
 pub struct Card<R> {
     frames: NetFrames<R>,
@@ -21,21 +38,41 @@ impl<R: Registers> Card<R> {
         }
     }
 
-    /// What the device is.
-    #[must_use]
-    pub fn info(&self) -> &NetInfo {
-        self.frames.info()
+    fn note<T>(&mut self, outcome: Result<T, Error>) -> Option<T> {
+        match outcome {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.failure = Some(error);
+                None
+            }
+        }
+    }
+}
+
+impl<R: Registers> NetworkCard for Card<R> {
+    fn hardware(&self) -> Option<[u8; 6]> {
+        self.frames.info().mac
     }
 
-    /// Acknowledges an interrupt.
-    pub fn on_interrupt(&mut self) {
+    fn mtu(&self) -> Option<u16> {
+        self.frames.info().mtu
+    }
+
+    fn is_link_up(&self) -> bool {
+        self.frames.info().is_link_up
+    }
+
+    fn on_interrupt(&mut self) {
         let outcome = self.frames.on_interrupt();
         self.note(outcome);
     }
 
-    /// Shows the device what was queued; asks to hear of room if there is none. A device that
-    /// failed is started anew: what was on its way is lost, as on any wire.
-    pub fn flush(&mut self) {
+    fn reclaim(&mut self) {
+        let outcome = self.frames.reclaim();
+        self.note(outcome);
+    }
+
+    fn flush(&mut self) {
         let outcome = self.frames.kick();
         self.note(outcome);
         if !self.frames.can_transmit() {
@@ -45,22 +82,6 @@ impl<R: Registers> Card<R> {
         if self.failure.take().is_some() {
             let outcome = self.frames.reset();
             self.note(outcome);
-        }
-    }
-
-    /// Takes back the buffers of frames that are gone.
-    pub fn reclaim(&mut self) {
-        let outcome = self.frames.reclaim();
-        self.note(outcome);
-    }
-
-    fn note<T>(&mut self, outcome: Result<T, Error>) -> Option<T> {
-        match outcome {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.failure = Some(error);
-                None
-            }
         }
     }
 }

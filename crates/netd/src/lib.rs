@@ -11,10 +11,14 @@ mod flow;
 mod local;
 mod operations;
 mod pipe;
+mod questions;
 mod refusal;
 mod server;
 mod sockets;
 
-pub use card::Card;
+pub use card::{Card, NetworkCard};
 pub use refusal::Refusal;
 pub use server::{Client, DEVICE_KEY, Netd};
+
+#[cfg(test)]
+mod tests;

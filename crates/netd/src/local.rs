@@ -1,6 +1,7 @@
 //! Connections within the machine: the two programs share the rings, and the server only brings
 //! them together and tells each of the other's end.
 
+use crate::card::NetworkCard;
 use crate::convert::is_for;
 use crate::pipe::Shared;
 use crate::server::{Client, Netd, RING_BYTES};
@@ -11,12 +12,11 @@ use viper_proto::net::{Link, bits, status};
 use viper_rt::Error;
 use viper_rt::abi::FOREVER;
 use viper_rt::handle::{Event, Memory};
-use viper_virtio::Registers;
 
 /// First of the ports that connections within the machine come from (RFC 6335, 6).
 const EPHEMERAL_MIN: u16 = 49_152;
 
-impl<R: Registers> Netd<R> {
+impl<C: NetworkCard> Netd<C> {
     /// The address itself, or this machine's for no address at all; and whether it is ours.
     pub(crate) fn within(&self, to: SocketAddr) -> (SocketAddr, bool) {
         let ip = match to.ip() {
@@ -154,8 +154,10 @@ impl<R: Registers> Netd<R> {
 
 fn end_of(end: &LocalEnd, abort: bool) {
     if abort {
+        // Without an end of the stream: what is read behind the last byte is the error.
         end.shared.set_status(Error::ConnectionReset.code() as i32);
+    } else {
+        end.shared.close_end(end.end);
     }
-    end.shared.close_end(end.end);
     end.shared.signal(end.end ^ 1, bits::ALL);
 }

@@ -1,5 +1,6 @@
 //! The service, operation by operation.
 
+use crate::card::NetworkCard;
 use crate::convert;
 use crate::datagrams::Datagrams;
 use crate::flow::Flow;
@@ -19,32 +20,30 @@ use viper_rt::abi::{FOREVER, Signals};
 use viper_rt::handle::{Event, Memory};
 use viper_rt::message::{Bytes, List};
 use viper_rt::server::{Deferrable, Outcome};
-use viper_virtio::Registers;
 
 type Made = (Link, Memory, Event, Event);
 
-impl<R: Registers> Serve for Netd<R> {
+impl<C: NetworkCard> Serve for Netd<C> {
     type Client = Client;
 
     fn resolve(
         &mut self,
-        _: &mut Client,
-        _: Deferrable<List<Address, ADDRESSES_MAX>>,
+        client: &mut Client,
+        call: Deferrable<List<Address, ADDRESSES_MAX>>,
         name: Bytes,
-        _: u64,
+        deadline: u64,
     ) -> Outcome<List<Address, ADDRESSES_MAX>> {
-        Outcome::Now(match name.as_str() {
-            Ok(name) => known_addresses(name).ok_or(Error::NotFound),
-            Err(error) => Err(error),
-        })
+        match name.as_str() {
+            Ok(name) => self.ask(client, call, name, deadline),
+            Err(error) => Outcome::Now(Err(error)),
+        }
     }
 
     fn tcp_connect(&mut self, client: &mut Client, to: Endpoint) -> Result<Made, Error> {
         let (to, is_within) = self.within(to.into());
-        if !client
-            .rules
-            .may_connect(to, |name, ip| client.is_named(name, ip))
-        {
+        let permit = self.permit(client.number)?;
+        let named = |name: &str, ip| permit.is_named(name, ip);
+        if !permit.rules.may_connect(to, named) {
             return Err(Error::NoRight);
         }
         self.check_room(client)?;
@@ -74,7 +73,7 @@ impl<R: Registers> Serve for Netd<R> {
         wake: Event,
     ) -> Result<(u32, Endpoint), Error> {
         let at = SocketAddr::from(at);
-        if !client.rules.may_listen(at.port()) {
+        if !self.permit(client.number)?.rules.may_listen(at.port()) {
             return Err(Error::NoRight);
         }
         self.check_room(client)?;
@@ -128,7 +127,7 @@ impl<R: Registers> Serve for Netd<R> {
 
     fn udp_bind(&mut self, client: &mut Client, at: Endpoint) -> Result<Made, Error> {
         let at = SocketAddr::from(at);
-        if !client.rules.may_bind(at.port()) {
+        if !self.permit(client.number)?.rules.may_bind(at.port()) {
             return Err(Error::NoRight);
         }
         self.check_room(client)?;
@@ -139,7 +138,7 @@ impl<R: Registers> Serve for Netd<R> {
     }
 
     fn ping_open(&mut self, client: &mut Client) -> Result<Made, Error> {
-        if !client.rules.may_ping() {
+        if !self.permit(client.number)?.rules.may_ping() {
             return Err(Error::NoRight);
         }
         self.check_room(client)?;
@@ -183,11 +182,7 @@ impl<R: Registers> Serve for Netd<R> {
             Medium::Ethernet { mac } => mac.iter().fold(0, |n, &byte| n << 8 | u64::from(byte)),
             _ => 0,
         };
-        let is_up = index == 0
-            || self
-                .card
-                .as_ref()
-                .is_some_and(|card| card.info().is_link_up);
+        let is_up = index == 0 || self.card.as_ref().is_some_and(|card| card.is_link_up());
         let counters = &interface.counters;
         let info = InterfaceInfo {
             medium: if index == 0 {
@@ -263,7 +258,7 @@ impl<R: Registers> Serve for Netd<R> {
     }
 }
 
-impl<R: Registers> Netd<R> {
+impl<C: NetworkCard> Netd<C> {
     /// The socket with this number, if it is this client's.
     fn owned(&mut self, client: &Client, socket: u32) -> Result<&mut Kind, Error> {
         match self.sockets.get_mut(socket) {
@@ -354,20 +349,6 @@ impl<R: Registers> Netd<R> {
         };
         Ok((link, memory, wake, bell))
     }
-}
-
-/// Names that need no server (RFC 6761, 6.3).
-fn known_addresses(name: &str) -> Option<List<Address, ADDRESSES_MAX>> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let lower = name.to_ascii_lowercase();
-    if lower != "localhost" && !lower.ends_with(".localhost") {
-        return None;
-    }
-    let both = [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
-    List::new(&both.map(Address::from)).ok()
 }
 
 fn origin_of(address: IpAddr, is_leased: bool) -> u32 {

@@ -95,7 +95,7 @@ impl Shared {
         Producer::new(self.mapping.clone(), ring_place(end & 1, self.ring_bytes))
     }
 
-    /// Says on behalf of an end that it is gone: it writes no more and reads no more.
+    /// Says on behalf of an end that it is gone: it reads no more, and what it wrote was all.
     pub fn close_end(&self, end: usize) {
         if let (Ok(mut producer), Ok(mut consumer)) = (self.producer(end), self.consumer(end)) {
             producer.close();

@@ -1,14 +1,15 @@
 //! The server: what makes it move.
 
-use crate::Card;
+use crate::card::NetworkCard;
 use crate::convert;
 use crate::datagrams::Gate;
+use crate::questions::Question;
 use crate::sockets::{Kind, Socket, Sockets};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use viper_netstack::{Config, FrameDevice, InterfaceConfig, SocketId, Stack, TcpOptions};
+use viper_netstack::{Cidr, Config, FrameDevice, InterfaceConfig, SocketId, Stack, TcpOptions};
 use viper_proto::net;
 use viper_proto::net::rules::Rules;
 use viper_rt::abi::{FOREVER, Signals};
@@ -16,7 +17,6 @@ use viper_rt::handle::Interrupt;
 use viper_rt::message::Reader;
 use viper_rt::server::{Answer, NewClient, Pending, Service, Sources};
 use viper_rt::{Error, clock};
-use viper_virtio::Registers;
 
 /// Key of the card's interrupt among the server's sources. Below are the sockets.
 pub const DEVICE_KEY: u32 = u32::MAX;
@@ -38,12 +38,17 @@ const ROUNDS_MAX: usize = 32;
 pub struct Client {
     pub(crate) number: u64,
     pub(crate) process_id: u64,
+}
+
+/// What a client may do.
+#[derive(Debug)]
+pub(crate) struct Permit {
     pub(crate) rules: Rules,
-    /// Names that were resolved, for rules with names.
+    /// Names that were resolved for it, for rules with names.
     pub(crate) named: Vec<(String, IpAddr)>,
 }
 
-impl Client {
+impl Permit {
     pub(crate) fn is_named(&self, name: &str, address: IpAddr) -> bool {
         let same = |(n, a): &(String, IpAddr)| *a == address && n.eq_ignore_ascii_case(name);
         self.named.iter().any(same)
@@ -51,15 +56,16 @@ impl Client {
 }
 
 /// The network server on a card, or without one.
-pub struct Netd<R> {
+pub struct Netd<C> {
     pub(crate) stack: Stack,
-    pub(crate) card: Option<Card<R>>,
+    pub(crate) card: Option<C>,
     interrupt: Option<Interrupt>,
     pub(crate) sources: Sources<Client>,
     pub(crate) sockets: Sockets,
     pub(crate) by_id: BTreeMap<SocketId, u32>,
-    /// What each client may do; a copy, as its sockets need it while others are served.
-    pub(crate) rules: BTreeMap<u64, Rules>,
+    /// What each client may do: its sockets need it while others are served.
+    permits: BTreeMap<u64, Permit>,
+    pub(crate) questions: Vec<Question>,
     pub(crate) own: Vec<IpAddr>,
     pub(crate) waiting_ready: Vec<(u64, Pending<()>)>,
     clients: u64,
@@ -68,7 +74,7 @@ pub struct Netd<R> {
     deadline: u64,
 }
 
-impl<R> core::fmt::Debug for Netd<R> {
+impl<C> core::fmt::Debug for Netd<C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Netd")
             .field("sockets", &self.sockets)
@@ -76,24 +82,22 @@ impl<R> core::fmt::Debug for Netd<R> {
     }
 }
 
-impl<R: Registers> Netd<R> {
+impl<C: NetworkCard> Netd<C> {
     /// A server on this card with its interrupt, if there is one. `seed` is unpredictable.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a card that says nonsense about itself.
     pub fn new(
-        card: Option<(Card<R>, Option<Interrupt>)>,
+        card: Option<(C, Option<Interrupt>)>,
         seed: [u8; 32],
         sources: Sources<Client>,
-    ) -> Result<Netd<R>, Error> {
+    ) -> Result<Netd<C>, Error> {
         let now = clock::now();
-        let mut config = Config::default();
-        config.sockets_max = SOCKETS_MAX;
-        let mut stack = Stack::new(config, seed, now);
+        let mut stack = Stack::new(stack_config(), seed, now);
         if let Some((card, _)) = &card {
-            let info = card.info();
-            let mut interface = InterfaceConfig::ethernet("net0", hardware_address(info.mac, seed));
-            interface.mtu = info.mtu.map_or(1500, usize::from).clamp(1280, 1500);
+            let hardware = hardware_address(card.hardware(), seed);
+            let mut interface = InterfaceConfig::ethernet("net0", hardware);
+            interface.mtu = card.mtu().map_or(1500, usize::from).clamp(1280, 1500);
             stack.add_interface(&interface).map_err(convert::error)?;
         }
         let (card, interrupt) = card.map_or((None, None), |(c, i)| (Some(c), i));
@@ -106,7 +110,8 @@ impl<R: Registers> Netd<R> {
             sources,
             sockets: Sockets::default(),
             by_id: BTreeMap::new(),
-            rules: BTreeMap::new(),
+            permits: BTreeMap::new(),
+            questions: Vec::new(),
             own: Vec::new(),
             waiting_ready: Vec::new(),
             clients: 0,
@@ -116,11 +121,36 @@ impl<R: Registers> Netd<R> {
         Ok(netd)
     }
 
+    /// Gives the card a fixed address.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a card, [`Error::InvalidArgument`] for an address that cannot be
+    /// that of one host.
+    pub fn set_address(&mut self, address: IpAddr, prefix_bits: u8) -> Result<(), Error> {
+        let interface = self.stack.interfaces().nth(1).ok_or(Error::NotFound)?.id;
+        let cidr = Cidr::new(address, prefix_bits).ok_or(Error::InvalidArgument)?;
+        self.stack
+            .add_address(interface, cidr)
+            .map_err(convert::error)?;
+        self.work();
+        Ok(())
+    }
+
     /// How connections are made.
+    #[expect(
+        clippy::field_reassign_with_default,
+        reason = "nobody else can name all fields"
+    )]
     pub(crate) fn tcp_options() -> TcpOptions {
         let mut options = TcpOptions::default();
+        // What a program writes goes out; it writes whole pieces.
         options.nagle = false;
         options
+    }
+
+    /// What a client may do.
+    pub(crate) fn permit(&mut self, client: u64) -> Result<&mut Permit, Error> {
+        self.permits.get_mut(&client).ok_or(Error::Internal)
     }
 
     /// A number that changes from client to client.
@@ -152,6 +182,7 @@ impl<R: Registers> Netd<R> {
                     self.pump(index);
                 }
             }
+            is_moved |= self.answer_questions();
             if self.stack.take_addresses_changed() {
                 is_moved = true;
                 self.addresses_changed();
@@ -174,6 +205,8 @@ impl<R: Registers> Netd<R> {
             .filter(|(_, socket)| socket.owner.is_none());
         let orphans = orphans.map(|(_, socket)| socket.give_up);
         let ready = self.waiting_ready.iter().map(|(deadline, _)| *deadline);
+        let questions = self.questions.iter().map(|question| question.deadline);
+        let ready = ready.chain(questions);
         let settle = if self.is_settled {
             FOREVER
         } else {
@@ -205,7 +238,7 @@ impl<R: Registers> Netd<R> {
             }
             Kind::Datagrams(datagrams) => {
                 let gate = OwnersGate {
-                    rules: socket.owner.and_then(|owner| self.rules.get(&owner)),
+                    permit: socket.owner.and_then(|owner| self.permits.get(&owner)),
                     is_settling,
                 };
                 if let Err(error) = datagrams.pump(&mut self.stack, &gate) {
@@ -267,6 +300,7 @@ impl<R: Registers> Netd<R> {
         for (_, pending) in self.waiting_ready.drain(..) {
             pending.answer(Ok(()));
         }
+        self.ask_again();
         let waiting = |socket: &Socket| matches!(socket.kind, Kind::Flow(_) | Kind::Datagrams(_));
         for index in self.sockets.find(waiting) {
             self.pump(index);
@@ -323,6 +357,7 @@ impl<R: Registers> Netd<R> {
         for (_, pending) in over {
             pending.answer(Err(Error::TimedOut));
         }
+        self.give_up_questions(now);
         let given_up = |socket: &Socket| socket.owner.is_none() && socket.give_up <= now;
         for index in self.sockets.find(given_up) {
             let Some(socket) = self.sockets.get_mut(index) else {
@@ -338,16 +373,28 @@ impl<R: Registers> Netd<R> {
     }
 }
 
+#[expect(
+    clippy::field_reassign_with_default,
+    reason = "nobody else can name all fields"
+)]
+fn stack_config() -> Config {
+    let mut config = Config::default();
+    config.sockets_max = SOCKETS_MAX;
+    config
+}
+
 /// The rules of a socket's owner.
 struct OwnersGate<'a> {
-    rules: Option<&'a Rules>,
+    permit: Option<&'a Permit>,
     is_settling: bool,
 }
 
 impl Gate for OwnersGate<'_> {
     fn may_exchange(&self, local: SocketAddr, with: SocketAddr) -> bool {
-        self.rules
-            .is_some_and(|rules| rules.may_exchange(local.port(), with, |_, _| false))
+        self.permit.is_some_and(|permit| {
+            let named = |name: &str, ip| permit.is_named(name, ip);
+            permit.rules.may_exchange(local.port(), with, named)
+        })
     }
 
     fn is_settling(&self) -> bool {
@@ -355,19 +402,21 @@ impl Gate for OwnersGate<'_> {
     }
 }
 
-impl<R: Registers> Service for Netd<R> {
+impl<C: NetworkCard> Service for Netd<C> {
     type Client = Client;
 
     fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
         let text = who.grant.as_str().unwrap_or_default();
         let rules = Rules::parse(text).unwrap_or_default();
         self.clients += 1;
-        self.rules.insert(self.clients, rules.clone());
+        let permit = Permit {
+            rules,
+            named: Vec::new(),
+        };
+        self.permits.insert(self.clients, permit);
         Ok(Client {
             number: self.clients,
             process_id: who.process_id,
-            rules,
-            named: Vec::new(),
         })
     }
 
@@ -376,7 +425,8 @@ impl<R: Registers> Service for Netd<R> {
     }
 
     fn disconnect(&mut self, client: Client) {
-        self.rules.remove(&client.number);
+        self.permits.remove(&client.number);
+        self.forget_questions(client.number);
         let is_its = |socket: &Socket| socket.owner == Some(client.number);
         for index in self.sockets.find(is_its) {
             self.let_go(index, false);

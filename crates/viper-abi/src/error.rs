@@ -103,6 +103,10 @@ errors! {
     NoService = -517, "service not available";
     /// The user interrupted it.
     Interrupted = -518, "interrupted";
+    /// Waiting for it would never end.
+    Deadlock = -519, "deadlock";
+    /// A lock was lost with the server that kept it, and another owner has it now.
+    LockLost = -520, "lock lost";
     /// Nobody listens at that address and port.
     ConnectionRefused = -600, "connection refused";
     /// The other end ended the connection at once, and what was on the way is lost.

@@ -429,6 +429,18 @@ macro_rules! for_each_syscall {
                     OutOfMemory: "the quota has no room for a larger table"
                 }
                 since 1;
+            /// Lower the most handles and threads that a process can have at a time.
+            ///
+            /// A limit above the present one changes nothing; what there is already stays.
+            56 => process_limit(process: Handle, handles: u32, threads: u32) -> ()
+                rights { process: MANAGE }
+                errors {
+                    BadHandle: "`process` is not in the table",
+                    WrongKind: "`process` is not a process",
+                    NoRight: "`process` lacks MANAGE",
+                    Ended: "the process has ended"
+                }
+                since 1;
             /// Make a thread in a process (`Handle::NONE`: the caller) and start it.
             ///
             /// It begins at `entry` with `x0 = argument` and the given stack pointer and

@@ -154,6 +154,20 @@ impl<O: Copy> CapSpace<O> {
         self.tables.get(id.index as usize)
     }
 
+    /// Lowers the most capabilities that a table can hold; what it holds already stays. O(1).
+    ///
+    /// # Errors
+    /// [`CapError::BadTable`].
+    pub fn lower_limit(&mut self, id: TableId, live_max: u32) -> Result<(), CapError> {
+        let table = self.table_mut(id)?;
+        let limits = table.limits();
+        table.open(Limits {
+            live_max: limits.live_max.min(live_max),
+            ..limits
+        });
+        Ok(())
+    }
+
     /// Makes sure that the next `count` capabilities for this table find room without allocating.
     ///
     /// # Errors

@@ -140,6 +140,18 @@ impl<O: Copy> CapTable<O> {
         self.retired_count as usize
     }
 
+    /// How many slots the table's array has room for, for accounting. It never gets less.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    /// Whether there are places for `count` more capabilities without growth. O(1).
+    #[inline]
+    pub fn has_room(&self, count: usize) -> bool {
+        self.free_count as usize + self.slots.capacity() - self.slots.len() >= count
+    }
+
     /// Bytes of memory that the table's array holds, for accounting.
     pub fn size_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<O>>()

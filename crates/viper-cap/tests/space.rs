@@ -314,3 +314,21 @@ fn objects_keep_a_move_within_one_table_apart_from_a_copy() {
     assert_eq!(space.query(a, second).unwrap().object, 7);
     assert_eq!(space.len(), 1);
 }
+
+#[test]
+fn a_lowered_limit_keeps_what_there_is_and_refuses_more() {
+    let mut space = CapSpace::new().unwrap();
+    let table = space.create_table(Limits::live(10)).unwrap();
+    for object in 0..4 {
+        space.insert_root(table, object, Rights::ALL).unwrap();
+    }
+    space.lower_limit(table, 5).unwrap();
+    space.lower_limit(table, 8).unwrap();
+    let fifth = space.insert_root(table, 4, Rights::ALL).unwrap();
+    let full = space.insert_root(table, 5, Rights::ALL);
+    assert_eq!(full, Err(CapError::TableFull));
+    space.lower_limit(table, 2).unwrap();
+    space.close(table, fifth).unwrap();
+    assert_eq!(space.table(table).unwrap().len(), 4);
+    assert!(space.insert_root(table, 5, Rights::ALL).is_err());
+}

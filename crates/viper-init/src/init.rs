@@ -240,7 +240,9 @@ impl<W: World> Init<W> {
                 .push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
         }
         grants.arguments = self.arguments(&entry);
+        grants.log = self.options.level(&entry.name);
         let process = self.world.start(&entry, &grants)?;
+        viper_rt::log!(Info, "starts {}", entry.name);
         if let Err(error) = self.watch(index, &process, &ours) {
             // Nobody would hear of its end: it must not run.
             let _ = process.kill(20);
@@ -450,6 +452,8 @@ fn recovery_shell() -> Process {
         executable: Executable::Boot("sh".into()),
         priority: 3,
         memory_bytes: 32 << 20,
+        handles_max: 1024,
+        threads_max: 8,
         restart: Restart {
             when: RestartWhen::Always,
             run_min_ms: 1000,

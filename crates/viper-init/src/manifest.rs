@@ -111,6 +111,10 @@ pub struct Process {
     pub priority: u8,
     /// Memory in bytes that it may use.
     pub memory_bytes: u64,
+    /// Handles that it may have at a time.
+    pub handles_max: u32,
+    /// Threads that it may have at a time.
+    pub threads_max: u32,
     /// When it is started again.
     pub restart: Restart,
     /// What must be ready before.
@@ -250,6 +254,8 @@ impl Reader {
             executable: Executable::Boot(name.into()),
             priority: 0,
             memory_bytes: 0,
+            handles_max: u32::MAX,
+            threads_max: u32::MAX,
             restart: Restart::default(),
             needs: Vec::new(),
             caps: Vec::new(),
@@ -275,8 +281,8 @@ fn property(process: &mut Process, words: &[&str]) -> Check {
             _ => return Err("the priority is above 7"),
         },
         ["quota", memory_kib, handles, threads] => {
-            number(handles)?;
-            number(threads)?;
+            process.handles_max = number(handles)?;
+            process.threads_max = number(threads)?;
             process.memory_bytes = u64::from(number(memory_kib)?) * 1024;
         }
         ["restart", when, run_min, delay_max] => {
@@ -356,6 +362,7 @@ mod tests {
         assert_eq!((fsd.name.as_str(), fsd.service()), ("fsd", "FSD:"));
         assert_eq!(fsd.needs, ["blkd"]);
         assert_eq!(fsd.memory_bytes, 16384 * 1024);
+        assert_eq!((fsd.handles_max, fsd.threads_max), (1024, 4));
         assert_eq!(fsd.restart.when, RestartWhen::Always);
         assert!(!fsd.may(SystemRight::Power));
     }

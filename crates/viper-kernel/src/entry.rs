@@ -5,7 +5,6 @@ use viper_sched::{CoreId, ThreadId};
 use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
-use crate::dispatch::dispatch;
 use crate::kernel::Kernel;
 use crate::memory::Access;
 use crate::object::ObjectRef;
@@ -39,7 +38,7 @@ impl<P: Platform> Kernel<P> {
                 return Some(self.leave());
             }
         }
-        dispatch(self, thread, number);
+        self.dispatch(thread, number);
         self.has_news.then(|| self.leave())
     }
 
@@ -330,6 +329,9 @@ impl<P: Platform> Kernel<P> {
             && let Some(end) = self.sched.slice_end_ns(core)
         {
             at = at.min(end);
+        }
+        if !self.dead.is_empty() {
+            at = 0; // goes on with it as soon as interrupts are let in
         }
         // A timer that comes too early is set anew then; that is cheaper than moving it each time.
         let set = &mut self.cores[self.this_core].timer_at;

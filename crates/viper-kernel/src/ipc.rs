@@ -103,6 +103,8 @@ impl<P: Platform> Kernel<P> {
             .outgoing_handles(sender, count)
             .map_err(Blame::Sender)?;
         let (from, to) = (self.table_of(sender), self.table_of(receiver));
+        self.make_room(self.threads[receiver].process, count)
+            .map_err(Blame::Receiver)?;
         let moved = match self.caps.transfer_many(from, &handles[..count], to) {
             Ok(moved) => moved,
             Err(e @ (CapError::TableFull | CapError::OutOfMemory | CapError::BadTable)) => {
@@ -194,6 +196,7 @@ impl<P: Platform> Kernel<P> {
         let table = self.table_of(receiver);
         let count = self.messages[at].parked.len();
         if count > 0 {
+            self.make_room(self.threads[receiver].process, count)?;
             let mut parked = core::mem::replace(&mut self.messages[at].parked, Parked::EMPTY);
             let moved = self.caps.unpark(&mut parked, table);
             self.messages[at].parked = parked;

@@ -5,7 +5,7 @@
 //! stack: a thread that waits is a record of what it waits for (`thread::Wait`).
 
 use alloc::vec::Vec;
-use viper_abi::{EndReason, Error, Kind, Rights, Signals};
+use viper_abi::{Error, Kind, Rights, Signals};
 use viper_cap::{CapError, CapSpace, Handle, TableId};
 use viper_sched::{CoreId, Scheduler, ThreadId};
 use viper_vm::VmError;
@@ -118,8 +118,11 @@ pub struct Kernel<P: Platform> {
     pub line_owner: Vec<u32>,
     /// Deadlines.
     pub deadlines: Deadlines,
-    /// Objects whose last capability is gone, to be ended.
+    /// Objects whose last capability is gone, to be ended, and processes on their way out. The
+    /// last goes first: what ends with an object goes before it.
     pub dead: Vec<ObjectRef>,
+    /// How much is torn down in one go: see `teardown`.
+    pub work_max: u32,
     /// Threads that wait for the debug port.
     pub debug_readers: Queue,
     /// Which ASIDs are taken.
@@ -145,6 +148,8 @@ pub struct Kernel<P: Platform> {
     pub dying: u8,
     /// The entry under way changed who should run, or ended something: `leave` has work to do.
     pub has_news: bool,
+    /// How much is logged: see `log`.
+    pub log_level: u8,
     /// Whether the first process has ended: the machine stops.
     pub first_process: u64,
 }
@@ -159,6 +164,8 @@ pub enum Stop {
     Error(Error),
     /// The registers are written, or will be when the thread is woken.
     Written,
+    /// Not done yet: the thread makes the call again, with the arguments in its registers.
+    Again,
 }
 
 impl From<Error> for Stop {
@@ -226,8 +233,15 @@ pub const THREAD_BYTES: u64 = 4096 + 2048;
 pub const PROCESS_BYTES: u64 = 4096 * 3;
 /// What a queued message costs.
 pub const MESSAGE_BYTES: u64 = 384;
-/// What a capability costs.
+/// What a place for a capability costs: a slot in its table and a node in the forest.
 pub const HANDLE_BYTES: u64 = 64;
+/// Places in a handle table that are part of what a process costs.
+const PLACES_FREE: usize = 16;
+
+/// What a handle table of so many places costs.
+const fn table_bytes(places: usize) -> u64 {
+    places.saturating_sub(PLACES_FREE) as u64 * HANDLE_BYTES
+}
 
 impl<P: Platform> Kernel<P> {
     /// A kernel without processes.
@@ -269,6 +283,7 @@ impl<P: Platform> Kernel<P> {
             line_owner,
             deadlines: Deadlines::new(),
             dead: Vec::new(),
+            work_max: crate::teardown::WORK_MAX,
             debug_readers: Queue::EMPTY,
             asids,
             next_id: 1,
@@ -281,6 +296,7 @@ impl<P: Platform> Kernel<P> {
             gives_up: false,
             dying: 0,
             has_news: false,
+            log_level: 0,
             first_process: 0,
         })
     }
@@ -341,6 +357,35 @@ impl<P: Platform> Kernel<P> {
         self.object(thread, handle, Kind::PROCESS, rights)
     }
 
+    /// Makes sure that a process's handle table has room, which is charged to the process: the
+    /// table never shrinks, and neither does what it costs.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`], [`Error::OutOfMemory`].
+    #[inline]
+    pub fn make_room(&mut self, process: u32, count: usize) -> Result<(), Error> {
+        let owner = &self.processes[process];
+        let table = self.caps.table(owner.table).map_err(cap_error)?;
+        if table.has_room(count) && table_bytes(table.capacity()) <= owner.table_bytes {
+            return Ok(());
+        }
+        self.make_more_room(process, count)
+    }
+
+    #[cold]
+    fn make_more_room(&mut self, process: u32, count: usize) -> Result<(), Error> {
+        let owner = &self.processes[process];
+        self.caps.reserve(owner.table, count).map_err(cap_error)?;
+        let table = self.caps.table(owner.table).map_err(cap_error)?;
+        let bytes = table_bytes(table.capacity());
+        let more = bytes.saturating_sub(owner.table_bytes);
+        self.charge(owner.quota, more)?;
+        let owner = &mut self.processes[process];
+        owner.table_bytes = bytes;
+        owner.overhead_bytes += more;
+        Ok(())
+    }
+
     /// Gives a thread's process the first capability to a new object.
     ///
     /// # Errors
@@ -352,6 +397,7 @@ impl<P: Platform> Kernel<P> {
         rights: Rights,
     ) -> Result<viper_abi::Handle, Error> {
         self.reserve_dead()?;
+        self.make_room(self.threads[thread].process, 1)?;
         let table = self.table_of(thread);
         let handle = self
             .caps
@@ -407,7 +453,8 @@ impl<P: Platform> Kernel<P> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn reserve_dead(&mut self) -> Result<(), Error> {
-        let live = self.processes.len()
+        // A process can be on its way out and without a name at the same time.
+        let live = 2 * self.processes.len()
             + self.threads.len()
             + self.memories.len()
             + 2 * self.channels.len()
@@ -426,71 +473,6 @@ impl<P: Platform> Kernel<P> {
                 .map_err(|_| Error::OutOfMemory)?;
         }
         Ok(())
-    }
-
-    /// Ends the objects that nothing names any more.
-    #[inline(never)]
-    pub fn bury(&mut self) {
-        while let Some(object) = self.dead.pop() {
-            let i = object.index;
-            match object.kind {
-                Kind::CHANNEL => self.close_end(i),
-                Kind::EVENT => {
-                    self.forget_notifier(object);
-                    let quota = self.events[i].quota;
-                    self.events.remove(i);
-                    self.refund_object(quota, OBJECT_BYTES);
-                }
-                Kind::TIMER => {
-                    self.forget_notifier(object);
-                    self.stop_timer(i);
-                    let quota = self.timers[i].quota;
-                    self.timers.remove(i);
-                    self.deadlines.remove_owner();
-                    self.refund_object(quota, OBJECT_BYTES);
-                }
-                Kind::INTERRUPT => {
-                    self.forget_notifier(object);
-                    let Interrupt { line, quota, .. } = self.interrupts[i];
-                    self.platform.set_interrupt(line, false);
-                    self.line_owner[line as usize] = NIL;
-                    self.interrupts.remove(i);
-                    self.refund_object(quota, OBJECT_BYTES);
-                }
-                Kind::POLL_SET => self.end_set(i),
-                Kind::DEVICE => {
-                    let quota = self.devices[i].quota;
-                    self.devices.remove(i);
-                    self.refund_object(quota, OBJECT_BYTES);
-                }
-                Kind::MEMORY => self.end_memory(i),
-                Kind::QUOTA => {
-                    let parent = self.quotas[i].parent;
-                    self.quotas.remove(i);
-                    if parent != NIL {
-                        self.refund_object(parent, OBJECT_BYTES);
-                    }
-                }
-                Kind::PROCESS => {
-                    if self.processes[i].end.reason == EndReason::RUNNING {
-                        // Nobody can reach it any more and it has no thread that could.
-                        self.end_process(i, EndReason::KILLED, 0);
-                    }
-                    self.forget_notifier(object);
-                    let Process { quota, ipcs, .. } = self.processes[i];
-                    self.counters.ended_ipcs += ipcs;
-                    self.processes.remove(i);
-                    self.drop_ref(ObjectRef::new(Kind::QUOTA, quota));
-                }
-                Kind::THREAD => {
-                    self.forget_notifier(object);
-                    let process = self.threads[i].process;
-                    self.threads.remove(i);
-                    self.drop_ref(ObjectRef::new(Kind::PROCESS, process));
-                }
-                _ => {}
-            }
-        }
     }
 
     // ----- Quotas ----------------------------------------------------------------------------

@@ -17,10 +17,12 @@ pub mod fast;
 pub mod ipc;
 pub mod kernel;
 pub mod line;
+pub mod log;
 pub mod memory;
 pub mod object;
 pub mod platform;
 pub mod process;
+pub mod teardown;
 pub mod thread;
 pub mod wait;
 

@@ -251,6 +251,25 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
+    /// Gives back up to `left` pages of a memory object that nothing names any more, and counts
+    /// them off; says whether none is left.
+    pub fn shrink_memory(&mut self, index: u32, left: &mut u32) -> bool {
+        let memory = &mut self.memories[index];
+        let Backing::Paged(list) = &mut memory.backing else {
+            return true;
+        };
+        let before = list.present();
+        let is_done = list.release(&mut self.frames, *left);
+        *left = if is_done {
+            left.saturating_sub(1 + before)
+        } else {
+            0
+        };
+        let (quota, given) = (memory.quota, before - list.present());
+        self.refund(quota, u64::from(given) * PAGE);
+        is_done
+    }
+
     fn free_backing(&mut self, memory: Memory) {
         let pages = match memory.backing {
             Backing::Paged(mut list) => {
@@ -465,6 +484,28 @@ impl<P: Platform> Kernel<P> {
             unmap_present(table, platform, target.asid, range);
         }
         Ok(())
+    }
+
+    /// As much from the start of a range as is unmapped or protected in one go.
+    pub fn part(&self, process: u32, range: PageRange) -> PageRange {
+        let mut left = self.work_max;
+        let Some(table) = &self.processes[process].pages else {
+            return range;
+        };
+        if range.len_pages() <= u64::from(left) {
+            return range;
+        }
+        let stopped = table.walk(&self.platform, range, |_| {
+            left -= 1;
+            match left {
+                0 => core::ops::ControlFlow::Break(()),
+                _ => core::ops::ControlFlow::Continue(()),
+            }
+        });
+        match stopped {
+            Ok(Some(next)) => PageRange::between(range.start(), next).unwrap_or(range),
+            _ => range,
+        }
     }
 
     /// The memory objects whose regions the ends of a range cut in two.

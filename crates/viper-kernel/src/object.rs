@@ -14,11 +14,14 @@ pub struct ObjectRef {
     pub kind: Kind,
     /// Where it is in the arena of its kind. Channel ends: twice the channel, plus the side.
     pub index: u32,
-    /// For a reply: the number of the call.
+    /// For a reply: the number of the call. For a process on its way out: [`ObjectRef::ENDING`].
     pub extra: u64,
 }
 
 impl ObjectRef {
+    /// Says of a process among the dead that its last thread is gone, not its last name.
+    pub const ENDING: u64 = 1;
+
     /// An object without an extra.
     pub const fn new(kind: Kind, index: u32) -> ObjectRef {
         ObjectRef {
@@ -65,6 +68,8 @@ pub struct Process {
     pub threads: Queue,
     /// How many of them live.
     pub thread_count: u32,
+    /// How many may.
+    pub threads_max: u32,
     /// Which IPC buffers are taken.
     pub ipc_slots: [u64; viper_abi::THREADS_MAX / 64],
     /// Its signals.
@@ -85,8 +90,12 @@ pub struct Process {
     pub name: [u8; 32],
     /// Bytes of the name in use.
     pub name_len: u8,
-    /// Bytes charged for its table frames and handle table.
+    /// Bytes charged for itself, its translation tables and its handle table.
     pub overhead_bytes: u64,
+    /// Of these, bytes for the handle table.
+    pub table_bytes: u64,
+    /// Its translation tables, on their way out.
+    pub ruin: Option<viper_vm::Destroy>,
 }
 
 /// How a process ended, or that it has not.
@@ -268,6 +277,8 @@ pub struct Member {
     pub object: ObjectRef,
     /// What comes out with it.
     pub key: u64,
+    /// The handle that put it here, and its table: revoked, it takes the object out.
+    pub by: (viper_cap::TableId, viper_cap::Handle),
     /// Which signals come out.
     pub mask: Signals,
     /// Lasting signals that came out already.

@@ -39,6 +39,8 @@ pub trait Platform: PhysMem {
     fn invalidate_asid(&mut self, asid: u16);
     /// The thread that ran on this core has ended: stops using its address space and registers.
     fn leave_address_space(&mut self);
+    /// Makes the thread that has just made a system call on this core make it again.
+    fn repeat_call(&mut self);
     /// Makes what was written to a frame visible to instruction fetches of all cores.
     fn sync_code(&mut self, frame: Frame);
 

@@ -12,6 +12,7 @@ use viper_vm::{
 
 use crate::arena::NIL;
 use crate::kernel::{Kernel, PROCESS_BYTES, THREAD_BYTES, cap_error, vm_error};
+use crate::log::DEBUG;
 use crate::memory::REGIONS_MAX;
 use crate::object::{End, Notifier, ObjectRef, Process, Region, user_bounds};
 use crate::platform::Platform;
@@ -85,6 +86,7 @@ impl<P: Platform> Kernel<P> {
             regions: RegionMap::new(user_bounds(), REGIONS_MAX),
             threads: Queue::EMPTY,
             thread_count: 0,
+            threads_max: THREADS_MAX as u32,
             ipc_slots: [0; THREADS_MAX / 64],
             notifier: Notifier::NEW,
             refs: 1,
@@ -96,10 +98,14 @@ impl<P: Platform> Kernel<P> {
             name: stored,
             name_len: len as u8,
             overhead_bytes: PROCESS_BYTES,
+            table_bytes: 0,
+            ruin: None,
         };
         match self.processes.insert(process) {
             Ok(index) => {
-                self.next_id += 1;
+                let name = core::str::from_utf8(&stored[..len]).unwrap_or("?");
+                let id = self.fresh_id();
+                self.log(DEBUG, format_args!("{name} ({id}) of {parent}"));
                 self.quotas[quota].refs += 1;
                 Ok(index)
             }
@@ -125,7 +131,8 @@ impl<P: Platform> Kernel<P> {
         Err(Error::LimitReached)
     }
 
-    fn give_asid(&mut self, asid: u16) {
+    /// An address space is gone.
+    pub fn give_asid(&mut self, asid: u16) {
         self.asids[usize::from(asid) / 64] &= !(1 << (asid % 64));
     }
 
@@ -152,8 +159,12 @@ impl<P: Platform> Kernel<P> {
         if start.options >> 16 != 0 || !start.stack.is_multiple_of(16) {
             return Err(Error::InvalidArgument);
         }
-        if self.processes[process].end.reason != EndReason::RUNNING {
+        let owner = &self.processes[process];
+        if owner.end.reason != EndReason::RUNNING {
             return Err(Error::Ended);
+        }
+        if owner.thread_count >= owner.threads_max {
+            return Err(Error::LimitReached);
         }
         self.reserve_dead()?;
         let quota = self.processes[process].quota;
@@ -244,6 +255,7 @@ impl<P: Platform> Kernel<P> {
             id: self.fresh_id(),
             ipcs: 0,
             cpu_ns: 0,
+            progress: 0,
             refs: 1,
             notifier: Notifier::NEW,
             fp: FpState::ZERO,
@@ -440,79 +452,6 @@ impl<P: Platform> Kernel<P> {
         }
         let _ = line.write_str("\r\n");
         self.platform.debug_write(line.as_bytes());
-    }
-
-    /// The last thread of a process is gone: everything it had goes back.
-    fn finish_process(&mut self, process: u32) {
-        let owner = &self.processes[process];
-        let (table, asid, quota) = (owner.table, owner.asid, owner.quota);
-        let whole = owner.regions.bounds();
-        // Translations first, so that no frame is given away while it can still be reached.
-        if let Some(pages) = self.processes[process].pages.take() {
-            self.platform.invalidate_asid(asid);
-            let mut ruin = pages.destroy();
-            while !ruin.step(&self.platform, &mut self.frames, usize::MAX) {}
-        }
-        let _ = self.unmap(process, whole);
-        self.give_asid(asid);
-        loop {
-            let mut ended = [None; 32];
-            let mut count = 0;
-            let step = self.caps.destroy_table_step(table, ended.len(), |object| {
-                if let Some(place) = ended.get_mut(count) {
-                    *place = Some(object);
-                }
-                count += 1;
-            });
-            for object in ended.into_iter().flatten() {
-                self.drop_ref(object);
-            }
-            if step.is_ok_and(|step| step.is_done) {
-                break;
-            }
-        }
-        self.collect_cycles();
-        let overhead = self.processes[process].overhead_bytes;
-        self.processes[process].overhead_bytes = 0;
-        self.refund(quota, overhead);
-        self.notify(ObjectRef::new(Kind::PROCESS, process), Signals::ENDED);
-        if self.processes[process].id == self.first_process {
-            self.platform
-                .debug_write(b"the first process has ended; the machine stops\r\n");
-            self.platform.power(viper_abi::PowerAction::OFF);
-        }
-    }
-
-    /// Revokes what was derived from a handle.
-    ///
-    /// # Errors
-    /// [`Error::BadHandle`].
-    pub fn revoke(
-        &mut self,
-        table: viper_cap::TableId,
-        handle: viper_cap::Handle,
-    ) -> Result<u64, Error> {
-        let mut total = 0;
-        loop {
-            let mut ended = [None; 32];
-            let mut count = 0;
-            let step = self
-                .caps
-                .revoke_step(table, handle, ended.len(), |object| {
-                    if let Some(place) = ended.get_mut(count) {
-                        *place = Some(object);
-                    }
-                    count += 1;
-                })
-                .map_err(cap_error)?;
-            total += step.count as u64;
-            for object in ended.into_iter().flatten() {
-                self.drop_ref(object);
-            }
-            if step.is_done {
-                return Ok(total);
-            }
-        }
     }
 }
 

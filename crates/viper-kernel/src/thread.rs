@@ -156,6 +156,8 @@ pub struct Thread {
     pub ipcs: u64,
     /// Processor time that its process has not been told of, in nanoseconds.
     pub cpu_ns: u64,
+    /// What the call that it makes again and again has done so far.
+    pub progress: u64,
     /// Capabilities and kernel references to it.
     pub refs: u32,
     /// Its signals.

@@ -1,6 +1,7 @@
 //! Signals and poll sets: who waits for what, and who is woken by it.
 
 use viper_abi::{Error, Kind, MsgInfo, MsgKind, Signals};
+use viper_cap::{Handle, TableId};
 
 use crate::arena::NIL;
 use crate::kernel::{Handled, Kernel, Stop};
@@ -226,6 +227,67 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
+    // ----- Revocation ------------------------------------------------------------------------
+
+    /// Capabilities to an object were revoked: nobody waits through one of them any longer, and
+    /// it stands in no poll set by one of them.
+    pub fn cut_off(&mut self, object: ObjectRef) {
+        let i = object.index;
+        match object.kind {
+            Kind::CHANNEL => {
+                let (end, peer) = (i % 2, i % 2 ^ 1);
+                let ends = &self.channels[i / 2].ends;
+                let (here, there) = (ends[end as usize].receivers, ends[peer as usize].senders);
+                self.cut_off_queue(here);
+                // Who sends through this end stands in line at the other one.
+                self.cut_off_queue(there);
+            }
+            Kind::POLL_SET => self.cut_off_queue(self.sets[i].receivers),
+            Kind::SYSTEM => self.cut_off_queue(self.debug_readers),
+            _ => {}
+        }
+        let Some(&mut Notifier {
+            waiters, member, ..
+        }) = self.notifier(object)
+        else {
+            return;
+        };
+        self.cut_off_queue(waiters);
+        if member != NIL {
+            let (table, handle) = self.members[member].by;
+            if self.caps.query(table, handle).is_err() {
+                self.remove_member(member);
+            }
+        }
+    }
+
+    fn cut_off_queue(&mut self, queue: Queue) {
+        let mut next = queue.first();
+        while let Some(thread) = next {
+            next = Queue::after::<Waiting>(&mut self.threads, thread);
+            self.cut_off_thread(thread);
+        }
+    }
+
+    /// Whoever waits for the reply to a call through a revoked handle gives up.
+    pub fn cut_off_callers(&mut self) {
+        let mut next = self.threads.next_from(0);
+        while let Some(thread) = next {
+            next = self.threads.next_from(thread + 1);
+            if self.threads[thread].state == State::Blocked(Wait::Reply) {
+                self.cut_off_thread(thread);
+            }
+        }
+    }
+
+    /// Ends a wait if the handle it goes through is no more. It stands in `x0` until the call ends.
+    fn cut_off_thread(&mut self, thread: u32) {
+        let handle = Handle::from_raw(self.threads[thread].context.x[0] as u32);
+        if self.caps.query(self.table_of(thread), handle).is_err() {
+            self.wake_with(thread, Err(Error::BadHandle));
+        }
+    }
+
     // ----- Poll sets -------------------------------------------------------------------------
 
     /// Puts an object into a poll set.
@@ -236,6 +298,7 @@ impl<P: Platform> Kernel<P> {
         &mut self,
         set: u32,
         object: ObjectRef,
+        by: (TableId, Handle),
         key: u64,
         mask: Signals,
     ) -> Result<(), Error> {
@@ -252,6 +315,7 @@ impl<P: Platform> Kernel<P> {
                 set,
                 object,
                 key,
+                by,
                 mask,
                 told: Signals::NONE,
                 is_ready: false,

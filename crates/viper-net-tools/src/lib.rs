@@ -5,18 +5,23 @@
 extern crate alloc;
 
 pub mod arguments;
+pub mod fetch;
+mod guest;
+pub mod httpd;
 mod nc;
 mod netinfo;
 mod netstat;
 mod ntp;
 mod ping;
 mod resolve;
+pub mod stream;
 mod text;
 
 use arguments::Problem;
 use core::fmt;
 use viper_rt::{Error, clock, eprintln, println, program};
 
+pub use guest::{fetch_main, httpd_main};
 pub use nc::nc;
 pub use netinfo::netinfo;
 pub use netstat::netstat;

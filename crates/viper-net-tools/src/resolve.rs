@@ -35,7 +35,7 @@ pub fn resolve() -> i64 {
                         .iter()
                         .for_each(|address| println!("{name} {address}"));
                 }
-                Err(error) => eprintln!("resolve: {name}: {}", Said(error)),
+                Err(error) => eprintln!("host: {name}: {}", Said(error)),
             }
         }
         Ok(match known {

@@ -8,7 +8,6 @@ use crate::Cidr;
 
 /// The limits and habits of a whole stack.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Config {
     /// How connections are made unless a call says otherwise.
     pub tcp: TcpOptions,
@@ -54,7 +53,6 @@ impl Default for Config {
 
 /// How one connection behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct TcpOptions {
     /// Size of the receive buffer in bytes: the largest window. From 1 KiB to 16 MiB.
     pub receive_bytes: usize,
@@ -112,7 +110,6 @@ pub enum Medium {
 
 /// One interface.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct InterfaceConfig {
     /// Its name in listings, as `net0`.
     pub name: String,

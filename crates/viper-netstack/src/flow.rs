@@ -22,6 +22,10 @@ impl Key {
             rest: ((interface as u64) << 32) | ports,
         }
     }
+
+    pub(crate) const fn interface(&self) -> usize {
+        (self.rest >> 32) as usize
+    }
 }
 
 /// Keyed hashing for the tables: outsiders choose addresses and ports, but not the key.

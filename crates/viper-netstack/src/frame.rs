@@ -15,6 +15,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) hop_limit: u8,
     pub(crate) payload: &'a [u8],
     pub(crate) fragment: Option<Fragment>,
+    /// Where the payload begins, behind the headers of IP.
+    pub(crate) payload_at: usize,
 }
 
 /// Where an IPv4 fragment belongs.
@@ -44,6 +46,11 @@ impl Segment {
         self.flags & flag != 0
     }
 
+    /// Nothing but an acknowledgement.
+    pub(crate) const fn is_bare(&self) -> bool {
+        self.len == 0 && self.flags & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::ACK
+    }
+
     /// A request to connect: SYN without ACK, RST or FIN.
     pub(crate) const fn is_request(&self) -> bool {
         self.flags & (Self::SYN | Self::ACK | Self::RST | Self::FIN) == Self::SYN
@@ -67,6 +74,12 @@ pub(crate) fn ethernet(frame: &[u8]) -> Carried<'_> {
         0x0806 => Carried::Arp,
         _ => Carried::Other,
     }
+}
+
+/// Who sent an ARP message, or so it says.
+pub(crate) fn arp_sender(frame: &[u8]) -> Option<IpAddr> {
+    let sender: &[u8; 4] = frame.get(ETHERNET_LEN + 14..)?.first_chunk()?;
+    Some(IpAddr::V4(Ipv4Addr::from(*sender)))
 }
 
 /// Reads the IP header of `bytes`, and a hop-by-hop header if there is one.
@@ -102,6 +115,7 @@ fn ipv4(bytes: &[u8]) -> Option<Packet<'_>> {
         hop_limit: header[8],
         payload,
         fragment,
+        payload_at: header_len,
     })
 }
 
@@ -126,6 +140,7 @@ fn ipv6(bytes: &[u8]) -> Option<Packet<'_>> {
         hop_limit: header[7],
         payload,
         fragment: None,
+        payload_at: 40 + rest.len().min(payload_len) - payload.len(),
     })
 }
 

@@ -18,19 +18,33 @@ impl Stack {
         let Some(&kind) = packet.payload.first() else {
             return false;
         };
-        if packet.fragment.is_some_and(|fragment| !fragment.is_first) {
-            self.take_system(index, frame);
+        let ident = word(packet.payload, 4);
+        if packet.fragment.is_some() {
+            let port = self.ports.get_mut(index);
+            let start = port.and_then(|port| port.fragments.ports(packet));
+            let Some((head, ident)) = start else {
+                return false;
+            };
+            if head >> 8 != u16::from(ECHO_REPLY) || !self.take_echo(index, frame, Some(ident)) {
+                self.take_system(index, frame);
+            }
             return true;
         }
         match (packet.protocol == ICMP, kind) {
-            (true, ECHO_REPLY) | (false, ECHO_REPLY_6) => self.take_echo(index, frame, packet),
+            (true, ECHO_REPLY) | (false, ECHO_REPLY_6) => self.take_echo(index, frame, ident),
             (true, ECHO_REQUEST) | (false, ECHO_REQUEST_6 | QUERY_6) => {
                 self.take_system(index, frame);
                 true
             }
+            (false, ANNOUNCEMENT_6) => {
+                let now = self.now;
+                self.ports
+                    .get_mut(index)
+                    .is_some_and(|port| port.take_announcement(packet, now))
+            }
             (false, SOLICITATION_6 | ADVERTISEMENT_6) => {
                 self.take_system(index, frame);
-                self.wake_waiting(index);
+                self.wake_waiting(index, Some(packet.source));
                 true
             }
             (true, 3 | 11 | 12) | (false, 1 | 3 | 4) => self.take_error(index, packet),
@@ -149,5 +163,6 @@ const ECHO_REQUEST: u8 = 8;
 const ECHO_REQUEST_6: u8 = 128;
 const ECHO_REPLY_6: u8 = 129;
 const QUERY_6: u8 = 130;
+const ANNOUNCEMENT_6: u8 = 134;
 const SOLICITATION_6: u8 = 135;
 const ADVERTISEMENT_6: u8 = 136;

@@ -10,16 +10,19 @@ use smoltcp::iface::Route as EngineRoute;
 use smoltcp::iface::{Config as EngineConfig, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, DeviceCapabilities, Medium as EngineMedium};
 use smoltcp::socket::dhcpv4;
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
 use crate::address::{is_unicast, link_local, to_engine};
 use crate::device::{FrameDevice, FrameQueue};
-use crate::frame::{ETHERNET_LEN, Packet};
+use crate::frame::{ETHERNET_LEN, ICMP, Packet, word};
+use crate::neighbour::Neighbours;
+use crate::slaac::{Slaac, solicitation};
 use crate::slot::Half;
+use crate::stack::{HASTE, to_nanos};
 use crate::status::{Counters, DhcpState};
 use crate::wire::{Out, Wire};
-use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route, SocketId};
+use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route};
 
 /// The name of an interface. 0 is loopback, the others count from 1 as they are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,14 +47,16 @@ pub(crate) struct Port {
     /// What is sent in answer to a received frame, or everything that is sent on loopback.
     pub(crate) queue: FrameQueue,
     pub(crate) counters: Counters,
-    /// Sockets that wait for a hardware address.
-    pub(crate) waiting: Vec<SocketId>,
+    pub(crate) neighbours: Neighbours,
     pub(crate) fragments: Fragments,
     pub(crate) lease: Option<Lease>,
-    pub(crate) slaac: bool,
+    pub(crate) slaac: Option<Slaac>,
     pub(crate) checks_frames: bool,
     /// When the interface itself wants to be served, in nanoseconds.
     pub(crate) due: Option<u64>,
+    /// The router and the addresses that are there because a router announced them.
+    announced: Option<IpAddr>,
+    announced_addresses: Vec<Cidr>,
     system: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
     abilities: DeviceCapabilities,
@@ -76,6 +81,10 @@ pub(crate) struct Sent {
     pub(crate) next: Option<u64>,
     /// There is something to send and no room for it.
     pub(crate) is_stalled: bool,
+    /// There is something to send, but no hardware address to send it to.
+    pub(crate) is_waiting: bool,
+    /// The engine has sent a question for that address.
+    pub(crate) has_asked: bool,
 }
 
 impl Port {
@@ -105,6 +114,7 @@ impl Port {
         };
         let mut engine = Box::new(Interface::new(engine_config, &mut wire, now));
         engine.set_any_ip(is_loopback);
+        engine.set_reassembly_timeout(Duration::from_secs(REASSEMBLY_S * HASTE));
         let mut system = SocketSet::new(Vec::new());
         let dhcp =
             (config.dhcp == Dhcp::On && mac.is_some()).then(|| system.add(dhcpv4::Socket::new()));
@@ -115,12 +125,16 @@ impl Port {
             engine,
             queue,
             counters,
-            waiting: Vec::new(),
+            neighbours: Neighbours::default(),
             fragments: Fragments::default(),
             lease: None,
-            slaac: config.slaac && mac.is_some(),
+            slaac: mac
+                .filter(|_| config.slaac)
+                .map(|mac| Slaac::new(mac, to_nanos(now))),
             checks_frames: config.checksums_checked,
             due: Some(0),
+            announced: None,
+            announced_addresses: Vec::new(),
             system,
             dhcp,
             abilities,
@@ -205,9 +219,9 @@ impl Port {
 
     /// The name servers that the interface was told of.
     pub(crate) fn name_servers(&self) -> impl Iterator<Item = IpAddr> {
-        self.lease
-            .iter()
-            .flat_map(|lease| lease.name_servers.iter().copied())
+        let lease = self.lease.iter();
+        let leased = lease.flat_map(|lease| lease.name_servers.iter().copied());
+        leased.chain(self.slaac.iter().flat_map(Slaac::name_servers))
     }
 
     pub(crate) fn push_route(&mut self, route: Route) -> Result<(), Error> {
@@ -268,6 +282,7 @@ impl Port {
                 ..Sent::default()
             };
         };
+        let (has_neighbours, frames_before) = (self.mac.is_some(), self.counters.frames_sent);
         let mut wire = Wire {
             frame: None,
             out,
@@ -287,10 +302,13 @@ impl Port {
         }
         let next = self.engine.poll_at(now, &half.set);
         let is_overdue = next.is_some_and(|next| next <= now);
+        let is_silenced = next == Some(now + DISCOVERY_SILENCE);
         Sent {
             packets,
             next: next.map(|next| to_nanos(next).max(to_nanos(now))),
             is_stalled: is_overdue && packets == 0,
+            is_waiting: is_silenced && packets == 0 && has_neighbours,
+            has_asked: wire.counters.frames_sent > frames_before,
         }
     }
 
@@ -311,6 +329,7 @@ impl Port {
             counters: &mut self.counters,
         };
         self.engine.poll_maintenance(now);
+        send_fragments(&mut self.engine, now, &mut wire);
         let mut any = false;
         for _ in 0..BURST {
             match self.engine.poll_egress(now, &mut wire, &mut self.system) {
@@ -354,6 +373,66 @@ impl Port {
         }
         self.lease = lease;
         true
+    }
+
+    /// Takes an announcement of a router in; `false` if it is dropped.
+    pub(crate) fn take_announcement(&mut self, packet: &Packet<'_>, now: u64) -> bool {
+        let Some(slaac) = &mut self.slaac else {
+            return false;
+        };
+        let is_good = slaac.take(packet, now).is_ok();
+        self.due = Some(now);
+        is_good
+    }
+
+    /// Asks routers if it is time, and brings addresses and routes up to date with what they
+    /// have announced. Says whether a frame is to be sent, and whether an address has changed.
+    pub(crate) fn serve_slaac(&mut self, now: u64) -> (bool, bool) {
+        let Some(slaac) = &mut self.slaac else {
+            return (false, false);
+        };
+        let before: Vec<Cidr> = slaac.addresses().collect();
+        slaac.expire(now);
+        let solicits = slaac.solicits(now);
+        if let (true, Some(mac)) = (solicits, self.mac) {
+            let (queue, counters) = (&mut self.queue, &mut self.counters);
+            solicitation(mac, |len, fill| {
+                queue.push_with(len, fill);
+                counters.frames_sent += 1;
+                counters.bytes_sent += len as u64;
+            });
+        }
+        let (addresses, router, next): (Vec<Cidr>, _, _) =
+            (slaac.addresses().collect(), slaac.router(), slaac.next());
+        self.due = [self.due, next].into_iter().flatten().min();
+        let gateway = self.engine.routes().get_default_ipv6_route();
+        match (
+            gateway.map(|route| IpAddr::from(route.via_router)),
+            router.map(IpAddr::V6),
+        ) {
+            (old, Some(new)) if old != Some(new) => self.set_gateway(new, true),
+            (Some(old), None) if self.announced == Some(old) => self.set_gateway(old, false),
+            _ => {}
+        }
+        self.announced = router.map(IpAddr::V6);
+        let known: Vec<Cidr> = self.addresses().collect();
+        let gone = self
+            .announced_addresses
+            .iter()
+            .filter(|old| !addresses.contains(old));
+        let gone: Vec<Cidr> = gone.copied().collect();
+        let is_new = |address: &&Cidr| !known.contains(address);
+        let new: Vec<Cidr> = addresses.iter().filter(is_new).copied().collect();
+        for address in &gone {
+            self.remove_address(*address);
+        }
+        for address in &new {
+            // An interface that is full stays without.
+            let _ = self.add_address(*address);
+        }
+        let has_changed = !gone.is_empty() || !new.is_empty() || before != addresses;
+        self.announced_addresses = addresses;
+        (solicits, has_changed)
     }
 
     /// Forgets the lease and asks for a new one.
@@ -461,7 +540,8 @@ pub(crate) struct Fragments {
 type FragmentKey = (IpAddr, IpAddr, u16, u8);
 
 impl Fragments {
-    /// The ports of the datagram that `packet` is a fragment of, if they are known.
+    /// The ports of the datagram that `packet` is a fragment of, if they are known. Those of a
+    /// control message are its type and code, and its identifier.
     pub(crate) fn ports(&mut self, packet: &Packet<'_>) -> Option<(u16, u16)> {
         let fragment = packet.fragment?;
         let key = (
@@ -477,7 +557,10 @@ impl Fragments {
                 .find(|(seen, _)| *seen == key)
                 .map(|(_, ports)| *ports);
         }
-        let ports = crate::frame::ports(packet.payload)?;
+        let ports = match packet.protocol {
+            ICMP => (word(packet.payload, 0)?, word(packet.payload, 4)?),
+            _ => crate::frame::ports(packet.payload)?,
+        };
         self.seen.retain(|(seen, _)| *seen != key);
         if self.seen.len() >= FRAGMENTED_MAX {
             self.seen.pop_front();
@@ -485,12 +568,6 @@ impl Fragments {
         self.seen.push_back((key, ports));
         Some(ports)
     }
-}
-
-pub(crate) fn to_nanos(instant: Instant) -> u64 {
-    u64::try_from(instant.total_micros())
-        .unwrap_or(0)
-        .saturating_mul(1000)
 }
 
 /// The name of the interface that every stack has.
@@ -505,5 +582,9 @@ const BURST: usize = 64;
 const FRAGMENTS_MAX: usize = 64;
 /// Datagrams in fragments whose ports are remembered.
 const FRAGMENTED_MAX: usize = 16;
+/// How long the fragments of a datagram wait for each other (RFC 1122, 3.3.2 has 60 to 120).
+const REASSEMBLY_S: u64 = 60;
+/// The engine lets a socket that lacks a hardware address rest for exactly so long.
+const DISCOVERY_SILENCE: Duration = Duration::from_secs(1);
 /// How long to wait for room in a device that does not say when it has some.
 pub(crate) const STALL_NS: u64 = 1_000_000;

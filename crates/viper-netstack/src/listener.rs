@@ -11,7 +11,7 @@ use smoltcp::wire::{
 };
 
 use crate::flow::Key;
-use crate::frame::{ETHERNET_LEN, Packet, Segment};
+use crate::frame::{ETHERNET_LEN, Packet, Segment, ports};
 use crate::slot::Socket;
 use crate::stack::{collide, is_for};
 use crate::tcp::{Role, Tcp, listen_endpoint};
@@ -135,11 +135,15 @@ impl Stack {
     /// the list over quickly, but who answers sooner than that gets through.
     pub(crate) fn take_request(
         &mut self,
-        index: usize,
-        frame: &[u8],
         key: Key,
-        (local, remote): (SocketAddr, SocketAddr),
+        frame: &[u8],
+        packet: &Packet<'_>,
+        segment: &Segment,
     ) -> bool {
+        let index = key.interface();
+        let Some((local, remote)) = ports(packet.payload).map(|ports| packet.ends(ports)) else {
+            return false;
+        };
         let Some(id) = self.find_listener(local) else {
             return false;
         };
@@ -175,7 +179,7 @@ impl Stack {
         {
             return true;
         }
-        let mut connection = Tcp::new(half, Role::HalfOpen(id), local, remote);
+        let mut connection = Tcp::new(half, Role::HalfOpen(id), (local, remote), &options);
         connection.key = Some(key);
         connection.set_give_up(self.now.saturating_add(self.config.half_open_ns));
         let connection = self.slots.insert(Socket::Tcp(connection));
@@ -184,7 +188,7 @@ impl Stack {
             listener.half_open.push_back(connection);
         }
         // If it was not a good segment, the connection is gone after this.
-        self.take_segment(connection, frame);
+        self.take_segment(connection, frame, packet, Some(segment));
         true
     }
 

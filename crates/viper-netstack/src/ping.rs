@@ -9,7 +9,7 @@ use smoltcp::socket::icmp::{Endpoint, PacketBuffer, PacketMetadata, SendError, S
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, Ipv6Address};
 
 use crate::address::{is_unicast, to_engine};
-use crate::frame::{Packet, word};
+use crate::frame::word;
 use crate::slot::{Half, Socket};
 use crate::stack::instant;
 use crate::{Error, SocketId, Stack};
@@ -36,6 +36,14 @@ pub struct EchoReply {
 impl Ping {
     pub(crate) fn halves_mut(&mut self) -> &mut [Half] {
         &mut self.halves
+    }
+
+    /// Nobody answers on that interface.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        self.error = Some(Error::HostUnreachable);
+        let has_answers = |half: &Half| half.get::<Engine>().can_recv();
+        self.halves
+            .retain(|half| half.interface != index || has_answers(half));
     }
 
     pub(crate) fn receive_queue(&self) -> usize {
@@ -99,7 +107,9 @@ impl Stack {
                 socket.halves.last_mut()
             }
         };
-        let engine = half.ok_or(Error::BadSocket)?.get_mut::<Engine>();
+        let half = half.ok_or(Error::BadSocket)?;
+        half.to = Some(to);
+        let engine = half.get_mut::<Engine>();
         let buffer = engine
             .send(HEADER_LEN + data.len(), to_engine(to))
             .map_err(|error| match error {
@@ -141,8 +151,7 @@ impl Stack {
     }
 
     /// Takes an answer in; `false` if nobody has asked.
-    pub(crate) fn take_echo(&mut self, index: usize, frame: &[u8], packet: &Packet<'_>) -> bool {
-        let ident = word(packet.payload, 4);
+    pub(crate) fn take_echo(&mut self, index: usize, frame: &[u8], ident: Option<u16>) -> bool {
         let Some(&id) = ident.and_then(|ident| self.pings.get(&ident)) else {
             return false;
         };

@@ -27,8 +27,9 @@ impl Stack {
         for _ in 0..ROUNDS {
             let received = self.receive(devices);
             let served = self.serve(devices);
+            let resolved = self.serve_resolver();
             let sent = self.send(devices);
-            if !(received || served || sent) {
+            if !(received || served || resolved || sent) {
                 break;
             }
         }
@@ -55,6 +56,7 @@ impl Stack {
             busy.then_some(self.now),
             stalled.then(|| self.now.saturating_add(STALL_NS)),
             self.timers.next(),
+            self.resolver.next(),
         ];
         let ports = self.ports.iter().filter_map(|port| port.due);
         times
@@ -106,6 +108,9 @@ impl Stack {
                 continue;
             }
             any |= port.serve(instant(now), Self::device(devices, index));
+            let (solicits, has_changed) = port.serve_slaac(now);
+            self.addresses_changed |= has_changed;
+            any |= solicits;
             if port.take_lease() {
                 self.addresses_changed = true;
                 port.due = Some(now);
@@ -153,33 +158,6 @@ impl Stack {
         sent.packets > 0
     }
 
-    /// Remembers that a socket did not send anything, perhaps for want of a hardware address.
-    pub(crate) fn note_waiting(&mut self, id: SocketId, index: usize) {
-        let Some(slot) = self.slots.get_mut(id) else {
-            return;
-        };
-        if !slot.is_waiting
-            && let Some(port) = self.ports.get_mut(index)
-            && port.mac.is_some()
-        {
-            slot.is_waiting = true;
-            port.waiting.push(id);
-        }
-    }
-
-    /// Lets those try again that waited for a hardware address.
-    pub(crate) fn wake_waiting(&mut self, index: usize) {
-        let Some(port) = self.ports.get_mut(index) else {
-            return;
-        };
-        for id in core::mem::take(&mut port.waiting) {
-            if let Some(slot) = self.slots.get_mut(id) {
-                slot.is_waiting = false;
-            }
-            self.mark_dirty(id);
-        }
-    }
-
     /// Takes one frame in.
     fn take(&mut self, index: usize, frame: &[u8], checked: bool) {
         let Some(port) = self.ports.get_mut(index) else {
@@ -209,7 +187,7 @@ impl Stack {
                     Carried::Ip(bytes) => bytes,
                     Carried::Arp => {
                         self.take_system(index, frame);
-                        self.wake_waiting(index);
+                        self.wake_waiting(index, frame::arp_sender(frame));
                         return true;
                     }
                     Carried::Other => return false,

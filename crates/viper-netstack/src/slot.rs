@@ -1,6 +1,7 @@
 //! The table of sockets, and the names that callers know them by.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{AnySocket, Socket as EngineSocket};
@@ -36,6 +37,8 @@ impl SocketId {
 pub(crate) struct Half {
     pub(crate) interface: usize,
     pub(crate) set: SocketSet<'static>,
+    /// Whom the last datagram was for.
+    pub(crate) to: Option<IpAddr>,
     handle: SocketHandle,
 }
 
@@ -46,6 +49,7 @@ impl Half {
         Self {
             interface,
             set,
+            to: None,
             handle,
         }
     }
@@ -89,6 +93,8 @@ pub(crate) enum Socket {
 /// A socket with what the poll loop keeps about it.
 pub(crate) struct Slot {
     pub(crate) socket: Socket,
+    /// Used by the stack itself, and not told to callers.
+    pub(crate) is_internal: bool,
     /// In the list of changed sockets.
     pub(crate) is_ready: bool,
     /// In the list of sockets that may have something to send.
@@ -115,6 +121,7 @@ impl Slots {
     pub(crate) fn insert(&mut self, socket: Socket) -> SocketId {
         let slot = Slot {
             socket,
+            is_internal: false,
             is_ready: false,
             is_dirty: false,
             is_waiting: false,

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use smoltcp::socket::{tcp, udp};
+use smoltcp::socket::tcp;
 
 use crate::slot::{Slot, Socket};
 use crate::tcp::Role;
@@ -186,14 +186,8 @@ fn status(id: SocketId, slot: &Slot) -> SocketStatus {
             local: socket.local,
             remote: None,
             state: None,
-            receive_queue: socket
-                .halves()
-                .map(|half| half.get::<udp::Socket>().recv_queue())
-                .sum(),
-            send_queue: socket
-                .halves()
-                .map(|half| half.get::<udp::Socket>().send_queue())
-                .sum(),
+            receive_queue: socket.queues().0,
+            send_queue: socket.queues().1,
             is_owned: true,
         },
         Socket::Ping(socket) => SocketStatus {

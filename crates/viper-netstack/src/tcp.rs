@@ -9,9 +9,9 @@ use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 use crate::address::is_unicast;
 use crate::flow::Key;
-use crate::frame::{Packet, Segment, segment};
+use crate::frame::{ETHERNET_LEN, Packet, Segment, segment};
 use crate::slot::{Half, Socket};
-use crate::stack::instant;
+use crate::stack::{HASTE, instant};
 use crate::status::state;
 use crate::{Error, FrameDevice, SocketId, Stack, TcpOptions, TcpState};
 
@@ -37,6 +37,17 @@ pub(crate) struct Tcp {
     seen: usize,
     /// When the connection is given up, in nanoseconds.
     give_up: Option<u64>,
+    /// How long the peer may be silent while something is expected of it.
+    timeout_ns: Option<u64>,
+    has_keep_alive: bool,
+    /// When the peer was heard last, or when something began to be expected of it.
+    heard: u64,
+    is_expecting: bool,
+    /// The sequence number of the peer's first byte, and how many have been read.
+    first: Option<u32>,
+    read: u32,
+    /// What the peer has acknowledged last.
+    acknowledged: Option<u32>,
 }
 
 /// Whose a connection is.
@@ -53,7 +64,12 @@ pub(crate) enum Role {
 }
 
 impl Tcp {
-    pub(crate) fn new(half: Half, role: Role, local: SocketAddr, remote: SocketAddr) -> Self {
+    pub(crate) fn new(
+        half: Half,
+        role: Role,
+        (local, remote): (SocketAddr, SocketAddr),
+        options: &TcpOptions,
+    ) -> Self {
         Self {
             half,
             role,
@@ -68,6 +84,13 @@ impl Tcp {
             has_sent: false,
             seen: 0,
             give_up: None,
+            timeout_ns: options.timeout_ns,
+            has_keep_alive: options.keep_alive_ns.is_some(),
+            heard: 0,
+            is_expecting: false,
+            first: None,
+            read: 0,
+            acknowledged: None,
         }
     }
 
@@ -93,6 +116,69 @@ impl Tcp {
         match self.engine().state() {
             State::SynSent | State::SynReceived => Error::WouldBlock,
             _ => self.error.unwrap_or(Error::NotConnected),
+        }
+    }
+
+    /// When the silence of the peer will have been too long, if it is to say something.
+    ///
+    /// The engine has a time-out, too, but it ends connections that are merely idle.
+    fn silence_ends(&mut self, now: u64) -> Option<u64> {
+        let engine = self.engine();
+        let is_expecting = match engine.state() {
+            State::Closed | State::Listen | State::TimeWait => false,
+            State::Established | State::CloseWait | State::FinWait2 => {
+                engine.send_queue() > 0 || self.has_keep_alive
+            }
+            _ => true,
+        };
+        if is_expecting && !self.is_expecting {
+            self.heard = now;
+        }
+        self.is_expecting = is_expecting;
+        let timeout = self.timeout_ns.filter(|_| is_expecting)?;
+        Some(self.heard.saturating_add(timeout))
+    }
+
+    /// The sequence number that a bare acknowledgement should have had, if the engine would
+    /// throw it away for the one that it has.
+    ///
+    /// RFC 9293, 3.10.7.4 has the acknowledgement of a segment outside the window ignored. When
+    /// both sides repeat what the other has received already, that is all either ever hears:
+    /// nothing would go on for ever. Only a keep-alive must stay as it is, for it is answered.
+    fn expected_instead(&self, segment: &Segment) -> Option<u32> {
+        let first = self
+            .first
+            .filter(|_| segment.is_bare() && !self.is_finished)?;
+        let waiting = self.engine().recv_queue() as u32;
+        let expected = first.wrapping_add(self.read).wrapping_add(waiting);
+        let distance = expected.wrapping_sub(segment.sequence) as i32;
+        let is_near = distance.unsigned_abs() <= WINDOW_MAX;
+        (is_near && !(0..=1).contains(&distance)).then_some(expected)
+    }
+
+    /// Whether a segment only repeats that the peer lacks our FIN, and nothing else.
+    ///
+    /// Three of them make the engine repeat data at once that it does not have, and forget to
+    /// repeat the FIN in time.
+    fn is_pointless(&mut self, segment: &Segment) -> bool {
+        if !segment.has(Segment::ACK) {
+            return false;
+        }
+        let old = self.acknowledged.replace(segment.acknowledgement);
+        let engine = self.engine();
+        let owes_fin = matches!(
+            engine.state(),
+            State::FinWait1 | State::Closing | State::LastAck
+        );
+        let is_repeated = segment.is_bare() && old == Some(segment.acknowledgement);
+        is_repeated && owes_fin && engine.send_queue() == 0
+    }
+
+    /// Learns from a SYN that the engine has accepted where the stream of the peer begins.
+    fn note_first(&mut self, segment: &Segment) {
+        let has_begun = !matches!(self.engine().state(), State::SynSent | State::Closed);
+        if self.first.is_none() && has_begun {
+            self.first = Some(segment.sequence.wrapping_add(1));
         }
     }
 
@@ -144,7 +230,7 @@ impl Stack {
         half.get_mut::<Engine>()
             .connect(port.engine.context(), endpoint(remote), endpoint(local))
             .map_err(|_| Error::BadArgument)?;
-        let mut connection = Tcp::new(half, Role::Owned, local, remote);
+        let mut connection = Tcp::new(half, Role::Owned, (local, remote), options);
         connection.key = Some(key);
         connection.state = State::SynSent;
         let id = self.slots.insert(Socket::Tcp(connection));
@@ -192,7 +278,7 @@ impl Stack {
             (taken, taken)
         });
         let taken = taken.map_err(|error| end_of(connection, error))?;
-        self.note_read(id);
+        self.note_read(id, taken);
         Ok(taken)
     }
 
@@ -211,7 +297,7 @@ impl Stack {
         }
         let taken = connection.engine_mut().recv_slice(to);
         let taken = taken.map_err(|error| end_of(connection, error))?;
-        self.note_read(id);
+        self.note_read(id, taken);
         Ok(taken)
     }
 
@@ -335,7 +421,10 @@ impl Stack {
     ///
     /// `BadSocket`.
     pub fn tcp_set_options(&mut self, id: SocketId, options: &TcpOptions) -> Result<(), Error> {
-        apply(self.tcp_mut(id)?.engine_mut(), options);
+        let connection = self.tcp_mut(id)?;
+        connection.timeout_ns = options.timeout_ns;
+        connection.has_keep_alive = options.keep_alive_ns.is_some();
+        apply(connection.engine_mut(), options);
         self.mark_dirty(id);
         Ok(())
     }
@@ -384,7 +473,12 @@ impl Stack {
         let (local, remote) = packet.ends(ports);
         let key = Key::new(index, local, remote);
         if let Some(&id) = self.connections.get(&key) {
-            self.take_segment(id, frame);
+            let segment = if packet.fragment.is_none() {
+                segment(packet.payload)
+            } else {
+                None
+            };
+            self.take_segment(id, frame, packet, segment.as_ref());
             return true;
         }
         if packet.fragment.is_some() {
@@ -401,7 +495,7 @@ impl Stack {
             // RFC 9293, 3.10.7.4: a new connection may take the place of the old one.
             self.time_wait.remove(&key);
         }
-        if segment.is_request() && self.take_request(index, frame, key, (local, remote)) {
+        if segment.is_request() && self.take_request(key, frame, packet, &segment) {
             return true;
         }
         // The engine answers with a reset if there is to be one.
@@ -410,13 +504,35 @@ impl Stack {
     }
 
     /// Shows a segment to the connection that it is for.
-    pub(crate) fn take_segment(&mut self, id: SocketId, frame: &[u8]) {
+    pub(crate) fn take_segment(
+        &mut self,
+        id: SocketId,
+        frame: &[u8],
+        packet: &Packet<'_>,
+        segment: Option<&Segment>,
+    ) {
         let now = instant(self.now);
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
+        connection.heard = self.now;
+        if segment.is_some_and(|segment| connection.is_pointless(segment)) {
+            return;
+        }
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
-            port.feed(now, frame, &mut connection.half.set);
+            let link_len = if port.mac.is_some() { ETHERNET_LEN } else { 0 };
+            let expected = segment.and_then(|segment| connection.expected_instead(segment));
+            let mut copy = [0; COPY_MAX];
+            let moved = expected.and_then(|expected| {
+                let copy = copy.get_mut(..frame.len())?;
+                copy.copy_from_slice(frame);
+                set_sequence(copy.get_mut(link_len + packet.payload_at..)?, expected)?;
+                Some(&*copy)
+            });
+            port.feed(now, moved.unwrap_or(frame), &mut connection.half.set);
+        }
+        if let Some(segment) = segment.filter(|segment| segment.has(Segment::SYN)) {
+            connection.note_first(segment);
         }
         self.settle(id, Error::Reset);
         self.mark_dirty(id);
@@ -433,6 +549,10 @@ impl Stack {
         }
         if connection.give_up.is_some_and(|time| time <= now) {
             connection.give_up = None;
+            connection.engine_mut().abort();
+        }
+        let silence_ends = connection.silence_ends(now);
+        if silence_ends.is_some_and(|time| time <= now) {
             connection.engine_mut().abort();
         }
         let index = connection.half.interface;
@@ -463,11 +583,17 @@ impl Stack {
         } else {
             Error::AddressGone
         };
-        sent.next = [sent.next, connection.give_up].into_iter().flatten().min();
-        let may_wait = sent.packets == 0 && sent.next.is_some();
+        sent.next = [sent.next, connection.give_up, silence_ends]
+            .into_iter()
+            .flatten()
+            .min();
+        let remote = connection.remote.ip();
         self.settle(id, cause);
-        if may_wait {
-            self.note_waiting(id, index);
+        if sent.is_waiting {
+            match self.wait_for(id, index, remote, sent.has_asked) {
+                Some(asks) => return self.note_sent(id, sent) | asks,
+                None => self.give_up_reset(id),
+            }
         }
         self.note_sent(id, sent)
     }
@@ -546,15 +672,28 @@ impl Stack {
         self.settle(id, error);
     }
 
+    /// Nobody answers where a connection leads to. If all it owes is a reset, it goes without.
+    fn give_up_reset(&mut self, id: SocketId) {
+        self.refuse(id, Error::HostUnreachable);
+        let Some(connection) = self.slots.tcp_mut(id) else {
+            return;
+        };
+        if connection.role == Role::Orphan && connection.engine().state() == State::Closed {
+            self.remove_connection(id);
+        }
+    }
+
     /// Takes a connection out of all tables and keeps its buffers for another one.
     pub(crate) fn remove_connection(&mut self, id: SocketId) {
         self.forget_key(id);
         let Some(slot) = self.slots.remove(id) else {
             return;
         };
-        if let Socket::Tcp(connection) = slot.socket
+        if let Socket::Tcp(mut connection) = slot.socket
             && self.idle.len() < IDLE_MAX
         {
+            // It may have been in any state; only a closed one can be used again.
+            connection.engine_mut().abort();
             self.idle.push(connection.half);
         }
     }
@@ -599,10 +738,11 @@ impl Stack {
         }
     }
 
-    fn note_read(&mut self, id: SocketId) {
+    fn note_read(&mut self, id: SocketId, len: usize) {
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
+        connection.read = connection.read.wrapping_add(len as u32);
         connection.seen = connection.engine().recv_queue();
         if connection.engine().state() != State::TimeWait {
             self.mark_dirty(id);
@@ -677,14 +817,14 @@ const fn was_closing(state: State) -> bool {
 
 fn apply(engine: &mut Engine<'static>, options: &TcpOptions) {
     engine.set_nagle_enabled(options.nagle);
-    engine.set_timeout(options.timeout_ns.map(duration));
+    engine.set_timeout(None);
     engine.set_keep_alive(options.keep_alive_ns.map(duration));
     engine.set_ack_delay(options.ack_delay_ns.map(duration));
     engine.set_hop_limit((options.hop_limit != 0).then_some(options.hop_limit));
 }
 
 fn duration(nanos: u64) -> Duration {
-    Duration::from_micros((nanos / 1000).clamp(1, DURATION_MAX_US))
+    Duration::from_micros((nanos / (1000 / HASTE)).clamp(1, DURATION_MAX_US))
 }
 
 fn storage(len: usize) -> Result<Vec<u8>, Error> {
@@ -696,6 +836,22 @@ fn storage(len: usize) -> Result<Vec<u8>, Error> {
 
 fn clamp(size: usize) -> usize {
     size.clamp(1 << 10, 16 << 20)
+}
+
+/// Writes a sequence number into a segment and brings its checksum up to date (RFC 1624).
+fn set_sequence(segment: &mut [u8], sequence: u32) -> Option<()> {
+    let (header, _) = segment.split_first_chunk_mut::<20>()?;
+    let old = [header[4], header[5], header[6], header[7]];
+    let new = sequence.to_be_bytes();
+    header[4..8].copy_from_slice(&new);
+    let half =
+        |bytes: &[u8; 4], at: usize| u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    let mut sum = u32::from(!u16::from_be_bytes([header[16], header[17]]));
+    sum += (0xffff - half(&old, 0)) + (0xffff - half(&old, 2)) + half(&new, 0) + half(&new, 2);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    header[16..18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    Some(())
 }
 
 pub(crate) fn endpoint(address: SocketAddr) -> IpEndpoint {
@@ -715,6 +871,10 @@ impl Segment {
 
 /// Room is told when this part of the buffer is free: one packet's worth is not worth a visit.
 const ROOM_PART: usize = 4;
+/// The longest frame that is only an acknowledgement: headers, options and padding.
+const COPY_MAX: usize = 128;
+/// The largest window (RFC 7323, 2.3).
+const WINDOW_MAX: u32 = 1 << 30;
 /// Pairs of buffers that wait for another connection at most.
 const IDLE_MAX: usize = 16;
 /// Ten years: longer waits overflow nothing, but mean the same.

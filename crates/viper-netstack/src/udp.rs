@@ -10,23 +10,39 @@ use smoltcp::wire::IpListenEndpoint;
 
 use crate::address::is_unicast;
 use crate::frame::Packet;
-use crate::slot::{Half, Socket};
+use crate::interface::Sent;
+use crate::slot::{Half, Slots, Socket};
 use crate::stack::{collide, instant, is_for};
 use crate::tcp::endpoint;
 use crate::{Error, FrameDevice, SocketId, Stack};
 
-/// A UDP socket: one socket of the engine for each interface that it has to do with.
+/// A UDP socket: for each interface that it has to do with, one socket of the engine to receive
+/// and one to send.
 pub(crate) struct Udp {
     pub(crate) local: SocketAddr,
-    halves: Vec<Half>,
+    receivers: Vec<Half>,
+    senders: Vec<Half>,
+    /// Bytes and number of datagrams that each half keeps.
+    space: (usize, usize),
     /// What control messages said, and about whom.
     error: Option<(Error, SocketAddr)>,
     wants_room: bool,
 }
 
 impl Udp {
-    pub(crate) fn halves(&self) -> impl Iterator<Item = &Half> {
-        self.halves.iter()
+    /// Bytes that wait to be read, and bytes that wait to be sent.
+    pub(crate) fn queues(&self) -> (usize, usize) {
+        let received = self
+            .receivers
+            .iter()
+            .map(|half| half.get::<Engine>().recv_queue())
+            .sum();
+        let unsent = self
+            .senders
+            .iter()
+            .map(|half| half.get::<Engine>().send_queue())
+            .sum();
+        (received, unsent)
     }
 
     /// Keeps what a control message says about something sent to `remote`.
@@ -43,6 +59,20 @@ impl Stack {
     ///
     /// `AddressNotAvailable`, `AddressInUse`, `NoMemory`.
     pub fn udp_bind(&mut self, local: SocketAddr) -> Result<SocketId, Error> {
+        let space = (self.config.datagram_bytes, self.config.datagrams_max);
+        self.udp_bind_with(local, space)
+    }
+
+    /// A UDP socket for small datagrams.
+    pub(crate) fn udp_bind_small(&mut self, local: SocketAddr) -> Result<SocketId, Error> {
+        self.udp_bind_with(local, SMALL)
+    }
+
+    fn udp_bind_with(
+        &mut self,
+        local: SocketAddr,
+        space: (usize, usize),
+    ) -> Result<SocketId, Error> {
         if !self.may_bind(local.ip()) {
             return Err(Error::AddressNotAvailable);
         }
@@ -63,7 +93,9 @@ impl Stack {
         }
         let socket = Udp {
             local,
-            halves: Vec::new(),
+            space,
+            receivers: Vec::new(),
+            senders: Vec::new(),
             error: None,
             wants_room: false,
         };
@@ -117,7 +149,8 @@ impl Stack {
         if len > self.datagram_max(index, to.ip()) {
             return Err(Error::TooLarge);
         }
-        let half = self.udp_half(id, index)?;
+        let half = self.udp_half(id, index, Direction::Send)?;
+        half.to = Some(to.ip());
         let mut metadata = UdpMetadata::from(endpoint(to));
         metadata.local_address = Some(source.into());
         match half.get_mut::<Engine>().send(len, metadata) {
@@ -154,7 +187,7 @@ impl Stack {
         take: impl FnOnce(&[u8], SocketAddr, IpAddr) -> R,
     ) -> Result<R, Error> {
         let socket = self.udp_mut(id)?;
-        for half in &mut socket.halves {
+        for half in &mut socket.receivers {
             if let Ok((data, metadata)) = half.get_mut::<Engine>().recv() {
                 let from = metadata.endpoint;
                 let to = metadata
@@ -203,13 +236,14 @@ impl Stack {
             self.take_system(index, frame);
             return true;
         };
-        if self.udp_half(id, index).is_err() {
+        if self.udp_half(id, index, Direction::Receive).is_err() {
             return false;
         }
         let now = instant(self.now);
-        if let (Some(port), Some(half)) =
-            (self.ports.get_mut(index), half(&mut self.slots, id, index))
-        {
+        if let (Some(port), Some(half)) = (
+            self.ports.get_mut(index),
+            half(&mut self.slots, id, index, Direction::Receive),
+        ) {
             let before = half.get::<Engine>().recv_queue();
             let could = half.get::<Engine>().can_recv();
             port.feed(now, frame, &mut half.set);
@@ -227,51 +261,58 @@ impl Stack {
         id: SocketId,
         devices: &mut [&mut dyn FrameDevice],
     ) -> bool {
-        let now = self.now;
-        let mut any = false;
-        let mut waits = Vec::new();
+        let now = instant(self.now);
         let Some(slot) = self.slots.get_mut(id) else {
             return false;
         };
-        let halves: &mut [Half] = match &mut slot.socket {
-            Socket::Udp(socket) => &mut socket.halves,
-            Socket::Ping(socket) => socket.halves_mut(),
-            _ => return false,
-        };
-        let mut next: Option<u64> = None;
-        let mut is_stalled = false;
-        for half in halves {
+        let halves = senders(&mut slot.socket);
+        let mut total = Sent::default();
+        let mut waits = Vec::new();
+        for half in halves.iter_mut() {
             let index = half.interface;
             let Some(port) = self.ports.get_mut(index) else {
                 continue;
             };
-            let sent = port.flush(instant(now), half, Self::device(devices, index));
-            any |= sent.packets > 0;
-            is_stalled |= sent.is_stalled;
-            if sent.packets == 0 && sent.next.is_some() {
-                waits.push(index);
+            let sent = port.flush(now, half, Self::device(devices, index));
+            total.packets += sent.packets;
+            total.is_stalled |= sent.is_stalled;
+            total.next = [total.next, sent.next].into_iter().flatten().min();
+            if let (true, Some(to)) = (sent.is_waiting, half.to) {
+                waits.push((index, to, sent.has_asked));
             }
-            next = [next, sent.next].into_iter().flatten().min();
         }
-        let has_news = match &mut slot.socket {
-            Socket::Udp(socket) if any => core::mem::take(&mut socket.wants_room),
+        let has_room = match &mut slot.socket {
+            Socket::Udp(socket) if total.packets > 0 => core::mem::take(&mut socket.wants_room),
             _ => false,
         };
-        if has_news {
+        if has_room {
             self.mark_ready(id);
         }
-        for index in waits {
-            self.note_waiting(id, index);
+        let mut asks = false;
+        for (index, to, has_asked) in waits {
+            match self.wait_for(id, index, to, has_asked) {
+                Some(is_asked) => asks |= is_asked,
+                None => self.give_up_datagrams(id, index, to),
+            }
         }
-        let packets = usize::from(any);
-        self.note_sent(
-            id,
-            crate::interface::Sent {
-                packets,
-                next,
-                is_stalled,
-            },
-        )
+        self.note_sent(id, total) | asks
+    }
+
+    /// Nobody answers there: what is in line goes, and the owner is told.
+    fn give_up_datagrams(&mut self, id: SocketId, index: usize, to: IpAddr) {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        match &mut slot.socket {
+            Socket::Udp(socket) => {
+                socket.senders.retain(|half| half.interface != index);
+                socket.wants_room = false;
+                socket.note_error(Error::HostUnreachable, SocketAddr::new(to, 0));
+            }
+            Socket::Ping(socket) => socket.give_up(index),
+            _ => return,
+        }
+        self.mark_ready(id);
     }
 
     pub(crate) fn close_udp(&mut self, id: SocketId) -> Result<(), Error> {
@@ -306,20 +347,32 @@ impl Stack {
         }
     }
 
-    /// The half of a UDP socket for an interface, made if need be.
-    fn udp_half(&mut self, id: SocketId, index: usize) -> Result<&mut Half, Error> {
-        if half(&mut self.slots, id, index).is_none() {
-            let (bytes, count) = (self.config.datagram_bytes, self.config.datagrams_max);
-            let mut engine = Engine::new(buffer(bytes, count)?, buffer(bytes, count)?);
+    /// The socket of the engine for an interface and a direction, made if need be.
+    fn udp_half(
+        &mut self,
+        id: SocketId,
+        index: usize,
+        direction: Direction,
+    ) -> Result<&mut Half, Error> {
+        if half(&mut self.slots, id, index, direction).is_none() {
             let socket = self.udp_mut(id)?;
+            let (used, unused) = (buffer(socket.space)?, buffer((0, 0))?);
+            let mut engine = match direction {
+                Direction::Receive => Engine::new(used, unused),
+                Direction::Send => Engine::new(unused, used),
+            };
             let endpoint = IpListenEndpoint {
                 addr: None,
                 port: socket.local.port(),
             };
             engine.bind(endpoint).map_err(|_| Error::BadArgument)?;
-            socket.halves.push(Half::new(index, engine));
+            let halves = match direction {
+                Direction::Receive => &mut socket.receivers,
+                Direction::Send => &mut socket.senders,
+            };
+            halves.push(Half::new(index, engine));
         }
-        half(&mut self.slots, id, index).ok_or(Error::BadSocket)
+        half(&mut self.slots, id, index, direction).ok_or(Error::BadSocket)
     }
 
     fn udp(&self, id: SocketId) -> Result<&Udp, Error> {
@@ -337,17 +390,32 @@ impl Stack {
     }
 }
 
-fn half(slots: &mut crate::slot::Slots, id: SocketId, index: usize) -> Option<&mut Half> {
-    match &mut slots.get_mut(id)?.socket {
-        Socket::Udp(socket) => socket
-            .halves
-            .iter_mut()
-            .find(|half| half.interface == index),
-        _ => None,
+#[derive(Clone, Copy)]
+enum Direction {
+    Receive,
+    Send,
+}
+
+fn half(slots: &mut Slots, id: SocketId, index: usize, direction: Direction) -> Option<&mut Half> {
+    let Socket::Udp(socket) = &mut slots.get_mut(id)?.socket else {
+        return None;
+    };
+    let halves = match direction {
+        Direction::Receive => &mut socket.receivers,
+        Direction::Send => &mut socket.senders,
+    };
+    halves.iter_mut().find(|half| half.interface == index)
+}
+
+fn senders(socket: &mut Socket) -> &mut [Half] {
+    match socket {
+        Socket::Udp(socket) => &mut socket.senders,
+        Socket::Ping(socket) => socket.halves_mut(),
+        Socket::Tcp(_) | Socket::Listener(_) => &mut [],
     }
 }
 
-fn buffer(bytes: usize, count: usize) -> Result<PacketBuffer<'static>, Error> {
+fn buffer((bytes, count): (usize, usize)) -> Result<PacketBuffer<'static>, Error> {
     let mut storage = Vec::new();
     storage
         .try_reserve_exact(bytes)
@@ -361,6 +429,8 @@ fn buffer(bytes: usize, count: usize) -> Result<PacketBuffer<'static>, Error> {
     Ok(PacketBuffer::new(metadata, storage))
 }
 
+/// For queries and their replies.
+const SMALL: (usize, usize) = (8192, 8);
 const DHCP_CLIENT: u16 = 68;
 /// The largest packet that the engine can cut up (`fragmentation-buffer-size`).
 const FRAGMENTED_MAX: usize = 16_384;

@@ -187,7 +187,7 @@ fn nobody_at_home_is_unreachable() {
     let client = net.stacks[0]
         .tcp_connect(at([10, 0, 0, 77].into(), 80), None, &options)
         .unwrap();
-    net.until(150 * SECOND, |net| {
+    net.until(6 * SECOND, |net| {
         net.stacks[0].tcp_is_connected(client) != Ok(false)
     });
     assert_eq!(
@@ -273,4 +273,60 @@ fn an_address_is_held_once() {
     settle(&mut stack, 0);
     assert!(stack.tcp_accept(one).is_ok() && stack.tcp_accept(one).is_err());
     assert!(stack.tcp_accept(all).is_ok() && stack.tcp_accept(all).is_err());
+}
+
+#[test]
+fn an_idle_connection_lives_on() {
+    let mut net = Net::new(
+        7,
+        Faults {
+            delay_ns: MS,
+            ..Faults::default()
+        },
+    );
+    let listener = net.stacks[1]
+        .tcp_listen(any(80), 4, &TcpOptions::default())
+        .unwrap();
+    let (client, server) = net.connect(listener, at(v4(1), 80));
+    net.stacks[0].tcp_send(client, b"first").unwrap();
+    net.pass(7200 * SECOND);
+    net.stacks[1].tcp_send(server, b"second").unwrap();
+    net.pass(SECOND);
+    let mut buffer = [0; 16];
+    assert_eq!(net.stacks[1].tcp_recv(server, &mut buffer), Ok(5));
+    assert_eq!(net.stacks[0].tcp_recv(client, &mut buffer), Ok(6));
+}
+
+#[test]
+fn a_peer_that_has_gone_is_noticed() {
+    for keep_alive_ns in [None, Some(10 * SECOND)] {
+        let mut net = Net::new(
+            8,
+            Faults {
+                delay_ns: MS,
+                ..Faults::default()
+            },
+        );
+        let listener = net.stacks[1]
+            .tcp_listen(any(80), 4, &TcpOptions::default())
+            .unwrap();
+        let (client, _) = net.connect(listener, at(v4(1), 80));
+        let options = TcpOptions {
+            keep_alive_ns,
+            timeout_ns: Some(60 * SECOND),
+            ..TcpOptions::default()
+        };
+        net.stacks[0].tcp_set_options(client, &options).unwrap();
+        net.pass(30 * SECOND);
+        net.faults.loss = 1000;
+        if keep_alive_ns.is_none() {
+            net.pass(100 * SECOND);
+            assert_eq!(net.stacks[0].tcp_is_connected(client), Ok(true));
+            net.stacks[0].tcp_send(client, b"anybody?").unwrap();
+        }
+        net.pass(40 * SECOND);
+        assert_eq!(net.stacks[0].tcp_is_connected(client), Ok(true));
+        net.pass(40 * SECOND);
+        assert_eq!(net.stacks[0].tcp_is_connected(client), Err(Error::TimedOut));
+    }
 }

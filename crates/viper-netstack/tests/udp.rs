@@ -131,3 +131,50 @@ fn echo_requests_are_answered() {
         Err(Error::WouldBlock)
     );
 }
+
+#[test]
+fn nobody_at_home_is_told_and_does_not_block_others() {
+    let mut net = Net::new(4, Faults::default());
+    let a = net.stacks[0].udp_bind(any(0)).unwrap();
+    let b = net.stacks[1].udp_bind(any(7)).unwrap();
+    net.stacks[0]
+        .udp_send(a, at([10, 0, 0, 77].into(), 7), b"anybody?")
+        .unwrap();
+    net.pass(6 * SECOND);
+    assert_eq!(net.stacks[0].take_ready(), Some(a));
+    assert_eq!(
+        net.stacks[0].udp_recv(a, &mut []),
+        Err(Error::HostUnreachable)
+    );
+    net.stacks[0].udp_send(a, at(v4(1), 7), b"you?").unwrap();
+    net.pass(SECOND);
+    assert_eq!(net.stacks[1].udp_recv(b, &mut []).unwrap().0, 4);
+    let ping = net.stacks[0].ping_open().unwrap();
+    net.stacks[0]
+        .ping_send(ping, [10, 0, 0, 78].into(), 1, b"")
+        .unwrap();
+    net.pass(6 * SECOND);
+    assert_eq!(
+        net.stacks[0].ping_recv_with(ping, |_| ()),
+        Err(Error::HostUnreachable)
+    );
+}
+
+#[test]
+fn one_neighbour_does_not_wait_for_another() {
+    let mut net = Net::new(
+        5,
+        Faults {
+            delay_ns: MS,
+            ..Faults::default()
+        },
+    );
+    let a = net.stacks[0].udp_bind(any(0)).unwrap();
+    let b = net.stacks[1].udp_bind("[::]:7".parse().unwrap()).unwrap();
+    let c = net.stacks[0].udp_bind("[::]:0".parse().unwrap()).unwrap();
+    net.stacks[0].udp_send(a, at(v4(1), 7), b"4").unwrap();
+    net.stacks[0].udp_send(c, at(v6(1), 7), b"6").unwrap();
+    net.pass(10 * MS);
+    assert!(net.stacks[1].udp_recv(b, &mut []).is_ok());
+    assert!(net.stacks[1].udp_recv(b, &mut []).is_ok());
+}

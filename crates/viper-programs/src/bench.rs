@@ -1,8 +1,10 @@
 //! `bench [FILTER]`: what operations cost, in guest instructions, a line each.
 
 mod basic;
+mod network;
 mod sample;
 mod services;
+mod tls;
 
 use crate::machine::instructions;
 use crate::own::Own;
@@ -20,6 +22,7 @@ pub fn run() -> i64 {
     match program::arguments().nth(1) {
         Some("echo") => return echo(),
         Some("exit") => return 0,
+        Some("tcp-echo") => return network::echo(),
         _ => {}
     }
     if !counts() {
@@ -64,10 +67,23 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
     let sampler = Sampler::new();
     let mut missing = 0;
     let wanted = |name: &str| name.contains(filter);
+    match own.devtest() {
+        // It prints its figures itself.
+        Ok(0) => {}
+        Ok(code) => {
+            println!("# devtest ended with {code}");
+            missing += 1;
+        }
+        Err(error) => println!("# no figures of interrupts: {error}"),
+    }
     for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &own)));
     }
-    for (name, row) in services::ROWS.iter().filter(|row| wanted(row.0)) {
+    for (name, row) in tls::ROWS.iter().filter(|row| wanted(row.0)) {
+        missing += usize::from(!shown(name, row(&sampler)));
+    }
+    let rows = services::ROWS.iter().chain(network::ROWS);
+    for (name, row) in rows.filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &mut own)));
     }
     Ok(missing)

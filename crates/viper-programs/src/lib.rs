@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod bench;
+pub mod devtest;
 pub mod machine;
 pub mod own;
 pub mod sh;

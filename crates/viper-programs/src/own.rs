@@ -7,7 +7,7 @@ use viper_proto::names;
 use viper_rt::abi::{FOREVER, Handle, ProcessInfo, Rights, Signals, Slot};
 use viper_rt::handle::{Channel, Process, Quota};
 use viper_rt::spawn::{Program, Start};
-use viper_rt::{Error, Object, program};
+use viper_rt::{Error, Object, clock, program};
 
 /// What a program that starts children of itself has.
 #[derive(Debug)]
@@ -46,6 +46,23 @@ impl Own {
             quota,
             image,
         })
+    }
+
+    /// Waits for the end of `devtest`, if somebody has started it, and tells its exit code.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if nobody has, [`Error::TimedOut`], those of the name service.
+    pub fn devtest(&self) -> Result<i64, Error> {
+        let deadline = clock::after(60 * clock::SECOND);
+        loop {
+            let status = self.names.server_status(b"devtest")?;
+            match (status.starts, status.process_id) {
+                (0, _) => return Err(Error::NotFound),
+                (_, 0) => return Ok(status.exit_code),
+                _ if clock::now() > deadline => return Err(Error::TimedOut),
+                _ => clock::sleep(10 * clock::MILLISECOND),
+            }
+        }
     }
 
     /// Starts a child with this quota in bytes; `words` are its arguments behind the name.

@@ -6,6 +6,7 @@
 
 mod calls;
 mod children;
+mod devices;
 mod exhaust;
 mod faults;
 mod fuzz;
@@ -55,14 +56,17 @@ pub fn run() -> i64 {
     };
     let first = words().next();
     let mut report = match first {
-        Some("fuzz" | "storage") => Report::new(None),
+        Some("fuzz" | "storage" | "keep") => Report::new(None),
         filter => Report::new(filter),
     };
     match first {
         Some("fuzz") => report.run("fuzz", || {
             fuzz::run(&mut context, number(1, 50_000), number(2, 1))
         }),
-        Some("storage") => report.run("storage", || storage::run(&mut context, number(1, 20), number(2, 8))),
+        Some("keep") => report.run("keep", || storage::keep(&mut context, number(1, 1))),
+        Some("storage") => report.run("storage", || {
+            storage::run(&mut context, number(1, 20), number(2, 8))
+        }),
         _ => all(&mut context, &mut report),
     }
     report.finish()
@@ -76,6 +80,7 @@ fn all(context: &mut Context, report: &mut Report<'_>) {
     memory::tests(report);
     faults::tests(context, report);
     children::tests(context, report);
+    devices::tests(context, report);
     exhaust::tests(context, report);
     report.run("fuzz", || fuzz::run(context, 50_000, 1));
     report.run("storage", || storage::run(context, 2, 2));

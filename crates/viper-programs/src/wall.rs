@@ -5,14 +5,19 @@
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use viper_proto::fs::{Files, flags};
 use viper_proto::names;
-use viper_rt::abi::Slot;
+use viper_proto::net::client::{Network, TcpStream};
+use viper_rt::abi::{FOREVER, Slot};
 use viper_rt::handle::Channel;
 use viper_rt::{Error, clock, eprintln, println, program};
 
 const CHUNK: usize = 64 << 10;
 const PAGE: usize = 4 << 10;
+const TCP_BYTES: usize = 16 << 20;
+/// The host as a guest of QEMU's user network sees it.
+const HOST: [u8; 4] = [10, 0, 2, 2];
 const FAILED: i64 = 20;
 
 /// What the program does; its result is the return code.
@@ -43,7 +48,40 @@ fn measure() -> Result<(), Error> {
     };
     time("cold-read-8m", || disk.read("/big", 8 << 20))?;
     time("write-64m-fsync", || disk.write("/out", 64 << 20))?;
-    time("small-files-10000", || disk.small_files("/many"))
+    time("small-files-10000", || disk.small_files("/many"))?;
+    // The host's port, where somebody takes what is sent, says so, and sends as much.
+    let Some(port) = program::arguments().nth(1) else {
+        return Ok(());
+    };
+    let host = SocketAddr::from((HOST, port.parse().map_err(|_| Error::InvalidArgument)?));
+    let network = Network::connect_through(&disk.names)?;
+    let mut host = network.tcp_connect(host, clock::after(5 * clock::SECOND))?;
+    time("tcp-send-16m", || send(&mut host, &mut disk.buffer))?;
+    time("tcp-receive-16m", || receive(&mut host, &mut disk.buffer))
+}
+
+fn send(host: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Error> {
+    for _ in 0..TCP_BYTES / CHUNK {
+        host.write_all(buffer, FOREVER)?;
+    }
+    receive_exact(host, &mut buffer[..1])
+}
+
+fn receive(host: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Error> {
+    for _ in 0..TCP_BYTES / CHUNK {
+        receive_exact(host, buffer)?;
+    }
+    Ok(())
+}
+
+fn receive_exact(host: &mut TcpStream, mut to: &mut [u8]) -> Result<(), Error> {
+    while !to.is_empty() {
+        match host.read(to, FOREVER)? {
+            0 => return Err(Error::PeerClosed),
+            count => to = &mut to[count..],
+        }
+    }
+    Ok(())
 }
 
 fn time(name: &str, work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {

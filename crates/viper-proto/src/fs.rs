@@ -9,6 +9,7 @@ use viper_rt::{Error, message_struct};
 
 mod files;
 mod paths;
+mod window;
 
 pub use files::{Entry, FileId, Files, append_entry};
 pub use paths::{normal_path, resolve_path};
@@ -19,6 +20,10 @@ pub const PATH_MAX: usize = 4096;
 pub const PATH_INLINE_MAX: usize = 96;
 /// Most bytes that one READ or WRITE moves.
 pub const TRANSFER_MAX: u64 = 1 << 20;
+
+/// How long data that a client keeps may be used without asking, if CHANGES says that nothing was
+/// changed: a server that follows one that died answers nothing for so long.
+pub const LEASE_NS: u64 = 10 * viper_rt::clock::MILLISECOND;
 
 /// Flags of OPEN.
 pub mod flags {
@@ -131,6 +136,30 @@ message_struct! {
     }
 }
 
+message_struct! {
+    /// A range of a file to be locked, or what is locked.
+    pub struct LockRange {
+        /// First byte.
+        pub start: u64,
+        /// Last byte; `u64::MAX`: the end of the file wherever it is.
+        pub last: u64,
+        /// Alone, to write; otherwise together with others who read.
+        pub exclusive: bool,
+    }
+}
+
+message_struct! {
+    /// Which volume it is.
+    pub struct VolumeId {
+        /// First half of its identity, as a big-endian number.
+        pub uuid_high: u64,
+        /// Second half.
+        pub uuid_low: u64,
+        /// Whether a disk error made it read-only, for now.
+        pub failed: bool,
+    }
+}
+
 /// A path in a message: short ones stand there, long ones in the session's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
@@ -139,7 +168,7 @@ message_struct! {
 )]
 pub enum PathText {
     /// The bytes themselves.
-    Inline(Bytes),
+    Inline(ShortPath),
     /// Where they are in the session's memory.
     Shared {
         /// Byte offset.
@@ -147,6 +176,21 @@ pub enum PathText {
         /// Length in bytes, at most [`PATH_MAX`].
         len: u32,
     },
+}
+
+/// A path that stood in a message: its bytes, by `Deref`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortPath {
+    len: usize,
+    bytes: [u8; PATH_INLINE_MAX],
+}
+
+impl core::ops::Deref for ShortPath {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
 }
 
 /// A path that a client sends.
@@ -183,7 +227,11 @@ impl Take for PathText {
     type Sent<'a> = PathSent<'a>;
     fn take(from: &mut Reader) -> Result<PathText, Error> {
         match from.word()? {
-            0 => from.bytes().map(PathText::Inline),
+            0 => {
+                let mut bytes = [0; PATH_INLINE_MAX];
+                let len = from.bytes_into(&mut bytes)?;
+                Ok(PathText::Inline(ShortPath { len, bytes }))
+            }
             len if len <= PATH_MAX as u64 => Ok(PathText::Shared {
                 offset: from.word()?,
                 len: len as u32,
@@ -248,4 +296,28 @@ interface! {
     21 => once now stream(file: u32, position: u64) -> (channel: Channel);
     /// A read-only memory object with the file's content as it is now, for mapping and programs.
     22 => retry later file_memory(file: u32) -> (size_bytes: u64, memory: Memory);
+    /// A page to be mapped readable. Its first word is another one after each change of any file's
+    /// content, before the change is answered. What was read stays right while the word is what it
+    /// was before, and for [`LEASE_NS`] after it was read at most.
+    23 => retry now changes() -> (counter: Memory);
+    /// Locks a range of an open file against other clients: advisory, as POSIX has it. Waits for
+    /// whoever is in the way until the deadline; `WouldBlock` if that has passed already,
+    /// `Deadlock` if waiting would never end. All locks of a client go when it goes, those on a
+    /// file when it has closed it as often as it opened it.
+    24 => retry later lock(file: u32, range: LockRange, deadline: u64) -> ();
+    /// Gives up what this client has locked in a range, whatever kind of lock it is.
+    25 => retry now unlock(file: u32, range: LockRange) -> ();
+    /// What would be in the way of a lock. `NotFound`: nothing.
+    26 => retry now lock_test(file: u32, range: LockRange) -> (held: LockRange, process_id: u64);
+    /// Keeps blocks for a range of a file, so that the first write there does not fail for want of
+    /// space. The file grows to its end unless `keep_size`.
+    27 => retry now allocate(file: u32, position: u64, len: u64, keep_size: bool) -> ();
+    /// Gives the blocks of a range back: it reads as zeroes from then on.
+    28 => retry now punch(file: u32, position: u64, len: u64) -> ();
+    /// The next place that is data, or a hole, from `position` on. `NotFound` if there is none.
+    29 => retry now seek(file: u32, position: u64, to_hole: bool) -> (position: u64);
+    /// Name and identity of the volume.
+    30 => retry now volume() -> (volume: VolumeId, label: Bytes);
+    /// Gives the volume another name, at most 64 bytes. Durable on return.
+    31 => retry now set_label(label: Bytes) -> ();
 }

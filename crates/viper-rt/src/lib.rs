@@ -12,6 +12,7 @@ mod arch {
     pub(crate) mod entry;
     mod memory;
 }
+pub mod checksum;
 pub mod client;
 pub mod clock;
 pub mod handle;
@@ -19,6 +20,7 @@ pub mod handle;
 mod heap;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+pub mod log;
 pub mod mapping;
 pub mod message;
 pub mod object;

@@ -199,6 +199,25 @@ impl Reader {
     /// [`Error::BadMessage`] if there are fewer than the length says.
     #[inline]
     pub fn bytes(&mut self) -> Result<Bytes, Error> {
+        let (at, len) = self.byte_range()?;
+        Ok(Bytes::read(len, |to| buffer::read(at, to)))
+    }
+
+    /// Takes bytes with their length, into the front of `to`. Returns how many.
+    ///
+    /// # Errors
+    /// As [`Reader::bytes`]; [`Error::BadMessage`] if there are more than fit, too.
+    #[inline]
+    pub fn bytes_into(&mut self, to: &mut [u8]) -> Result<usize, Error> {
+        let (at, len) = self.byte_range()?;
+        let to = to.get_mut(..len).ok_or(Error::BadMessage)?;
+        buffer::read(at, to);
+        Ok(len)
+    }
+
+    /// Takes a length and passes over so many bytes: where they are in the buffer, and how many.
+    #[inline]
+    fn byte_range(&mut self) -> Result<(usize, usize), Error> {
         let len = usize::try_from(self.word()?).map_err(|_| Error::BadMessage)?;
         let padded = len.checked_next_multiple_of(8).ok_or(Error::BadMessage)?;
         let left = self.info.len().min(MESSAGE_MAX).saturating_sub(self.at);
@@ -210,9 +229,9 @@ impl Reader {
                 buffer::write(index * 8, &word.to_le_bytes());
             }
         }
-        let bytes = Bytes::read(len, |to| buffer::read(self.at, to));
+        let start = self.at;
         self.at += padded;
-        Ok(bytes)
+        Ok((start, len))
     }
 
     /// Takes the next handle.

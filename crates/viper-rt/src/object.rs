@@ -306,6 +306,16 @@ impl Process {
         process_info(self.raw())
     }
 
+    /// Lets it have no more than so many handles and threads at a time, or fewer if it had to do
+    /// with fewer already.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] if it has, [`Error::NoRight`] without MANAGE.
+    pub fn limit(&self, handles_max: u32, threads_max: u32) -> Result<(), Error> {
+        sys::process_limit(self.raw(), handles_max, threads_max)?;
+        Ok(())
+    }
+
     /// Ends it.
     ///
     /// # Errors

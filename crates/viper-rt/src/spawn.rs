@@ -94,8 +94,25 @@ impl Program {
     /// [`Error::OutOfMemory`], [`Error::LimitReached`], [`Error::NoRight`] for the priority or for
     /// a handle without TRANSFER.
     pub fn start(&self, start: &Start<'_>) -> Result<Process, Error> {
+        self.start_limited(start, u32::MAX, u32::MAX)
+    }
+
+    /// Starts a process that can have no more than so many handles and threads.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_limited(
+        &self,
+        start: &Start<'_>,
+        handles_max: u32,
+        threads_max: u32,
+    ) -> Result<Process, Error> {
         let process = Process::new(start.quota, start.name)?;
-        match self.fill(&process, start) {
+        let limited = match (handles_max, threads_max) {
+            (u32::MAX, u32::MAX) => Ok(()),
+            _ => process.limit(handles_max, threads_max),
+        };
+        match limited.and_then(|()| self.fill(&process, start)) {
             Ok(()) => Ok(process),
             Err(error) => {
                 let _ = process.kill(-1);

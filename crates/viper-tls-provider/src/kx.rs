@@ -78,4 +78,4 @@ impl ActiveKeyExchange for ActiveX25519 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,6 +16,7 @@ mod verify;
 mod wycheproof;
 
 pub use random::FillFn;
+pub use rustls::crypto::{CryptoProvider as Provider, GetRandomFailed};
 
 use alloc::vec;
 use rustls::crypto::{CryptoProvider, SecureRandom, SupportedKxGroup};

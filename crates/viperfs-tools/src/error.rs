@@ -20,6 +20,11 @@ impl ToolError {
         }
     }
 
+    /// From a line that names its place itself.
+    pub(crate) fn whole(line: &str) -> Self {
+        Self::new("", line)
+    }
+
     pub(crate) fn host(path: &Path, error: io::Error) -> Self {
         Self::new(path.display().to_string(), error)
     }
@@ -31,6 +36,9 @@ impl ToolError {
 
 impl fmt::Display for ToolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.is_empty() {
+            return f.write_str(&self.reason);
+        }
         write!(f, "{}: {}", self.place, self.reason)
     }
 }

@@ -1,6 +1,6 @@
 //! A block device made of a file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -15,12 +15,13 @@ pub struct FileDevice {
 }
 
 impl FileDevice {
-    /// Opens an image.
+    /// Opens an image. While it is open for writing, no other program of these can open it.
     ///
     /// # Errors
-    /// Whatever the host says.
+    /// Whatever the host says; [`io::ErrorKind::ResourceBusy`] when it is in use.
     pub fn open(path: &Path, read_only: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(!read_only).open(path)?;
+        claim(&file, read_only)?;
         Self::from_file(file, read_only)
     }
 
@@ -46,6 +47,25 @@ impl FileDevice {
             return Err(DeviceError::OutOfRange);
         }
         Ok(block * BLOCK_SIZE as u64)
+    }
+}
+
+/// Locks an image against other programs until it is closed.
+pub(crate) fn claim(file: &File, read_only: bool) -> io::Result<()> {
+    let locked = if read_only {
+        file.try_lock_shared()
+    } else {
+        file.try_lock()
+    };
+    match locked {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "in use by another program",
+        )),
+        // Some hosts have no locks; then the user has to know.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

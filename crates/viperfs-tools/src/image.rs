@@ -5,7 +5,9 @@ use std::fs::OpenOptions;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
-use viperfs::{BLOCK_SIZE, FormatOptions, Fs, MAX_BLOCKS, MIN_BLOCKS, MountOptions, format};
+use viperfs::{
+    BLOCK_SIZE, Crc32c, FormatOptions, Fs, MAX_BLOCKS, MIN_BLOCKS, MountOptions, format,
+};
 
 /// What a new image is to be. With `uuid` and `now_ns` given, equal input makes equal bytes.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ pub fn create_image(path: &Path, options: &ImageOptions) -> Result<Fs<FileDevice
         .truncate(false)
         .open(path)
         .map_err(|e| ToolError::host(path, e))?;
+    crate::file_device::claim(&file, false).map_err(|e| ToolError::host(path, e))?;
     let regular = file
         .metadata()
         .map_err(|e| ToolError::host(path, e))?
@@ -62,10 +65,14 @@ pub fn create_image(path: &Path, options: &ImageOptions) -> Result<Fs<FileDevice
     Fs::mount(dev, mount_options(false)).map_err(|e| ToolError::new(place(), e))
 }
 
+/// CRC-32C by the host's instruction, where it has one.
+pub(crate) const HOST_CRC32C: Crc32c = Crc32c(crc32c::crc32c);
+
 fn mount_options(read_only: bool) -> MountOptions {
     MountOptions {
         read_only,
         cache_blocks: 8192,
+        crc32c: HOST_CRC32C,
         ..MountOptions::default()
     }
 }

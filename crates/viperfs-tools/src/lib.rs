@@ -5,6 +5,7 @@ pub mod cli;
 mod copy;
 mod error;
 mod file_device;
+pub mod fuse;
 mod image;
 
 pub use copy::{

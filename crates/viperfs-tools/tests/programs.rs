@@ -22,6 +22,7 @@ impl Place {
         let program = match program {
             "mkfs" => env!("CARGO_BIN_EXE_mkfs-viperfs"),
             "fsck" => env!("CARGO_BIN_EXE_fsck-viperfs"),
+            "mount" => env!("CARGO_BIN_EXE_mount-viperfs"),
             _ => env!("CARGO_BIN_EXE_viperfs"),
         };
         Command::new(program)
@@ -142,6 +143,21 @@ fn bad_input_is_told_in_one_line_and_touches_nothing() {
     assert_eq!(p.fails("viperfs", &["text", "ls"]), 1);
     assert_eq!(p.fails("viperfs", &["i", "cat", "/none"]), 1);
     assert_eq!(p.fails("viperfs", &["i", "frob"]), 2);
+    assert_eq!(p.fails("viperfs", &["i", "ls", "/none"]), 1);
+    assert_eq!(p.fails("viperfs", &["i", "get", "/none", "out"]), 1);
+    assert_eq!(p.fails("viperfs", &["i", "stat", "/none"]), 1);
+    assert_eq!(p.fails("viperfs", &["i", "hash", "/none"]), 1);
+    assert_eq!(p.fails("viperfs", &["text", "dump"]), 1);
+    assert_eq!(p.fails("viperfs", &["text", "put", "src/hello", "/x"]), 1);
+    assert_eq!(p.fails("viperfs", &["text", "tune", "-L", "x"]), 1);
+    assert_eq!(p.fails("viperfs", &["i", "tune", "--uuid", "123"]), 2);
+    assert_eq!(p.fails("viperfs", &["install-links", "nowhere"]), 1);
+    assert_eq!(p.fails("viperfs", &["install-links"]), 2);
+    assert_eq!(p.fails("mount", &["text", "src"]), 32);
+    assert_eq!(p.fails("mount", &["i", "nowhere"]), 32);
+    assert_eq!(p.fails("mount", &["i", "text"]), 32);
+    assert_eq!(p.fails("mount", &["i", "src", "-o", "frob"]), 32);
+    assert_eq!(p.fails("mount", &["i"]), 1);
     assert!(p.read("i") == image && p.read("text") == b"this is no image");
     // What needs a mount for writing may tidy the journal, but changes no file.
     assert_eq!(p.fails("viperfs", &["i", "put", "nowhere", "/x"]), 1);
@@ -151,4 +167,54 @@ fn bad_input_is_told_in_one_line_and_touches_nothing() {
     );
     assert_eq!(p.ok("viperfs", &["i", "ls"]), "");
     assert_eq!(p.ok("fsck", &["i"]), "");
+}
+
+#[test]
+fn labels_and_identities() {
+    let p = Place::new("tune");
+    p.ok(
+        "mkfs",
+        &[&["i", "--size", "1M", "-L", "old"], &SAME[..]].concat(),
+    );
+    p.ok("viperfs", &["i", "tune", "-L", "new", "--upgrade"]);
+    assert!(
+        p.ok("viperfs", &["i", "df"])
+            .starts_with("label new\nuuid 00112233")
+    );
+    let uuid = "ffffffff-4455-6677-8899-aabbccddeeff";
+    p.ok("viperfs", &["i", "tune", "--uuid", uuid]);
+    assert!(
+        p.ok("viperfs", &["i", "df"])
+            .starts_with("label new\nuuid ffffffff4455")
+    );
+    p.ok("fsck", &["i"]);
+    let before = p.read("i");
+    assert_eq!(p.fails("viperfs", &["i", "tune", "-L", &"x".repeat(65)]), 1);
+    p.ok("viperfs", &["i", "tune", "--uuid", "random"]);
+    assert!(before != p.read("i"));
+}
+
+#[test]
+fn links_give_the_usual_names() {
+    let p = Place::new("links");
+    fs::create_dir(p.0.join("sbin")).unwrap();
+    // Twice: links are replaced.
+    p.ok("viperfs", &["install-links", "sbin"]);
+    p.ok("viperfs", &["install-links", "sbin"]);
+    let run = |name: &str, args: &[&str]| {
+        let program = p.0.join("sbin").join(name);
+        Command::new(program)
+            .args(args)
+            .current_dir(&p.0)
+            .output()
+            .unwrap()
+            .status
+    };
+    assert!(run("mkfs.viperfs", &["i", "--size", "1M"]).success());
+    assert!(run("fsck.viperfs", &["i"]).success());
+    assert_eq!(run("mount.viperfs", &["i", "nowhere"]).code(), Some(32));
+    fs::write(p.0.join("sbin/mkfs.viperfs.real"), "x").unwrap();
+    fs::remove_file(p.0.join("sbin/mkfs.viperfs")).unwrap();
+    fs::write(p.0.join("sbin/mkfs.viperfs"), "a program of somebody's").unwrap();
+    assert_eq!(p.fails("viperfs", &["install-links", "sbin"]), 1);
 }

@@ -16,6 +16,9 @@ const KINDS: [(&str, u64, u64, u64, u64); 4] = [
     ("few names that meet", 25, 1024, 3, 9_000),
 ];
 
+/// Volumes of each kind.
+const PIECES: u64 = 1000;
+
 fn main() {
     let count = std::env::args()
         .nth(1)
@@ -24,8 +27,8 @@ fn main() {
     for (name, percent, blocks, names, size) in KINDS {
         // In pieces, since a volume that has been full of names for long changes little.
         let ops = total * percent / 100;
-        for piece in 0..20 {
-            compare::run(piece * 1000 + percent, blocks, ops / 20, names, size);
+        for piece in 0..PIECES {
+            compare::run(piece * 1000 + percent, blocks, ops / PIECES, names, size);
         }
         println!("{name}: {ops} operations, each compared: no difference");
     }

@@ -9,11 +9,21 @@ use crate::fs::Fs;
 use crate::inode::{FileKind, Inode};
 use crate::layout::{Key, MAX_FILE_SIZE, ORPHAN_VALUE, kind};
 use crate::store::{IO_BLOCKS, Store};
+use core::ops::Range;
 use zerocopy::little_endian::U32;
 
 pub(crate) const PAGE: u64 = BLOCK_SIZE as u64;
 /// Extents removed in one operation; larger files are deleted in steps.
 pub(crate) const PUNCH_STEP: usize = 32;
+
+/// A part of what [`Fs::read_with`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// So many zeroes: a hole.
+    Zeroes(usize),
+}
 
 impl<D: BlockDevice> Fs<D> {
     /// Reads up to `buf.len()` bytes from `offset` on; fewer only at the end of the file.
@@ -25,35 +35,54 @@ impl<D: BlockDevice> Fs<D> {
     /// # Complexity
     /// A cached page costs two hash probes and the copy; nothing is allocated.
     pub fn read(&mut self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let (size, sequential) = self.begin_read(ino, offset, buf.len())?;
+        self.read_with(ino, offset, buf.len(), |at, piece| match piece {
+            Piece::Bytes(bytes) => buf[at..at + bytes.len()].copy_from_slice(bytes),
+            Piece::Zeroes(len) => buf[at..at + len].fill(0),
+        })
+    }
+
+    /// Shows up to `len` bytes from `offset` on, straight from the cache: pieces in order, each
+    /// with its distance from `offset`. Returns how many bytes; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// As [`Fs::read`]; pieces may have been shown by then.
+    ///
+    /// # Complexity
+    /// A cached page costs two hash probes; nothing is allocated.
+    #[inline]
+    pub fn read_with(
+        &mut self,
+        ino: u64,
+        offset: u64,
+        len: usize,
+        mut show: impl FnMut(usize, Piece<'_>),
+    ) -> Result<usize, Error> {
+        let (size, sequential) = self.begin_read(ino, offset, len)?;
         if offset >= size {
             return Ok(0);
         }
-        let len = buf
-            .len()
-            .min((size - offset).min(usize::MAX as u64) as usize);
+        let len = len.min((size - offset).min(usize::MAX as u64) as usize);
         let mut done = 0;
         while done < len {
             let at = offset + done as u64;
             let (page, within) = (at / PAGE, (at % PAGE) as usize);
             let n = (BLOCK_SIZE - within).min(len - done);
-            let out = &mut buf[done..done + n];
-            match self.store.cache.find((ino, page)) {
-                Some(slot) => {
-                    let data = &self.store.cache.slot(slot).data;
-                    out.copy_from_slice(&data[within..within + n]);
-                }
+            let slot = match self.store.cache.find((ino, page)) {
+                Some(slot) => Some(slot),
                 None => {
                     let wanted = (within + len - done).div_ceil(BLOCK_SIZE);
-                    match self.fill(ino, page, wanted, sequential)? {
-                        Some(slot) => {
-                            let data = &self.store.cache.slot(slot).data;
-                            out.copy_from_slice(&data[within..within + n]);
-                        }
-                        None => out.fill(0),
-                    }
+                    self.fill(ino, page, wanted, sequential)?
                 }
-            }
+            };
+            show(
+                done,
+                match slot {
+                    Some(slot) => {
+                        Piece::Bytes(&self.store.cache.slot(slot).data[within..within + n])
+                    }
+                    None => Piece::Zeroes(n),
+                },
+            );
             done += n;
         }
         Ok(len)
@@ -88,14 +117,31 @@ impl<D: BlockDevice> Fs<D> {
         data: &[u8],
         now_ns: i64,
     ) -> Result<usize, Error> {
+        let fill = |at: usize, to: &mut [u8]| to.copy_from_slice(&data[at..at + to.len()]);
+        self.write_with(ino, offset, data.len(), now_ns, fill)
+    }
+
+    /// Writes `len` bytes at `offset`, which `fill` puts into the cache in pieces: in order, each
+    /// with its distance from `offset`. It must fill each piece to its end. Returns how many bytes.
+    ///
+    /// # Errors
+    /// As [`Fs::write`].
+    pub fn write_with(
+        &mut self,
+        ino: u64,
+        offset: u64,
+        len: usize,
+        now_ns: i64,
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<usize, Error> {
         self.writable()?;
         let inode = self.inode(ino)?;
         require_file(inode.kind)?;
         let end = offset
-            .checked_add(data.len() as u64)
+            .checked_add(len as u64)
             .filter(|&e| e <= MAX_FILE_SIZE);
         let end = end.ok_or(Error::FileTooLarge)?;
-        if data.is_empty() {
+        if len == 0 {
             return Ok(0);
         }
         if inode.untrimmed() && end > inode.attr.size {
@@ -116,11 +162,12 @@ impl<D: BlockDevice> Fs<D> {
             self.settle_tail(ino, inode.attr.size)?;
         }
         let mut done = 0;
-        while done < data.len() {
+        while done < len {
             let at = offset + done as u64;
             let (page, within) = (at / PAGE, (at % PAGE) as usize);
-            let n = (BLOCK_SIZE - within).min(data.len() - done);
-            match self.write_page(ino, page, within, &data[done..done + n], now_ns) {
+            let n = (BLOCK_SIZE - within).min(len - done);
+            let place = within..within + n;
+            match self.write_page(ino, page, place, now_ns, |to| fill(done, to)) {
                 Ok(()) => done += n,
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => break,
@@ -133,24 +180,22 @@ impl<D: BlockDevice> Fs<D> {
         &mut self,
         ino: u64,
         page: u64,
-        within: usize,
-        data: &[u8],
+        place: Range<usize>,
         now: i64,
+        fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Error> {
         if self.store.cache.dirty_count >= self.dirty_limit() {
             self.write_back()?;
         }
-        let slot = self.page_to_change(ino, page, data.len() == BLOCK_SIZE)?;
-        self.store.cache.slot_mut(slot).data[within..within + data.len()].copy_from_slice(data);
+        let end = place.end as u64;
+        let slot = self.page_to_change(ino, page, place.len() == BLOCK_SIZE)?;
+        fill(&mut self.store.cache.slot_mut(slot).data[place]);
         self.store.cache.mark_dirty(slot);
         let mut inode = self.inode(ino)?;
         if inode.kept() && self.store.kept_blocks(ino, page, 1)?.0.is_some() {
             self.store.cache.mark_kept(slot);
         }
-        inode.attr.size = inode
-            .attr
-            .size
-            .max(page * PAGE + (within + data.len()) as u64);
+        inode.attr.size = inode.attr.size.max(page * PAGE + end);
         inode.touch(now);
         self.defer_inode(inode);
         Ok(())

@@ -255,7 +255,10 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// [`Error::NotFound`] when there is no such inode.
     pub fn getattr(&mut self, ino: u64) -> Result<Attr, Error> {
-        Ok(self.inode(ino)?.attr)
+        match self.inodes.get(&ino) {
+            Some(inode) => Ok(inode.attr),
+            None => Ok(self.inode_mut(ino)?.attr),
+        }
     }
 
     /// Changes attributes; `now_ns` becomes the change time. Returns the new attributes.
@@ -285,10 +288,12 @@ impl<D: BlockDevice> Fs<D> {
     /// # Errors
     /// [`Error::NotFound`] when there is no such inode.
     pub fn pin(&mut self, ino: u64) -> Result<(), Error> {
-        self.inode(ino)?;
         if let Some(inode) = self.inodes.get_mut(&ino) {
             inode.pins = inode.pins.saturating_add(1);
+            return Ok(());
         }
+        let inode = self.inode_mut(ino)?;
+        inode.pins = inode.pins.saturating_add(1);
         Ok(())
     }
 

@@ -40,6 +40,7 @@ pub use checksum::Crc32c;
 pub use device::{BLOCK_SIZE, BlockDevice, DeviceError, MemoryDevice};
 pub use dir::{DirEntry, NewNode, RenameMode};
 pub use error::{Error, MountError};
+pub use file::Piece;
 pub use format::{FormatOptions, format};
 pub use fs::{Counters, Fs, MountOptions, Quota, StatFs};
 pub use inode::{Attr, FileKind, Owner, SetAttr};

@@ -141,7 +141,11 @@ fn run_with_recovery(seed: u64, at: u64) -> bool {
     if failed {
         // Durable at once, and as good as ever from then on.
         let mut copy = Fs::mount(fs.device_mut().inner.clone(), options(0)).unwrap();
-        assert_eq!(snapshot(&mut copy).unwrap(), model.snapshot(), "{seed} {at}");
+        assert_eq!(
+            snapshot(&mut copy).unwrap(),
+            model.snapshot(),
+            "{seed} {at}"
+        );
     }
     work(&mut fs, &mut model, 60);
     fs.sync().unwrap();

@@ -6,7 +6,8 @@ use common::fresh;
 use std::collections::HashMap;
 use viperfs::{
     BLOCK_SIZE, BlockDevice, CheckOptions, DeviceError, Error, FormatOptions, Fs, MAX_BLOCKS,
-    MAX_FILE_SIZE, MIN_BLOCKS, MountError, MountOptions, Owner, ROOT_INO, SetAttr, check, format,
+    MAX_FILE_SIZE, MIN_BLOCKS, MemoryDevice, MountError, MountOptions, Owner, ROOT_INO, SetAttr,
+    check, format,
 };
 
 /// A device of any size that remembers only what was written.
@@ -46,6 +47,8 @@ fn sixteen_tebibytes() {
         written: HashMap::new(),
     };
     format(&mut device, &FormatOptions::default()).unwrap();
+    let written = device.written.len();
+    assert!(written < 5000, "formatting writes little: {written}");
     let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
     let ino = fs
         .create(ROOT_INO, b"far", 0o644, Owner::default(), 1)
@@ -54,16 +57,30 @@ fn sixteen_tebibytes() {
     for i in 0..20 {
         fs.write(ino, i << 44, &[i as u8 + 1; 5000], 1).unwrap();
     }
+    // Blocks for nearly all of it, whatever group they are in, and back again.
+    let most = if std::env::var_os("VIPER_LONG").is_some() {
+        15 << 40
+    } else {
+        1 << 38
+    };
+    let free = fs.statfs().free_blocks;
+    let kept = fs
+        .create(ROOT_INO, b"kept", 0o644, Owner::default(), 1)
+        .unwrap()
+        .ino;
+    fs.allocate(kept, 0, most, true, 1).unwrap();
+    assert_eq!(fs.getattr(kept).unwrap().blocks, most >> 12);
+    fs.write(kept, most - 10, b"at the end", 1).unwrap();
+    fs.sync().unwrap();
+    assert!(free - fs.statfs().free_blocks >= most >> 12);
+    fs.unlink(ROOT_INO, b"kept", 1).unwrap();
+    fs.sync().unwrap();
+    assert!(fs.statfs().free_blocks >= free - 60);
     assert_eq!(
         fs.write(ino, MAX_FILE_SIZE - 1, b"xy", 1),
         Err(Error::FileTooLarge)
     );
     let mut device = fs.unmount().unwrap();
-    assert!(
-        device.written.len() < 5000,
-        "formatting writes little: {}",
-        device.written.len()
-    );
     let report = check(&mut device, &CheckOptions::default(), |_| {});
     assert!(report.is_clean(), "{:?}", report.problems);
     let mut fs = Fs::mount(device, MountOptions::default()).unwrap();
@@ -71,6 +88,97 @@ fn sixteen_tebibytes() {
     let mut buf = [9; 5001];
     fs.read(ino, 7 << 44, &mut buf).unwrap();
     assert!(buf[..5000] == [8; 5000] && buf[5000] == 0);
+}
+
+/// Counts requests and the blocks they move.
+struct Counting {
+    inner: MemoryDevice,
+    reads: u64,
+}
+
+impl BlockDevice for Counting {
+    fn block_count(&self) -> u64 {
+        self.inner.block_count()
+    }
+    fn read(&mut self, block: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        self.reads += (buf.len() / BLOCK_SIZE) as u64;
+        self.inner.read(block, buf)
+    }
+    fn write(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
+        self.inner.write(block, buf)
+    }
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.inner.flush()
+    }
+}
+
+/// What a name costs in a directory of 100,000, with nothing but the root of the tree cached.
+#[test]
+fn large_directories_cost_a_descent() {
+    let n: u64 = if cfg!(debug_assertions) {
+        10_000
+    } else {
+        100_000
+    };
+    let mut fs = Fs::mount(fresh(16384), MountOptions::default()).unwrap();
+    let o = Owner::default();
+    let dir = fs.mkdir(ROOT_INO, b"dir", 0o755, o, 1).unwrap().ino;
+    let name = |i: u64| format!("a file with number {i}").into_bytes();
+    for i in 0..n {
+        fs.create(dir, &name(i), 0o644, o, 1).unwrap();
+    }
+    let device = Counting {
+        inner: fs.unmount().unwrap(),
+        reads: 0,
+    };
+    // The smallest cache, and other work in between that takes it over.
+    let options = MountOptions {
+        cache_blocks: 0,
+        cached_inodes: 16,
+        ..MountOptions::default()
+    };
+    let mut fs = Fs::mount(device, options).unwrap();
+    let mut worst = 0;
+    for i in 0..200 {
+        fs.device_mut().reads = 0;
+        let ino = fs.lookup(dir, &name(i * (n / 200))).unwrap();
+        let lookup = fs.device_mut().reads;
+        assert!(lookup <= 4, "a lookup read {lookup} blocks");
+        fs.getattr(ino).unwrap();
+        let both = fs.device_mut().reads;
+        assert!(both <= 7, "a lookup and getattr read {both} blocks");
+        worst = worst.max(lookup);
+    }
+    println!("{n} names: a lookup reads {worst} blocks at most");
+    let mut cursor = 0;
+    let mut seen = 0;
+    fs.device_mut().reads = 0;
+    loop {
+        let before = seen;
+        fs.readdir(dir, cursor, |e| {
+            seen += 1;
+            cursor = e.next;
+            seen - before < 500
+        })
+        .unwrap();
+        if seen == before {
+            break;
+        }
+    }
+    assert_eq!(seen, n);
+    let reads = fs.device_mut().reads;
+    // Leaves hold at least 20 names of this length, and a part of one is read twice.
+    assert!(
+        reads < n / 20 + n / 500 * 5,
+        "reading all names read {reads} blocks"
+    );
+    fs.device_mut().reads = 0;
+    for i in 0..100 {
+        fs.unlink(dir, &name(i * 7), 2).unwrap();
+        fs.create(dir, &name(n + i), 0o644, o, 2).unwrap();
+    }
+    let reads = fs.device_mut().reads;
+    assert!(reads < 100 * 30, "100 names changed read {reads} blocks");
 }
 
 #[test]

@@ -7,8 +7,7 @@ mod compare;
 use common::{Model, Op, Rng, fresh, snapshot};
 use compare::run;
 use viperfs::{
-    BlockDevice, CheckOptions, Error, FormatOptions, Fs, MemoryDevice, MountOptions, Owner,
-    ROOT_INO, check, format,
+    BlockDevice, Error, FormatOptions, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO, format,
 };
 
 fn mount<D: BlockDevice>(dev: D) -> Fs<D> {
@@ -19,7 +18,7 @@ fn scale() -> u64 {
     std::env::var("VIPERFS_MODEL_OPS")
         .ok()
         .and_then(|v| v.parse().ok())
-        .unwrap_or(if cfg!(debug_assertions) { 900 } else { 6000 })
+        .unwrap_or(if cfg!(debug_assertions) { 300 } else { 4000 })
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use super::{DiskTools, Entry, Volume, named, tools};
+use super::{DiskTools, Entry, Volume, named, roots, tools};
 use crate::cli::MachineOptions;
 use crate::error::{Context, Error, Result};
 use crate::image::System;
@@ -123,6 +123,7 @@ fn entries(system: &System) -> Result<Vec<Entry>> {
             executable: false,
         });
     }
+    entries.extend(disk.roots.iter().map(|path| roots::file(path)));
     entries.extend(programs(system)?);
     Ok(entries)
 }

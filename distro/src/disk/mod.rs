@@ -2,6 +2,7 @@
 
 mod guest_path;
 mod image;
+mod roots;
 mod tools;
 mod viperfs;
 

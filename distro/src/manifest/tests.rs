@@ -138,3 +138,22 @@ fn the_shipped_manifest_is_valid() {
         );
     }
 }
+
+#[test]
+fn processes_for_tests_are_in_images_for_tests_only() {
+    let text = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest.toml"),
+    )
+    .expect("the shipped manifest");
+    let manifest = Manifest::parse(&text).expect("valid");
+    assert!(!manifest.process.contains_key("devtest"));
+    assert!(!manifest.image.command_line.contains("devtest"));
+    let manifest = manifest.with_tests();
+    assert!(manifest.process.contains_key("devtest"));
+    assert!(
+        manifest
+            .image
+            .command_line
+            .contains("viper.servers=-devtest")
+    );
+}

@@ -142,6 +142,23 @@ impl<'a> Lab<'a> {
         text: &str,
         time: Duration,
     ) -> Result<Outcome, String> {
+        self.run_until(options, disk, text, time, |_| None)
+    }
+
+    /// The same; when `cut` returns a time at a line of the output, the machine is killed so much
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// A reason when the machine could not be run at all.
+    pub fn run_until(
+        &self,
+        options: &MachineOptions,
+        disk: Option<Disk>,
+        text: &str,
+        time: Duration,
+        mut cut: impl FnMut(&str) -> Option<Duration>,
+    ) -> Result<Outcome, String> {
         let script = Script {
             machine: options,
             text,
@@ -149,11 +166,19 @@ impl<'a> Lab<'a> {
         };
         let mut output = Vec::new();
         let mut log = Vec::new();
-        let end = script.run(self.system, &self.scratch, time, |said| match said {
-            Said::Output(bytes) => output.extend(bytes),
-            Said::Log(line) => log.push(String::from_utf8_lossy(&line).into_owned()),
-            Said::Begin | Said::End(_) | Said::Panic => {}
-        });
+        let hear = |said| {
+            match said {
+                Said::Output(bytes) => {
+                    let line = String::from_utf8_lossy(&bytes).into_owned();
+                    output.extend(bytes);
+                    return cut(&line);
+                }
+                Said::Log(line) => log.push(String::from_utf8_lossy(&line).into_owned()),
+                Said::Begin | Said::End(_) | Said::Panic => {}
+            }
+            None
+        };
+        let end = script.run_until(self.system, &self.scratch, time, hear);
         let output = String::from_utf8_lossy(&output).into_owned();
         *self.log.borrow_mut() = log
             .iter()
@@ -164,6 +189,15 @@ impl<'a> Lab<'a> {
             end: end.map_err(text_of)?,
             output,
         })
+    }
+
+    /// The contents of a file on a disk that no machine runs on, as the next boot would find it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub fn file(&self, disk: &Disk, path: &str) -> Result<Vec<u8>, String> {
+        disk::tools().get(&disk.path, path).map_err(text_of)
     }
 
     /// A line of the last run's log has all these words.

@@ -4,7 +4,9 @@
 
 mod boot;
 mod devices;
+mod http;
 mod lab;
+mod net;
 mod power;
 mod ssh;
 mod storage;
@@ -72,6 +74,8 @@ pub fn all() -> Vec<Test> {
         boot::TESTS,
         devices::TESTS,
         suite::TESTS,
+        net::TESTS,
+        http::TESTS,
         storage::TESTS,
         power::TESTS,
         ssh::TESTS,

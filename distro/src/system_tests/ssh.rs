@@ -31,7 +31,7 @@ fn all(lab: &Lab<'_>) -> Vec<(String, Verdict)> {
         Err(error) => return vec![("ssh-port".into(), Err(error))],
     };
     let options = MachineOptions {
-        hostfwd: vec![format!("tcp:{port}-22")],
+        hostfwd: vec![crate::net_peer::forward(port, 22)],
         ..MachineOptions::default()
     };
     std::thread::scope(|scope| {

@@ -60,6 +60,13 @@ impl Init {
                 .map_err(|_| Error::NoService)?;
                 Ok(Answer::from_result(Ok(ours)))
             }
+            // duplicate
+            2 => {
+                let _ = request.word()?;
+                let (ours, theirs) = Channel::pair(8)?;
+                self.sources.adopt(ours, ());
+                Ok(Answer::from_result(Ok(theirs)))
+            }
             // server_kill, server_restart
             operation @ (9 | 10) => {
                 let name = request.bytes()?;
@@ -103,8 +110,8 @@ struct Logged(System, Log);
 impl World for Logged {
     type Disk = <System as World>::Disk;
 
-    fn open_disk(&mut self) -> Result<Self::Disk, Error> {
-        self.0.open_disk()
+    fn open_disk(&mut self, part: Option<(u64, u64)>) -> Result<Self::Disk, Error> {
+        self.0.open_disk(part)
     }
 
     fn wall_clock_ns(&self) -> i64 {

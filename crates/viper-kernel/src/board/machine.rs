@@ -99,6 +99,14 @@ impl Platform for Machine {
         unsafe { asm!("msr ttbr0_el1, {}", "msr tpidr_el1, xzr", "isb", in(reg) empty) };
     }
 
+    fn repeat_call(&mut self) {
+        // SAFETY: ELR_EL1 is where the thread goes on, behind its `svc`, until another one goes on
+        // here (`asm/trap.S`).
+        unsafe {
+            asm!("mrs {t}, elr_el1", "sub {t}, {t}, #4", "msr elr_el1, {t}", t = out(reg) _);
+        }
+    }
+
     fn sync_code(&mut self, frame: Frame) {
         let base = direct(frame.addr().0);
         for line in (base..base + 4096).step_by(64) {

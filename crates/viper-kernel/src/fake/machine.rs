@@ -1,5 +1,6 @@
 //! Cores that enter the kernel, and the programs' side of it.
 
+use alloc::vec::Vec;
 use viper_abi::{
     EndReason, Error, FOREVER, Handle, Kind, MemoryFlags, MsgInfo, Protection, Rights, number,
 };
@@ -26,6 +27,10 @@ pub struct FakeMachine {
     pub kernel: Kernel<FakePlatform>,
     /// Whether calls and replies try the short way first.
     pub is_short: bool,
+    /// Whether a core finishes what it tears down, all slices of it, before its thread goes on.
+    pub is_prompt: bool,
+    /// Threads that are to make a call again.
+    repeats: Vec<(u32, u16)>,
     /// What `TPIDR_EL1` of each core holds.
     on_core: [*const Context; CORES_MAX],
     /// The same as a thread, or `NIL`.
@@ -48,6 +53,8 @@ impl FakeMachine {
         let mut machine = FakeMachine {
             kernel: kernel.expect("memory of the host"),
             is_short: true,
+            is_prompt: true,
+            repeats: Vec::new(),
             on_core: [core::ptr::null(); CORES_MAX],
             running: [NIL; CORES_MAX],
         };
@@ -151,8 +158,19 @@ impl FakeMachine {
     /// Enters the kernel and goes on with the context it says, as `resume` does.
     fn enter(&mut self, core: usize, work: impl FnOnce(&mut Kernel<FakePlatform>) -> *mut Context) {
         self.kernel.platform.core = core;
-        let next: *const Context = work(&mut self.kernel);
+        let mut next: *const Context = work(&mut self.kernel);
+        while self.is_prompt && !self.kernel.dead.is_empty() {
+            self.kernel.on_timer(core);
+            next = self.kernel.leave();
+        }
         self.resume(core, next);
+    }
+
+    /// Lets the timers go off that were set to go on with what is torn down.
+    pub fn tear_down(&mut self) {
+        while !self.kernel.dead.is_empty() {
+            self.interrupt(0, None);
+        }
     }
 
     fn resume(&mut self, core: usize, next: *const Context) {
@@ -170,7 +188,10 @@ impl FakeMachine {
                 "core {core} runs another context"
             );
             assert_eq!(context.core as usize, core, "the thread knows its core");
-            assert_eq!(k.threads[current].state, State::Running(core as u8));
+            // One that another core has ended goes on until it is told.
+            let state = k.threads[current].state;
+            let is_here = [State::Running(core as u8), State::Dying(core as u8)];
+            assert!(is_here.contains(&state), "core {core} runs {state:?}");
             for other in (0..CORES_MAX).filter(|&c| c != core) {
                 assert_ne!(self.running[other], current, "one thread on two cores");
             }
@@ -191,15 +212,34 @@ impl FakeMachine {
     /// If none runs there.
     pub fn syscall(&mut self, core: usize, number: u16, arguments: &[u64]) {
         let thread = self.running(core).expect("somebody runs");
+        if let Some(at) = self.repeats.iter().position(|&(t, _)| t == thread) {
+            // It has another call to make first.
+            let (_, number) = self.repeats.swap_remove(at);
+            return self.make_call(core, thread, number);
+        }
         let context = &mut self.kernel.threads[thread].context;
         context.x[..arguments.len()].copy_from_slice(arguments);
         if self.is_short && self.short(core, thread, number) {
             return;
         }
-        self.enter(core, |k| match k.on_syscall(core, thread, number) {
-            Some(next) => next,
-            None => &mut k.threads[thread].context,
-        });
+        self.make_call(core, thread, number);
+    }
+
+    /// Enters the kernel for a call, again and again while the thread is to repeat it.
+    fn make_call(&mut self, core: usize, thread: u32, number: u16) {
+        loop {
+            self.enter(core, |k| match k.on_syscall(core, thread, number) {
+                Some(next) => next,
+                None => &mut k.threads[thread].context,
+            });
+            if !core::mem::take(&mut self.kernel.platform.is_repeated) {
+                return;
+            }
+            if self.running(core) != Some(thread) {
+                self.repeats.push((thread, number));
+                return;
+            }
+        }
     }
 
     /// Tries the short way, as the vectors do.

@@ -108,6 +108,10 @@ pub struct FakePlatform {
     pub enabled_lines: Vec<u32>,
     /// What was written to the debug port.
     pub debug_output: Vec<u8>,
+    /// Whether the thread that made the last call is to make it again.
+    pub is_repeated: bool,
+    /// How often that was so.
+    pub calls_repeated: u32,
     /// What the debug port will read.
     pub debug_input: VecDeque<u8>,
     /// What `power` was asked for.
@@ -131,6 +135,8 @@ impl FakePlatform {
             cached: BTreeMap::new(),
             enabled_lines: Vec::new(),
             debug_output: Vec::new(),
+            is_repeated: false,
+            calls_repeated: 0,
             debug_input: VecDeque::new(),
             powered: None,
             registers: BTreeMap::new(),
@@ -259,6 +265,10 @@ impl Platform for FakePlatform {
     }
     fn leave_address_space(&mut self) {
         self.ttbr0[self.core] = 0;
+    }
+    fn repeat_call(&mut self) {
+        self.is_repeated = true;
+        self.calls_repeated += 1;
     }
     fn sync_code(&mut self, _: Frame) {}
 

@@ -44,6 +44,8 @@ impl Fuzz {
         let cores = 1 + dice.below(4) as usize;
         let mut machine = FakeMachine::new(cores, 640);
         machine.is_short = !dice.one_in(4);
+        machine.is_prompt = !dice.one_in(3);
+        machine.kernel.work_max = dice.of(&[1, 7, 100, machine.kernel.work_max]);
         let limit = dice.of(&[1 << 20, 2 << 20, 400 << 10]);
         let quota = machine.root_quota(limit);
         let at_first = machine.census();
@@ -538,7 +540,8 @@ impl Fuzz {
         let Some(process) = k
             .processes
             .indices()
-            .find(|&p| k.processes[p].pages.is_some())
+            // One without a name is on its way out already.
+            .find(|&p| k.processes[p].pages.is_some() && k.processes[p].refs > 0)
         else {
             return false;
         };

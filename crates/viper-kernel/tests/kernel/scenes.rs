@@ -22,7 +22,7 @@ const ALL: Rights = Rights::ALL;
 
 fn pair(cores: usize, client_priority: u8, server_priority: u8) -> Pair {
     let mut m = FakeMachine::new(cores, 512);
-    let quota = m.root_quota(1 << 20);
+    let quota = m.root_quota(8 << 20);
     let (client_process, client) = m.spawn(quota, client_priority).unwrap();
     m.settle();
     let core = (0..cores).find(|&c| m.running(c) == Some(client)).unwrap();
@@ -378,6 +378,134 @@ fn revoking_reaches_other_processes_and_queues() {
         "what was revoked does not arrive"
     );
     p.m.check_all();
+}
+
+#[test]
+fn revoking_a_handle_ends_the_waits_through_it() {
+    // What the other process does with its copy of the handle, and what it finds afterwards.
+    type Act = fn(&mut Pair, Handle);
+    let waits: [(&str, Act); 4] = [
+        ("receive", |p, h| p.m.receive(0, h)),
+        ("send", |p, h| {
+            for _ in 0..3 {
+                p.m.message(0, number::send, h, MsgInfo::new(0, 8, 0), FOREVER);
+            }
+        }),
+        ("call", |p, h| {
+            p.m.message(0, number::call, h, MsgInfo::new(0, 8, 0), FOREVER);
+        }),
+        ("object_wait", |p, h| wait(p, h, Signals::PEER_CLOSED.0)),
+    ];
+    for (name, act) in waits {
+        let mut p = pair(1, 3, 5);
+        let [client, server] = [p.client, p.server].map(|t| p.m.kernel.threads[t].process);
+        // The server, more important, gets a handle that is derived from the client's.
+        wait_for_client(&mut p);
+        let object = ObjectRef::new(Kind::PROCESS, server);
+        let to_process = p.m.give(client, object, ALL).unwrap();
+        let ends = p.m.ask(0, number::channel_create, &[2]).unwrap();
+        let rights = Rights::SEND | Rights::RECEIVE | Rights::WAIT;
+        let given = [u64::from(to_process.0), ends[0], u64::from(rights.0)];
+        let there = p.m.ask(0, number::handle_give, &given).unwrap()[0];
+        p.m.kernel.wake_with(p.server, Ok(()));
+        p.m.interrupt(0, None);
+        assert_eq!(p.m.running(0), Some(p.server));
+        act(&mut p, Handle(there as u32));
+        assert_eq!(p.m.running(0), Some(p.client), "{name} waits");
+        p.m.check_all();
+        p.m.syscall(0, number::handle_revoke, &[ends[0]]);
+        assert_eq!(p.m.running(0), Some(p.server), "{name}: it is woken");
+        assert_eq!(p.m.results(p.server), Err(Error::BadHandle), "{name}");
+        assert_eq!(
+            p.m.results(p.client).unwrap()[0],
+            1,
+            "{name}: one was revoked"
+        );
+        p.m.check_all();
+    }
+}
+
+#[test]
+fn revoking_a_handle_takes_its_object_out_of_the_poll_set() {
+    let mut p = pair(1, 3, 5);
+    let [client, server] = [p.client, p.server].map(|t| p.m.kernel.threads[t].process);
+    let set = p.m.ask(0, number::poll_create, &[]).unwrap()[0];
+    wait_for_client(&mut p);
+    let object = ObjectRef::new(Kind::PROCESS, server);
+    let to_process = p.m.give(client, object, ALL).unwrap();
+    let event = p.m.ask(0, number::event_create, &[]).unwrap()[0];
+    let given = [u64::from(to_process.0), event, u64::from(Rights::WAIT.0)];
+    let there = p.m.ask(0, number::handle_give, &given).unwrap()[0];
+    p.m.kernel.wake_with(p.server, Ok(()));
+    p.m.interrupt(0, None);
+    p.m.ask(0, number::poll_add, &[set, there, 7, 1]).unwrap();
+    p.m.receive(0, Handle(set as u32));
+    assert_eq!(p.m.ask(0, number::handle_revoke, &[event]).unwrap()[0], 1);
+    p.m.ask(0, number::event_signal, &[event, 1]).unwrap();
+    assert!(matches!(
+        p.state(p.server),
+        State::Blocked(Wait::ReceiveSet(_))
+    ));
+    p.m.check_all();
+}
+
+#[test]
+fn long_work_is_done_in_slices() {
+    let mut m = FakeMachine::new(1, 2048);
+    m.is_prompt = false;
+    m.kernel.work_max = 64;
+    let quota = m.root_quota(8 << 20);
+    let before = m.census();
+    let (_, keeper) = m.spawn(quota, 3).unwrap();
+    m.tear_down();
+    let with_one = m.census();
+    let (process, _) = m.spawn(quota, 5).unwrap();
+    // 500 pages, and 500 handles derived from one.
+    let (memory, at) = m.map(0, 500).unwrap();
+    for page in 0..500 {
+        m.access(0, at + page * 4096, Some(1));
+    }
+    let event = m.ask(0, number::event_create, &[]).unwrap()[0];
+    for _ in 0..500 {
+        m.ask(0, number::handle_duplicate, &[event, 0]).unwrap();
+    }
+    // A slice of each long call, as the machine's cores would see it.
+    let entries = m.kernel.platform.calls_repeated;
+    assert_eq!(m.ask(0, number::handle_revoke, &[event]).unwrap()[0], 500);
+    assert_eq!(m.kernel.platform.calls_repeated - entries, 500 / 64);
+    let entries = m.kernel.platform.calls_repeated;
+    m.ask(0, number::memory_protect, &[0, at, 500 * 4096, 1])
+        .unwrap();
+    m.ask(0, number::memory_unmap, &[0, at + 4096, 400 * 4096])
+        .unwrap();
+    assert_eq!(
+        m.kernel.platform.calls_repeated - entries,
+        500 / 64 + 400 / 64
+    );
+    assert!(m.peek(process, at).is_some() && m.peek(process, at + 400 * 4096).is_none());
+    let _ = memory;
+    // The end of the process: others run in between, and are told when all is back.
+    m.syscall(0, number::process_exit, &[0]);
+    let mut slices = 0;
+    while !m.kernel.dead.is_empty() {
+        assert_eq!(m.running(0), Some(keeper));
+        assert!(m.census() != with_one);
+        assert_eq!(m.kernel.platform.timers[0], 0, "the timer goes on with it");
+        m.interrupt(0, None);
+        slices += 1;
+    }
+    assert!(slices >= 500 / 64, "{slices} slices");
+    assert_eq!(m.census(), with_one);
+    m.kill(m.kernel.threads[keeper].process);
+    m.tear_down();
+    assert_eq!(m.census(), before);
+}
+
+/// The server waits for its client, which runs from then on.
+fn wait_for_client(p: &mut Pair) {
+    assert_eq!(p.m.running(0), Some(p.server));
+    p.m.receive(0, p.from_client);
+    assert_eq!(p.m.running(0), Some(p.client));
 }
 
 #[test]

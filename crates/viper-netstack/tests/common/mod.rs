@@ -211,6 +211,7 @@ impl Net {
     pub fn until(&mut self, limit: u64, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.now + limit;
         loop {
+            self.poll();
             if done(self) {
                 return;
             }

@@ -24,6 +24,7 @@ pub(super) const ROWS: &[Row] = &[
         block_read(s, own, 14, "block-read-1m", 2048)
     }),
     ("cached-read-4k", cached_read),
+    ("cached-read-4k-message", cached_read_apart),
     ("open-close", open_close),
     ("stat", stat),
     ("create-write-fsync", create),
@@ -81,6 +82,24 @@ fn cached_read(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
     let mut to = [0; 4096];
     let figure = sampler.take(15, "cached-read-4k", 101, || {
         match files.read(names, file, 0, &mut to)? {
+            4096 => Ok(()),
+            _ => Err(Error::Io),
+        }
+    });
+    files.close(file)?;
+    figure
+}
+
+/// Positions that do not follow each other: each read is a message to the server.
+fn cached_read_apart(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
+    let Own { names, files, .. } = own;
+    files.sync(names)?;
+    let (file, _) = files.open(names, FILE, flags::READ, 0)?;
+    let mut to = [0; 4096];
+    let mut at = 4096;
+    let figure = sampler.take(15, "cached-read-4k-message", 101, || {
+        at = 16384 - at;
+        match files.read(names, file, at, &mut to)? {
             4096 => Ok(()),
             _ => Err(Error::Io),
         }

@@ -15,7 +15,9 @@ use viper_rt::object::{no_handle_info, no_process_info};
 use viper_rt::spawn::{Program, Start};
 use viper_rt::{Error, Object, sys};
 use viper_shell::error::{Error as Said, Result};
-use viper_shell::system::{CapInfo, ExitStatus, Grants, Input, Output, Pid, ProcessInfo, Spawn, Waited};
+use viper_shell::system::{
+    CapInfo, ExitStatus, Grants, Input, Output, Pid, ProcessInfo, Spawn, Waited,
+};
 
 /// Memory of a program, at most, in bytes: what the shell's own quota leaves.
 const PROGRAM_BYTES: u64 = 1 << 30;

@@ -74,6 +74,9 @@ pub(super) fn run(context: &mut Context, rounds: u64, mib: u64) -> Verdict {
             seen.kills += 1;
             seen.back_ns.push(back);
         }
+        if round % 50 == 0 {
+            println!("# storage: round {round} of {rounds}");
+        }
         copied
             .and_then(|()| check(own, round, bytes))
             .map_err(|reason| format!("round {round}, {victim} killed: {reason}"))?;
@@ -266,7 +269,9 @@ fn copy(own: &mut Own, round: u64, bytes: u64, seen: &mut Seen) -> Verdict {
         let (from, _) = files
             .open(names, FROM, flags::READ, 0)
             .map_err(failed("open"))?;
-        let (to, _) = files.open(names, TO, how, 0o644).map_err(failed("create"))?;
+        let (to, _) = files
+            .open(names, TO, how, 0o644)
+            .map_err(failed("create"))?;
         let copied = copy_from(files, names, (from, to), round, bytes, &mut safe, &mut part);
         let _ = (files.close(from), files.close(to));
         match copied {
@@ -324,4 +329,40 @@ fn check(own: &mut Own, round: u64, bytes: u64) -> Verdict {
     }
     let _ = files.close(to);
     verdict
+}
+
+/// Files that [`keep`] writes again and again.
+const KEPT_FILES: u64 = 16;
+
+/// Replaces files for ever, and says after each that it is safe: until the power is cut.
+///
+/// Each version is written beside the file and renamed over it, so whoever looks finds one whole.
+pub(super) fn keep(context: &mut Context, first: u64) -> Verdict {
+    let Own { names, files, .. } = &mut context.own;
+    let how = flags::WRITE | flags::CREATE | flags::TRUNCATE;
+    for version in first.. {
+        let name = format!("/t/keep{}", version % KEPT_FILES);
+        let (file, _) = files
+            .open(names, "/t/keep.new", how, 0o644)
+            .map_err(failed("open"))?;
+        let bytes: Vec<u8> = kept_words(version).flat_map(u64::to_le_bytes).collect();
+        let mut at = 0;
+        for part in bytes.chunks(PART) {
+            write_all(files, names, file, at, part).map_err(failed("write"))?;
+            at += part.len() as u64;
+        }
+        files.close(file).map_err(failed("close"))?;
+        files
+            .rename(names, "/t/keep.new", &name)
+            .map_err(failed("rename"))?;
+        files.sync(names).map_err(failed("sync"))?;
+        println!("kept {} {version} .", version % KEPT_FILES);
+    }
+    Ok(())
+}
+
+/// The words of a version: the version itself first.
+fn kept_words(version: u64) -> impl Iterator<Item = u64> {
+    let count = 1 + version.wrapping_mul(7919) % 20_000;
+    (0..count).map(move |n| version.wrapping_mul(n * 2 + 1))
 }

@@ -4,10 +4,17 @@
 //! opened again by their paths; others fail with `ServerDied`. What was written to a file and not
 //! synced is lost with the server: the next operation on that file says so, once, with
 //! `ServerDied`, and a file that is not what it was any more says it each time. So who gets `Ok`
-//! from a sync has everything on stable storage, whatever died before. Data goes through memory
-//! that is shared once: a read or write is one message for each 256 KiB.
+//! from a sync has everything on stable storage, whatever died before.
+//!
+//! Data goes through memory that is shared once: a read or write is one message for each 256 KiB.
+//! Who reads a file in small pieces, one after the other, gets them without a message each: see
+//! `window`.
 
-use super::{Attributes, Changes, Client, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics, flags};
+use super::window::{self, Windows};
+use super::{
+    Attributes, Changes, Client, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics,
+    VolumeId, flags,
+};
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,6 +42,7 @@ pub struct FileId(u32);
 struct Session {
     client: Client,
     memory: Mapping,
+    windows: Windows,
     /// Which session this is: a file opened in another one has to be opened again.
     number: u64,
 }
@@ -46,8 +54,12 @@ struct OpenFile {
     inode: u64,
     remote: u32,
     session: u64,
+    /// Where the last read ended.
+    next_read: u64,
     /// It was changed and not synced since.
     is_unsynced: bool,
+    /// What was locked and not unlocked.
+    locks: Vec<LockRange>,
 }
 
 /// A directory entry.
@@ -138,7 +150,9 @@ impl Files {
             inode: attributes.inode,
             remote,
             session,
+            next_read: 0,
             is_unsynced: flags & flags::TRUNCATE != 0,
+            locks: Vec::new(),
         };
         let index = match self.open.iter().position(Option::is_none) {
             Some(index) => {
@@ -165,6 +179,9 @@ impl Files {
             Some(session) if session.number == open.session => session.client.close(open.remote),
             _ => Err(Error::PeerClosed),
         };
+        if let Some(session) = &mut self.session {
+            session.windows.closed(open.remote);
+        }
         match closed {
             Err(Error::PeerClosed) if open.is_unsynced => Err(Error::ServerDied),
             Err(Error::PeerClosed) => Ok(()),
@@ -183,13 +200,60 @@ impl Files {
         position: u64,
         to: &mut [u8],
     ) -> Result<usize, Error> {
+        if to.len() <= window::READ_MAX {
+            return self.read_small(names, file, position, to);
+        }
         let len = to.len().min(DATA_BYTES);
-        self.with_file(names, file, true, |s, remote| {
+        let count = self.with_file(names, file, true, |s, remote| {
+            s.windows.touched(len);
             let count = s.client.read(remote, position, len as u64, 0)? as usize;
             let part = to.get_mut(..count.min(len)).ok_or(Error::BadMessage)?;
             s.memory.read(0, part)?;
             Ok(part.len())
-        })
+        })?;
+        self.read_to(file, position + count as u64);
+        Ok(count)
+    }
+
+    /// Reads from what was read ahead, or reads ahead if the file is read in order.
+    fn read_small(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to: &mut [u8],
+    ) -> Result<usize, Error> {
+        let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
+        let open = place.ok_or(Error::BadHandle)?;
+        if let Some(session) = &self.session
+            && session.number == open.session
+            && let Some((at, count)) = session.windows.find(open.remote, position, to.len())
+        {
+            let part = to.get_mut(..count).ok_or(Error::Internal)?;
+            session.memory.read(at, part)?;
+            open.next_read = position + count as u64;
+            return Ok(count);
+        }
+        let is_next = position == open.next_read;
+        let count = self.with_file(names, file, true, |s, remote| {
+            let (at, len) = s.windows.place(remote, position, to.len(), is_next);
+            let seen = s.windows.changes();
+            let count = s.client.read(remote, position, len as u64, at as u64)? as usize;
+            let count = count.min(len);
+            s.windows.fill(at, remote, position, (count, len), seen);
+            let part = to.len().min(count);
+            let part = to.get_mut(..part).ok_or(Error::Internal)?;
+            s.memory.read(at, part)?;
+            Ok(part.len())
+        })?;
+        self.read_to(file, position + count as u64);
+        Ok(count)
+    }
+
+    fn read_to(&mut self, file: FileId, position: u64) {
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.next_read = position;
+        }
     }
 
     /// Writes at `position`. Returns how many bytes were written.
@@ -207,6 +271,7 @@ impl Files {
         let append = self.file(file)?.flags & flags::APPEND != 0;
         // At a position it may be repeated: the same bytes come to the same place.
         let count = self.with_file(names, file, !append, |s, remote| {
+            s.windows.touched(from.len());
             s.memory.write(0, from)?;
             let (count, _) = s.client.write(remote, position, from.len() as u64, 0)?;
             Ok((count as usize).min(from.len()))
@@ -250,6 +315,7 @@ impl Files {
         cookie: u64,
         into: &mut Vec<Entry>,
     ) -> Result<Option<u64>, Error> {
+        // In front of the windows.
         const LEN: usize = 16 * 1024;
         self.with_file(names, file, true, |s, remote| {
             let (used, next) = s.client.read_directory(remote, cookie, LEN as u64, 0)?;
@@ -281,6 +347,135 @@ impl Files {
         })?;
         self.changed(file);
         Ok(())
+    }
+
+    /// Locks a range of an open file against other clients; see the service's LOCK. When the server
+    /// dies the lock is taken again as the file is opened again.
+    ///
+    /// # Errors
+    /// Those of the file service. Any operation on the file is [`Error::LockLost`], once, if another client came first after the server's
+    /// death: then none of this client's locks on it are held.
+    pub fn lock(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+        deadline: u64,
+    ) -> Result<(), Error> {
+        // A lock that a dead server may have given is gone with it.
+        self.with_file(names, file, true, |s, remote| {
+            s.client.lock(remote, range, deadline)
+        })?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.locks.push(range);
+        }
+        Ok(())
+    }
+
+    /// Gives up what is locked in a range.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn unlock(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.unlock(remote, range)
+        })?;
+        if let Some(Some(open)) = self.open.get_mut(file.0 as usize) {
+            open.locks = open.locks.iter().flat_map(|l| without(l, &range)).collect();
+        }
+        Ok(())
+    }
+
+    /// What is in the way of a lock, and whose process it is.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::NotFound`] if nothing is.
+    pub fn lock_test(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        range: LockRange,
+    ) -> Result<(LockRange, u64), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.lock_test(remote, range)
+        })
+    }
+
+    /// Keeps blocks for a range of an open file.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn allocate(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        len: u64,
+        keep_size: bool,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.allocate(remote, position, len, keep_size)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// Gives the blocks of a range of an open file back: it reads as zeroes from then on.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn punch(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.punch(remote, position, len)
+        })?;
+        self.changed(file);
+        Ok(())
+    }
+
+    /// The next place that is data, or a hole, from `position` on.
+    ///
+    /// # Errors
+    /// Those of the file service; [`Error::NotFound`] if there is none.
+    pub fn seek(
+        &mut self,
+        names: &names::Client,
+        file: FileId,
+        position: u64,
+        to_hole: bool,
+    ) -> Result<u64, Error> {
+        self.with_file(names, file, true, |s, remote| {
+            s.client.seek(remote, position, to_hole)
+        })
+    }
+
+    /// Identity and name of the volume.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn volume(&mut self, names: &names::Client) -> Result<(VolumeId, String), Error> {
+        self.with(names, true, |s| {
+            let (volume, label) = s.client.volume()?;
+            Ok((volume, label.as_str()?.into()))
+        })
+    }
+
+    /// Gives the volume another name.
+    ///
+    /// # Errors
+    /// Those of the file service.
+    pub fn set_label(&mut self, names: &names::Client, label: &str) -> Result<(), Error> {
+        self.with(names, true, |s| s.client.set_label(label.as_bytes()))
     }
 
     /// Returns when the file is on stable storage.
@@ -455,7 +650,7 @@ impl Files {
         names: &names::Client,
         file: FileId,
         repeatable: bool,
-        mut operation: impl FnMut(&Session, u32) -> Result<T, Error>,
+        mut operation: impl FnMut(&mut Session, u32) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _traced = self.trace();
         for _ in 0..ATTEMPTS {
@@ -524,17 +719,30 @@ impl Files {
     }
 }
 
+/// What is left of a lock when a range of it is given up.
+fn without(lock: &LockRange, gone: &LockRange) -> impl Iterator<Item = LockRange> {
+    let before = (lock.start < gone.start).then(|| LockRange {
+        last: lock.last.min(gone.start - 1),
+        ..*lock
+    });
+    let behind = (lock.last > gone.last).then(|| LockRange {
+        start: lock.start.max(gone.last + 1),
+        ..*lock
+    });
+    before.into_iter().chain(behind)
+}
+
 /// The session, made now if there is none.
 fn ensure<'s>(
     session: &'s mut Option<Session>,
     sessions: &mut u64,
     names: &names::Client,
-) -> Result<&'s Session, Error> {
+) -> Result<&'s mut Session, Error> {
     if session.is_none() {
         *sessions += 1;
         *session = Some(Session::new(names, *sessions)?);
     }
-    session.as_ref().ok_or(Error::Internal)
+    session.as_mut().ok_or(Error::Internal)
 }
 
 impl OpenFile {
@@ -553,6 +761,20 @@ impl OpenFile {
             return Err(Error::ServerDied);
         }
         (self.remote, self.session) = (remote, session.number);
+        for lock in &self.locks {
+            match session.client.lock(remote, *lock, 0) {
+                Err(Error::WouldBlock) => {
+                    self.locks.clear();
+                    let all = LockRange {
+                        last: u64::MAX,
+                        ..LockRange::default()
+                    };
+                    session.client.unlock(remote, all)?;
+                    return Err(Error::LockLost);
+                }
+                result => result?,
+            }
+        }
         match core::mem::take(&mut self.is_unsynced) {
             true => Err(Error::ServerDied),
             false => Ok(()),
@@ -581,9 +803,11 @@ impl Session {
         let mapping = Mapping::whole(&memory)?;
         let given = Rights::READ | Rights::WRITE | Rights::MAP | Rights::TRANSFER;
         client.session(memory.duplicate(given | Rights::DUPLICATE)?)?;
+        let changes = client.changes().ok();
         Ok(Session {
             client,
             memory: mapping,
+            windows: Windows::new(changes.as_ref()),
             number,
         })
     }

@@ -253,6 +253,8 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
             }
             r[1] = u64::from(k.insert_new(pid, Obj::Process(of)).0);
         }
+        // Nothing is counted here.
+        number::process_limit => _ = process(k, pid, first)?,
         number::futex_wake => {
             *k.wakes.entry(r[0]).or_insert(0) += 1;
             r[1] = 0;

@@ -36,11 +36,11 @@ pub(super) static COMMANDS: &[Spec] = &[
     )
     .details("Without a keyword directories are added. RESET leaves only C:."),
     Spec::new(
-        "Resolve",
-        &["realpath"],
-        "Resolve path...",
+        "RealPath",
+        &[],
+        "RealPath path...",
         "shows what a path stands for",
-        resolve,
+        real_path,
     ),
     Spec::new(
         "Which",
@@ -208,7 +208,7 @@ fn search_path(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     Ok(OK)
 }
 
-fn resolve(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+fn real_path(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     if arguments.is_empty() {
         return Err(Stop::Usage);
     }

@@ -11,8 +11,11 @@ use crate::{Frame, FrameSource, PhysMem};
 #[derive(Debug)]
 #[must_use = "the tables are given back by `step` only"]
 pub struct Destroy {
-    root: Frame,
-    /// Next entry of the root, and of the table it leads to.
+    /// `None` once it is free.
+    root: Option<Frame>,
+    /// The table that an entry of the root led to, while its own entries are looked at.
+    middle: Option<Frame>,
+    /// Next entry of the root, and of that table.
     first: u64,
     second: u64,
 }
@@ -20,7 +23,8 @@ pub struct Destroy {
 impl Destroy {
     pub(super) const fn new(root: Frame) -> Self {
         Self {
-            root,
+            root: Some(root),
+            middle: None,
             first: 0,
             second: 0,
         }
@@ -34,35 +38,42 @@ impl Destroy {
         frames: &mut impl FrameSource,
         entries: usize,
     ) -> bool {
-        for _ in 0..entries {
-            if self.first == ENTRIES {
-                break;
-            }
-            self.look(mem, frames);
-        }
-        self.first == ENTRIES
-    }
-
-    fn look(&mut self, mem: &impl PhysMem, frames: &mut impl FrameSource) {
-        match table_at(mem, self.root, self.first) {
-            Some(second) if self.second < ENTRIES => {
-                if let Some(third) = table_at(mem, second, self.second) {
-                    frames.free_frame(third);
+        let mut left = entries;
+        while left > 0
+            && let Some(root) = self.root
+        {
+            let Some(middle) = self.middle else {
+                self.middle = next_table(mem, root, &mut self.first, &mut left);
+                self.second = 0;
+                if self.middle.is_none() && self.first == ENTRIES {
+                    frames.free_frame(root);
+                    self.root = None;
                 }
-                self.second += 1;
-                return;
+                continue;
+            };
+            if let Some(last) = next_table(mem, middle, &mut self.second, &mut left) {
+                frames.free_frame(last);
+            } else if self.second == ENTRIES {
+                frames.free_frame(middle);
+                self.middle = None;
             }
-            Some(second) => frames.free_frame(second),
-            None => {}
         }
-        self.second = 0;
-        self.first += 1;
-        if self.first == ENTRIES {
-            frames.free_frame(self.root);
-        }
+        self.root.is_none()
     }
 }
 
-fn table_at(mem: &impl PhysMem, table: Frame, index: u64) -> Option<Frame> {
-    Entry(mem.read_u64(nth_entry(table, index))).next_table()
+/// The next table that an entry leads to from `at` on, which goes on behind it; `None` at the end,
+/// or when `left` entries were looked at.
+fn next_table(mem: &impl PhysMem, table: Frame, at: &mut u64, left: &mut usize) -> Option<Frame> {
+    while *at < ENTRIES && *left > 0 {
+        let entry = mem.read_u64(nth_entry(table, *at));
+        *at += 1;
+        *left -= 1;
+        if entry != 0
+            && let Some(next) = Entry(entry).next_table()
+        {
+            return Some(next);
+        }
+    }
+    None
 }

@@ -48,6 +48,7 @@ pub fn main() -> ExitCode {
     };
     let options = CheckOptions {
         data: !args.no_data,
+        crc32c: crate::image::HOST_CRC32C,
         ..CheckOptions::default()
     };
     if !args.yes {

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub mod fsck;
+pub mod links;
 pub mod mkfs;
+pub mod mount;
 pub mod volume;
 
 /// Runs the program whose name this process was started under; `viperfs` for any other name.
@@ -14,6 +16,13 @@ pub fn main() -> ExitCode {
     match Path::new(&name).file_name().and_then(|n| n.to_str()) {
         Some("mkfs.viperfs") => mkfs::main(),
         Some("fsck.viperfs") => fsck::main(),
+        Some("mount.viperfs") => mount::main(),
+        _ if std::env::args_os()
+            .nth(1)
+            .is_some_and(|a| a == "install-links") =>
+        {
+            links::main()
+        }
         _ => volume::main(),
     }
 }

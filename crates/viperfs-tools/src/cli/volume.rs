@@ -4,7 +4,7 @@ use super::parse;
 use crate::copy::entries;
 use crate::{
     CopyOptions, FileDevice, ToolError, get, get_file, make_dirs, mount_image,
-    mount_image_read_only, now_ns, put_file, remove_tree,
+    mount_image_read_only, now_ns, parse_uuid, put_file, random_uuid, remove_tree,
 };
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use viperfs::{Attr, Error, FileKind, Fs, ROOT_INO};
 
 /// Look into a viperfs image, and change it.
+///
+/// `viperfs install-links DIR` makes the links mkfs.viperfs, fsck.viperfs and mount.viperfs.
 #[derive(Parser)]
 #[command(name = "viperfs", version)]
 struct Args {
@@ -66,6 +68,25 @@ enum Command {
     },
     /// Show label, uuid and free space
     Df,
+    /// Change what the volume is called, or let an older one hold what newer code can write
+    Tune {
+        /// New name, at most 64 bytes
+        #[arg(long, short = 'L')]
+        label: Option<String>,
+        /// New identity; "random" makes one up
+        #[arg(long, value_parser = parse_identity)]
+        uuid: Option<[u8; 16]>,
+        /// Turn on all features; older code then refuses the volume
+        #[arg(long)]
+        upgrade: bool,
+    },
+}
+
+fn parse_identity(text: &str) -> Result<[u8; 16], String> {
+    if text == "random" {
+        return Ok(random_uuid());
+    }
+    parse_uuid(text)
 }
 
 /// The whole program.
@@ -103,6 +124,23 @@ fn run(args: &Args) -> Result<(), ToolError> {
         }),
         Command::Mkdir { parents, paths } => change(args, |v| {
             paths.iter().try_for_each(|p| make(v, p, *parents))
+        }),
+        Command::Tune {
+            label,
+            uuid,
+            upgrade,
+        } => change(args, |v| {
+            let failed = |e| ToolError::new(args.image.display().to_string(), e);
+            if let Some(label) = label {
+                v.set_label(label).map_err(failed)?;
+            }
+            if let Some(uuid) = uuid {
+                v.set_uuid(*uuid).map_err(failed)?;
+            }
+            if *upgrade {
+                v.upgrade().map_err(failed)?;
+            }
+            Ok(())
         }),
         Command::Rm { recursive, paths } => change(args, |v| {
             paths.iter().try_for_each(|p| remove(v, p, *recursive))
