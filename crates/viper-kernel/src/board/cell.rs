@@ -77,8 +77,8 @@ impl KernelLock {
         self.is_held.swap(1, Ordering::Acquire) == 0
     }
 
-    #[cold]
-    #[inline(never)]
+    // Not called: a call would make each short way of a system call save a register for it.
+    #[inline(always)]
     fn wait(&self) {
         for _ in 0..PATIENCE {
             let may = self.hungry.load(Ordering::Relaxed) == 0;
