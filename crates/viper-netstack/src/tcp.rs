@@ -11,7 +11,7 @@ use crate::address::is_unicast;
 use crate::flow::Key;
 use crate::frame::{ETHERNET_LEN, Packet, Segment, segment};
 use crate::slot::{Half, Socket};
-use crate::stack::instant;
+use crate::stack::{HASTE, instant};
 use crate::status::state;
 use crate::{Error, FrameDevice, SocketId, Stack, TcpOptions, TcpState};
 
@@ -824,7 +824,7 @@ fn apply(engine: &mut Engine<'static>, options: &TcpOptions) {
 }
 
 fn duration(nanos: u64) -> Duration {
-    Duration::from_micros((nanos / 1000).clamp(1, DURATION_MAX_US))
+    Duration::from_micros((nanos / (1000 / HASTE)).clamp(1, DURATION_MAX_US))
 }
 
 fn storage(len: usize) -> Result<Vec<u8>, Error> {

@@ -4,6 +4,7 @@ mod basic;
 mod network;
 mod sample;
 mod services;
+mod tls;
 
 use crate::machine::instructions;
 use crate::own::Own;
@@ -77,6 +78,9 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
     }
     for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
         missing += usize::from(!shown(name, row(&sampler, &own)));
+    }
+    for (name, row) in tls::ROWS.iter().filter(|row| wanted(row.0)) {
+        missing += usize::from(!shown(name, row(&sampler)));
     }
     let rows = services::ROWS.iter().chain(network::ROWS);
     for (name, row) in rows.filter(|row| wanted(row.0)) {

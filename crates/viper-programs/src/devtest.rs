@@ -328,6 +328,7 @@ fn interrupt_arrives(report: &mut Report, device: Device) -> Result<(), Error> {
                 row: 6,
                 name,
                 value: median(values).saturating_sub(overhead),
+                unit: "instructions",
                 ipcs: None,
             };
             let line: String = format!("{figure}\n");

@@ -197,7 +197,7 @@ fn log_levels(lab: &Lab<'_>) -> Verdict {
         return Err("log lines are among the output".into());
     }
     lab.logged(&["kernel: ", "cores"])?;
-    lab.logged(&["kernel: hello", "exited"])?;
+    lab.logged(&["kernel: hello", "EXITED"])?;
     lab.logged(&["vinit: info: starts", "fsd"])?;
     lab.logged(&["fsd: info: ready"])?;
     lab.logged(&["fsd: trace: request"])?;

@@ -150,7 +150,7 @@ fn refused(lab: &Lab<'_>) -> Verdict {
 }
 
 fn within(lab: &Lab<'_>) -> Verdict {
-    let script = "nc -l 7000 > T:got &\nWait 1\nEcho through the rings | nc localhost 7000\nWait 1\n\
+    let script = "nc -l 7000 > T:got &\nSleep 1\nEcho through the rings | nc localhost 7000\nSleep 1\n\
                   Type T:got\nnetstat";
     let outcome = lab.run(&net(), script)?;
     outcome.code(0)?;
@@ -167,8 +167,8 @@ fn server_dies(lab: &Lab<'_>) -> Verdict {
     // A connection out, one within, and a listener, when the server dies: the connections end, the
     // listener is there again, and everything else never noticed.
     let script = format!(
-        "netinfo -w 20\nnc -d {HOST} {host} &\nnc -l 7000 &\nWait 1\nnc -d localhost 7000 &\n\
-         nc -kl {GUEST_PORT} > T:got &\nWait 1\nServers netd kill\nType S:startup\nWait 2\n\
+        "netinfo -w 20\nnc -d {HOST} {host} &\nnc -l 7000 &\nSleep 1\nnc -d localhost 7000 &\n\
+         nc -kl {GUEST_PORT} > T:got &\nSleep 1\nServers netd kill\nType S:startup\nSleep 2\n\
          Servers\nnetstat\nping -c 1 {HOST}"
     );
     let heard = into_guest(port, b"after its death\n");

@@ -77,7 +77,8 @@ impl KernelLock {
         self.is_held.swap(1, Ordering::Acquire) == 0
     }
 
-    // Not called: a call would make each short way of a system call save a register for it.
+    /// Not a function of its own: a call, even one that is never made, would have the short ways
+    /// save registers.
     #[inline(always)]
     fn wait(&self) {
         for _ in 0..PATIENCE {
