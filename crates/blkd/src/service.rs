@@ -451,8 +451,8 @@ impl<D: Disk> Serve for Blkd<D> {
         let have = client.sectors(info.capacity_sectors);
         let end = first.checked_add(count);
         let fits = count > 0
-            && first % block_sectors == 0
-            && count % block_sectors == 0
+            && first.is_multiple_of(block_sectors)
+            && count.is_multiple_of(block_sectors)
             && end.is_some_and(|end| end <= have);
         if !fits {
             return Err(Error::InvalidArgument);
