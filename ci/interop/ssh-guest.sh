@@ -14,7 +14,7 @@ here="$repo/ci/interop"
 size_mib=${SIZE_MIB:-64}
 disk_mib=$((size_mib * 2 + 64))
 
-distro() { (cd "$repo" && cargo run -q -p distro -- "$@"); }
+distro() { (cd "$repo" && exec cargo run -q -p distro -- "$@"); }
 
 echo "building"
 (cd "$repo" && cargo build -q -p distro)
