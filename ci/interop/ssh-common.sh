@@ -45,7 +45,7 @@ build() { # the examples, unless INTEROP_EXAMPLES names a folder that has them
     examples=${INTEROP_EXAMPLES:-}
     [ -z "$examples" ] || return 0
     echo "building the examples"
-    (cd "$repo" && cargo build --quiet --release -p viper-ssh --examples)
+    (cd "$repo" && cargo build --quiet --release -p "${package:-viper-ssh}" --examples)
     examples="${CARGO_TARGET_DIR:-$repo/target}/release/examples"
 }
 

@@ -12,6 +12,7 @@ need_python asyncssh paramiko ssh-audit
 keys
 here="$repo/ci/interop"
 size_mib=${SIZE_MIB:-64}
+disk_mib=$((size_mib * 2 + 64))
 
 distro() { (cd "$repo" && cargo run -q -p distro -- "$@"); }
 
@@ -23,7 +24,7 @@ forwarded=$(free_port)
 distro exec --hostfwd "tcp:$guest_port-22" --mem 512M --timeout "${TIMEOUT:-3600}" \
     --put "$work/user:/s/ssh/id_ed25519" --put "$work/authorized_keys:/s/ssh/authorized_keys" \
     --put "$work/user:/t/key" \
-    'until Dir T:done >NIL: ; do Wait 1; done' >"$work/guest.out" 2>"$work/guest.err" &
+    'until Dir T:done >NIL: 2>NIL: ; do Wait 1; done' >"$work/guest.out" 2>"$work/guest.err" &
 guest=$!
 started="$started $guest"
 
@@ -115,11 +116,11 @@ seen = b""
 def wait(pattern):
     global seen
     end = time.time() + 30
-    while not re.search(pattern, seen):
+    while not (found := re.search(pattern, seen)):
         if time.time() > end or not select.select([fd], [], [], 30)[0]:
             sys.exit(f"no {pattern} in {seen}")
         seen += os.read(fd, 4096)
-    seen = b""
+    seen = seen[found.end():]
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
 wait(rb"SYS:>")
 os.write(fd, b"Echx\x7fo one two\r")          # editing
@@ -159,8 +160,9 @@ done
 strict() { run_user -v $target 'Echo in' 2>&1 | grep -q 'resetting send seqnr'; }
 check "strict key exchange" strict
 
-avail() { run_user $target Avail | tr -d '\r'; }
-free_kib() { avail | awk 'tolower($0) ~ /free/ { for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+$/) { print $i; exit } }'; }
+free_kib() { # free memory as Avail tells it
+    run_user $target Avail | tr -d '\r,' | awk '$1 == "Free" { print int($2 / 1024) }'
+}
 many() {
     for _ in 1 2 3; do run_user $target 'Echo warm' >/dev/null || return 1; done
     before=$(free_kib)

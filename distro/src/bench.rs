@@ -130,9 +130,8 @@ fn measure(system: &System) -> Result<Vec<Figure>> {
         hostfwd: vec![peer.forward()],
         ..MachineOptions::default()
     };
-    let outcome = lab
-        .run_long(&options, "Run GRANT manage bench")
-        .map_err(Error::Unable)?;
+    let commands = "Servers devtest RESTART; Run GRANT manage bench";
+    let outcome = lab.run_long(&options, commands).map_err(Error::Unable)?;
     match outcome.end {
         End::Code(0) => Ok(outcome.output.lines().filter_map(parse).collect()),
         End::Panic => Err(Error::Panic),

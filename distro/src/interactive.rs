@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result, unable};
 use crate::exec;
 use crate::image::System;
 use crate::machine;
+use crate::net_peer;
 use crate::scratch::Scratch;
 
 /// Ctrl-A: the next key is for this program.
@@ -35,7 +36,7 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     let scratch = Scratch::new(&system.workspace)?;
     let archive = scratch.path("boot.cpio");
     system.write_archive(&archive, None)?;
-    let (options, ssh) = with_ssh(options);
+    let (options, port) = with_ssh(system, options)?;
     let mut machine = machine::assemble(system, &options, archive, disk);
     machine.reboots = true;
     let mut command = machine.command();
@@ -44,7 +45,7 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     eprintln!("distro: Ctrl-A X leaves, Ctrl-A Ctrl-A sends Ctrl-A");
-    if let Some(port) = ssh {
+    if let Some(port) = port {
         eprintln!("distro: ssh -p {port} viper@localhost (password: viper)");
     }
     let mut child = Child::spawn(command)?;
@@ -61,23 +62,21 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     }
 }
 
-/// Forwards a free port of the loopback to the guest's SSH server, unless some port is already.
-fn with_ssh(options: &MachineOptions) -> (MachineOptions, Option<u16>) {
+/// Where the guest's SSH server listens.
+const SSH_PORT: u16 = 22;
+
+/// The options with a forward to the guest's SSH server, if it has one, the machine has a network
+/// and nobody has forwarded that port; and the port of this machine.
+fn with_ssh(system: &System, options: &MachineOptions) -> Result<(MachineOptions, Option<u16>)> {
     let mut options = options.clone();
-    if options.no_net {
-        return (options, None);
+    let has_server = system.manifest.process.contains_key("sshd");
+    let is_forwarded = |forward: &String| forward.ends_with(&format!("-:{SSH_PORT}"));
+    if options.no_net || !has_server || options.hostfwd.iter().any(is_forwarded) {
+        return Ok((options, None));
     }
-    let known = options.hostfwd.iter().find_map(|forward| {
-        let host = forward.strip_prefix("tcp:")?.strip_suffix("-22")?;
-        host.parse().ok()
-    });
-    let port = known.or_else(|| {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        options.hostfwd.push(format!("tcp:{port}-22"));
-        Some(port)
-    });
-    (options, port)
+    let port = net_peer::free_port().context("a port to forward")?;
+    options.hostfwd.push(net_peer::forward(port, SSH_PORT));
+    Ok((options, Some(port)))
 }
 
 fn run_stdin(
@@ -233,22 +232,6 @@ impl Drop for RawTerminal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_for_ssh_is_found_and_one_that_is_given_is_kept() {
-        let (options, port) = with_ssh(&MachineOptions::default());
-        assert_eq!(
-            options.hostfwd,
-            [format!("tcp:{}-22", port.expect("a free port"))]
-        );
-        let (again, same) = with_ssh(&options);
-        assert_eq!((again, same), (options, port));
-        let without = MachineOptions {
-            no_net: true,
-            ..MachineOptions::default()
-        };
-        assert_eq!(with_ssh(&without), (without, None));
-    }
 
     #[test]
     fn ctrl_a_is_for_this_program() {

@@ -7,9 +7,9 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use viper_proto::block::{self, DiskInfo, Serve};
+use viper_proto::block::{self, DiskInfo, Serve, VECTORS_MAX, Vector};
 use viper_rt::abi::{FOREVER, Rights, Signals};
-use viper_rt::handle::{Interrupt, Memory};
+use viper_rt::handle::{Channel, Interrupt, Memory};
 use viper_rt::message::{List, Reader};
 use viper_rt::server::{Answer, Deferrable, NewClient, Outcome, Service, Sources};
 use viper_rt::trace::{self, TraceEvent};
@@ -28,6 +28,8 @@ const SESSIONS_MAX: usize = 8;
 /// Requests of all clients under way; more are refused as busy.
 const JOBS_MAX: usize = 256;
 const INTERRUPT_KEY: u32 = 0;
+/// Messages that wait at the end of a channel to a part of the disk.
+const PART_DEPTH: u32 = 8;
 
 /// Opens a client's memory to the device.
 pub type OpenWindow = dyn Fn(&Memory) -> Result<DmaWindow, Error>;
@@ -48,9 +50,39 @@ pub struct Hardware<D> {
 #[derive(Debug, Default)]
 pub struct Client {
     sessions: [Option<Rc<Session>>; SESSIONS_MAX],
+    /// The part of the disk that it has; `None`: all of it.
+    part: Option<Part>,
+}
+
+/// A part of the disk, in sectors.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    first: u64,
+    count: u64,
 }
 
 impl Client {
+    /// The size of what it has of a disk of so many sectors.
+    fn sectors(&self, capacity: u64) -> u64 {
+        self.part.map_or(capacity, |part| part.count)
+    }
+
+    /// Checked vectors, where they are on the disk.
+    fn placed(&self, vectors: Vectors) -> Result<Vectors, Error> {
+        let Some(part) = self.part else {
+            return Ok(vectors);
+        };
+        let mut placed = [Vector::default(); VECTORS_MAX];
+        for (to, from) in placed.iter_mut().zip(vectors.iter()) {
+            let sector = part.first.checked_add(from.sector);
+            *to = Vector {
+                sector: sector.ok_or(Error::InvalidArgument)?,
+                ..*from
+            };
+        }
+        List::new(placed.get(..vectors.len()).unwrap_or(&[]))
+    }
+
     fn session(&self, id: u32) -> Result<&Rc<Session>, Error> {
         let session = self.sessions.get(id as usize).and_then(Option::as_ref);
         session.ok_or(Error::NotFound)
@@ -59,6 +91,7 @@ impl Client {
 
 /// The block server.
 pub struct Blkd<D> {
+    sources: Sources<Client>,
     /// `None`: this machine has no disk.
     hardware: Option<Hardware<D>>,
     jobs: Jobs,
@@ -86,6 +119,7 @@ impl<D: Disk> Blkd<D> {
             sources.watch(&hardware.interrupt, INTERRUPT_KEY, Signals::INTERRUPT)?;
         }
         Ok(Blkd {
+            sources: sources.clone(),
             hardware,
             jobs: Jobs::default(),
             waiting: VecDeque::new(),
@@ -127,11 +161,11 @@ impl<D: Disk> Blkd<D> {
         session: u32,
         vectors: Vectors,
     ) -> Outcome<()> {
-        let session = match self.check(client, kind, session, &vectors) {
-            Ok(session) => session,
-            Err(error) => return Outcome::Now(Err(error)),
-        };
-        self.begin(call, kind, Some(session), vectors)
+        let checked = self.check(client, kind, session, &vectors);
+        match checked.and_then(|session| Ok((session, client.placed(vectors)?))) {
+            Ok((session, vectors)) => self.begin(call, kind, Some(session), vectors),
+            Err(error) => Outcome::Now(Err(error)),
+        }
     }
 
     fn check(
@@ -141,7 +175,8 @@ impl<D: Disk> Blkd<D> {
         session: u32,
         vectors: &Vectors,
     ) -> Result<Rc<Session>, Error> {
-        let info = self.hardware()?.disk.info();
+        let mut info = self.hardware()?.disk.info();
+        info.capacity_sectors = client.sectors(info.capacity_sectors);
         let session = client.session(session)?;
         plan::check(vectors, &info, session.window.len())?;
         if kind == RequestKind::Write && info.is_read_only {
@@ -410,11 +445,34 @@ fn submit_one(
 impl<D: Disk> Serve for Blkd<D> {
     type Client = Client;
 
-    fn info(&mut self, _: &mut Client) -> Result<DiskInfo, Error> {
+    fn narrow(&mut self, client: &mut Client, first: u64, count: u64) -> Result<Channel, Error> {
+        let info = self.hardware()?.disk.info();
+        let block_sectors = u64::from(info.block_len) / block::SECTOR_BYTES;
+        let have = client.sectors(info.capacity_sectors);
+        let end = first.checked_add(count);
+        let fits = count > 0
+            && first.is_multiple_of(block_sectors)
+            && count.is_multiple_of(block_sectors)
+            && end.is_some_and(|end| end <= have);
+        if !fits {
+            return Err(Error::InvalidArgument);
+        }
+        // Within what it has, which is within the disk: no overflow.
+        let first = client.part.map_or(0, |part| part.first) + first;
+        let (ours, theirs) = Channel::pair(PART_DEPTH)?;
+        let part = Client {
+            part: Some(Part { first, count }),
+            ..Client::default()
+        };
+        self.sources.adopt(ours, part);
+        Ok(theirs)
+    }
+
+    fn info(&mut self, client: &mut Client) -> Result<DiskInfo, Error> {
         let hardware = self.hardware()?;
         let info = hardware.disk.info();
         Ok(DiskInfo {
-            sectors: info.capacity_sectors,
+            sectors: client.sectors(info.capacity_sectors),
             read_only: info.is_read_only,
             write_cache: info.has_flush,
             queue_depth: u32::from(info.depth),

@@ -401,3 +401,54 @@ fn without_a_disk_it_says_so() {
     let memory = Memory::contiguous(PAGE as u64).unwrap();
     assert_eq!(client.session(memory), Err(Error::NotFound));
 }
+
+/// Whoever has a part of the disk sees it as a disk, and reaches nothing else.
+#[test]
+fn a_part_of_the_disk_is_all_that_its_holder_has() {
+    let disk = FakeDisk::new(1000);
+    for (sector, bytes) in disk.platter().data.chunks_exact_mut(512).enumerate() {
+        bytes.fill(sector as u8);
+    }
+    let bench = Bench::new(&disk, clock::SECOND);
+    let (whole, ..) = bench.client();
+    for (first, count) in [(0, 0), (0, 1001), (1000, 1), (u64::MAX, 2), (2, u64::MAX)] {
+        let refused = whole.narrow(first, count).err();
+        assert_eq!(refused, Some(Error::InvalidArgument), "{first} {count}");
+    }
+    let part = Client::new(whole.narrow(100, 50).unwrap());
+    let inner = Client::new(part.narrow(10, 5).unwrap());
+    assert_eq!(part.narrow(46, 5).err(), Some(Error::InvalidArgument));
+    assert_eq!(
+        (part.info().unwrap().sectors, inner.info().unwrap().sectors),
+        (50, 5)
+    );
+    for (client, first, count) in [(&part, 100u64, 50u64), (&inner, 110, 5)] {
+        let memory = Memory::contiguous(16 * PAGE as u64).unwrap();
+        let session = client.session(memory.try_clone().unwrap()).unwrap();
+        let mapping = Mapping::whole(&memory).unwrap();
+        let vectors = [vector(0, 1, 0), vector(count - 1, 1, 512)];
+        client.read(session, &vectors).unwrap();
+        let mut bytes = [0; 1024];
+        mapping.read(0, &mut bytes).unwrap();
+        assert_eq!(
+            (bytes[0], bytes[1023]),
+            (first as u8, (first + count - 1) as u8)
+        );
+        mapping.write(0, &[0xEE; 512]).unwrap();
+        client.write(session, &[vector(count - 2, 1, 0)]).unwrap();
+        assert_eq!(
+            disk.platter().data[(first + count - 2) as usize * 512],
+            0xEE
+        );
+        for bad in [
+            vector(count, 1, 0),
+            vector(count - 1, 2, 0),
+            vector(u64::MAX - 99, 1, 0),
+        ] {
+            let refused = client.read(session, &[bad]);
+            assert_eq!(refused, Err(Error::InvalidArgument));
+            assert_eq!(client.write(session, &[bad]), Err(Error::InvalidArgument));
+        }
+        client.flush().unwrap();
+    }
+}

@@ -9,6 +9,7 @@ mod clients;
 mod contents;
 mod convert;
 mod disk;
+mod gpt;
 mod known;
 mod locks;
 mod paths;

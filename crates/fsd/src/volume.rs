@@ -2,12 +2,15 @@
 
 use crate::changes::{Changes, outlast_leases};
 use crate::convert::error_of;
+use crate::gpt;
 use crate::world::World;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use viper_rt::checksum::CRC32C;
 use viper_rt::{Error, clock};
-use viperfs::{Crc32c, Fs, MountError, MountOptions};
+use viperfs::{BLOCK_SIZE, BlockDevice, Crc32c, Fs, MountError, MountOptions};
 
 /// A disk that could not be mounted is tried again no earlier than this.
 const RETRY_NS: u64 = 2 * clock::SECOND;
@@ -156,7 +159,7 @@ impl<W: World> Volume<W> {
 
     fn mount(&mut self) {
         self.tried_ns = clock::now();
-        let disk = match self.world.open_disk() {
+        let disk = match self.world.open_disk(None) {
             Ok(disk) => disk,
             Err(Error::NotFound | Error::NoService) => {
                 return self.without(Error::NoService, "there is no disk".into());
@@ -164,15 +167,58 @@ impl<W: World> Volume<W> {
             Err(error) => return self.without(Error::Io, format!("no disk: {error}")),
         };
         match Fs::mount(disk, options(false)) {
+            Err(MountError::NoSuperblock) => self.mount_partition(),
+            mounted => self.settle_mount(mounted, None),
+        }
+    }
+
+    /// The disk itself has no volume: the first partition that has one is it.
+    fn mount_partition(&mut self) {
+        for part in self.partitions() {
+            let place = Some((part.first, part.count));
+            let Ok(disk) = self.world.open_disk(place) else {
+                continue;
+            };
+            match Fs::mount(disk, options(false)) {
+                Err(MountError::NoSuperblock | MountError::DeviceTooSmall) => {}
+                mounted => return self.settle_mount(mounted, place),
+            }
+        }
+        self.refused(MountError::NoSuperblock);
+    }
+
+    fn partitions(&mut self) -> Vec<gpt::Partition> {
+        let Ok(mut disk) = self.world.open_disk(None) else {
+            return Vec::new();
+        };
+        // The engine's device has blocks of 4 KiB; what is behind the last whole one is not seen.
+        const SECTORS: u64 = (BLOCK_SIZE / gpt::SECTOR) as u64;
+        let sectors = disk.block_count() * SECTORS;
+        let found = gpt::partitions(sectors, |at, to| {
+            let mut block = vec![0; BLOCK_SIZE];
+            to.chunks_exact_mut(gpt::SECTOR)
+                .zip(at..)
+                .all(|(to, sector)| {
+                    let from = (sector % SECTORS) as usize * gpt::SECTOR;
+                    let is_read = disk.read(sector / SECTORS, &mut block).is_ok();
+                    to.copy_from_slice(&block[from..from + gpt::SECTOR]);
+                    is_read
+                })
+        });
+        found.unwrap_or_default()
+    }
+
+    fn settle_mount(&mut self, mounted: Result<Fs<W::Disk>, MountError>, part: Option<(u64, u64)>) {
+        match mounted {
             Ok(fs) => self.mounted(fs),
-            Err(MountError::ReadOnlyFeatures { .. }) => self.mount_read_only(),
+            Err(MountError::ReadOnlyFeatures { .. }) => self.mount_read_only(part),
             Err(error) => self.refused(error),
         }
     }
 
     /// A newer version wrote the volume, and lets this one read it.
-    fn mount_read_only(&mut self) {
-        let mounted = self.world.open_disk();
+    fn mount_read_only(&mut self, part: Option<(u64, u64)>) {
+        let mounted = self.world.open_disk(part);
         match mounted.map(|disk| Fs::mount(disk, options(true))) {
             Ok(Ok(fs)) => {
                 self.say("the volume is of a newer version: it is read-only".into());

@@ -12,11 +12,11 @@ pub trait World {
     /// A disk.
     type Disk: BlockDevice;
 
-    /// Gets at the disk.
+    /// Gets at the disk, or at a part of it: first sector and count.
     ///
     /// # Errors
     /// Why there is none.
-    fn open_disk(&mut self) -> Result<Self::Disk, Error>;
+    fn open_disk(&mut self, part: Option<(u64, u64)>) -> Result<Self::Disk, Error>;
 
     /// Nanoseconds since 1970, as far as anybody knows.
     fn wall_clock_ns(&self) -> i64;
@@ -25,13 +25,21 @@ pub trait World {
     fn say(&mut self, line: fmt::Arguments<'_>);
 }
 
-/// A connector by name.
+/// A connector by name, to all of the disk or to a part.
 #[derive(Clone, Debug)]
-pub struct ByName(Rc<names::Client>);
+pub struct ByName {
+    names: Rc<names::Client>,
+    part: Option<(u64, u64)>,
+}
 
 impl Connect for ByName {
     fn connect(&mut self, deadline: u64) -> Result<block::Client, Error> {
-        self.0.connect(b"BLKD:", deadline).map(block::Client::new)
+        let disk = self.names.connect(b"BLKD:", deadline);
+        let disk = disk.map(block::Client::new)?;
+        match self.part {
+            Some((first, count)) => disk.narrow(first, count).map(block::Client::new),
+            None => Ok(disk),
+        }
     }
 }
 
@@ -57,9 +65,9 @@ impl System {
 impl World for System {
     type Disk = BlockDisk<ByName>;
 
-    fn open_disk(&mut self) -> Result<Self::Disk, Error> {
-        let names = self.names.as_ref().ok_or(Error::NoService)?;
-        BlockDisk::open(ByName(names.clone()))
+    fn open_disk(&mut self, part: Option<(u64, u64)>) -> Result<Self::Disk, Error> {
+        let names = self.names.clone().ok_or(Error::NoService)?;
+        BlockDisk::open(ByName { names, part })
     }
 
     fn wall_clock_ns(&self) -> i64 {

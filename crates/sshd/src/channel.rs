@@ -34,6 +34,8 @@ pub(crate) struct Channel<W: World> {
     pub(crate) local: Local<W>,
     /// What is to be started, as far as it is known.
     pub(crate) launch: Launch,
+    /// The client has closed it: what came before that is still delivered.
+    pub(crate) is_closed: bool,
 }
 
 impl<W: World> Channel<W> {
@@ -42,6 +44,7 @@ impl<W: World> Channel<W> {
             joint: Joint::default(),
             local,
             launch: Launch::default(),
+            is_closed: false,
         }
     }
 
@@ -78,7 +81,9 @@ impl<W: World> Channel<W> {
             _ => None,
         };
         let is_over = match &self.local {
-            Local::Tcp(socket) => socket.is_lost() || drained && self.joint.is_finished(),
+            Local::Tcp(socket) => {
+                socket.is_lost() || (drained || self.is_closed) && self.joint.is_finished()
+            }
             _ => exit.is_some(),
         };
         if is_over {
@@ -90,6 +95,11 @@ impl<W: World> Channel<W> {
             self.end(world);
         }
         moved || is_over
+    }
+
+    /// Whether it can be forgotten: closed, and everything delivered.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_closed && matches!(self.local, Local::Nothing)
     }
 
     /// Gives back what is behind it.

@@ -153,6 +153,14 @@ impl<W: World> Connection<W> {
         for (id, channel) in &mut self.channels {
             moved |= channel.pump(&mut self.session, *id, shared.world, shared.space);
         }
+        let session = &mut self.session;
+        self.channels.retain(|id, channel| {
+            if channel.is_done() {
+                // Drops what is unread; a refused channel is gone already.
+                let _ = session.close(*id);
+            }
+            !channel.is_done()
+        });
         Ok(moved)
     }
 
@@ -194,11 +202,14 @@ impl<W: World> Connection<W> {
                 Ok(())
             }
             Event::Closed(id) | Event::ChannelRefused { channel: id, .. } => {
-                if let Some(mut channel) = self.channels.remove(&id) {
-                    channel.end(shared.world);
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.is_closed = true;
+                    channel.joint.eof_received();
+                    // A connection still gets what came before.
+                    if !matches!(channel.local, Local::Tcp(_)) {
+                        channel.end(shared.world);
+                    }
                 }
-                // Drops what is unread; a refused channel is gone already.
-                let _ = self.session.close(id);
                 Ok(())
             }
             Event::ChannelOpened(id) => {

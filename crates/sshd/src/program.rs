@@ -91,11 +91,13 @@ impl Program {
 
     /// Looks whether the process has ended.
     pub(crate) fn look(&mut self) {
-        if self.exit.is_some() || self.process.wait(Signals::ENDED, 0).is_err() {
-            return;
-        }
+        // What is in a poll set cannot be waited for, but asked.
+        let info = match self.process.info() {
+            _ if self.exit.is_some() => return,
+            Ok(info) if info.end_reason == EndReason::RUNNING => return,
+            info => info.ok(),
+        };
         let _ = self.sources.unwatch(&self.process);
-        let info = self.process.info().ok();
         self.exit = Some(exit_request(info.as_ref(), self.signal.take()));
         self.terminal.hang_up();
     }

@@ -240,7 +240,9 @@ impl<W: World> Init<W> {
                 .push((Slot::SYSTEM, system.raw(), system_rights(&entry)));
         }
         grants.arguments = self.arguments(&entry);
+        grants.log = self.options.level(&entry.name);
         let process = self.world.start(&entry, &grants)?;
+        viper_rt::log!(Info, "starts {}", entry.name);
         if let Err(error) = self.watch(index, &process, &ours) {
             // Nobody would hear of its end: it must not run.
             let _ = process.kill(20);

@@ -17,7 +17,7 @@ use viper_rt::handle::{Device, Memory, OwnedHandle, Process, Quota, System};
 use viper_rt::object::DeviceInfo;
 use viper_rt::server::Server;
 use viper_rt::spawn::{Program, Start};
-use viper_rt::{Error, Object, clock, program};
+use viper_rt::{Error, Object, clock, log, program};
 
 viper_rt::entry!(run);
 
@@ -33,6 +33,7 @@ fn run() -> Result<(), Error> {
         .and_then(|m| Archive::open(m.try_clone().ok()?).ok());
     let world = Machine { members, ..world };
     let options = Options::parse(program::arguments());
+    log::set_level(options.level("vinit").unwrap_or(log::Level::Off));
     let mut init = Init::new(world, options, archive, server.sources());
     init.boot();
     server.run(&mut init)
@@ -117,12 +118,17 @@ impl World for Machine {
         if process.may(SystemRight::Spawn) {
             handles.push((Slot::QUOTA, quota.raw(), Rights::ALL));
         }
+        let mut environment: Vec<String> = Vec::new();
+        if let Some(level) = grants.log {
+            environment.push(alloc::format!("{}={}", log::VARIABLE, level.name()));
+        }
+        let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
         let start = Start {
             name: &process.name,
             quota: &quota,
             priority: process.priority,
             arguments: &arguments,
-            environment: &[],
+            environment: &environment,
             handles: &handles,
         };
         self.programs[program]

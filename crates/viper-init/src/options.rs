@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use viper_rt::log::Level;
 
 /// What the command line asks for. Words that are not known are for others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,12 @@ impl Options {
         }
     }
 
+    /// How much a subsystem is to log, if the command line says.
+    #[must_use]
+    pub fn level(&self, subsystem: &str) -> Option<Level> {
+        Level::of(subsystem, self.log.as_deref()?)
+    }
+
     /// Whether a server is switched off.
     #[must_use]
     pub fn is_off(&self, name: &str) -> bool {
@@ -66,5 +73,8 @@ mod tests {
         assert!(options.is_off("netd") && !options.is_off("fsd"));
         assert!(Options::parse(["viper.mode=recovery"].into_iter()).recovery);
         assert!(Options::parse(["viper.exec"].into_iter()).exec);
+        let options = Options::parse(["viper.log=fsd:debug,kernel:info"].into_iter());
+        assert_eq!(options.level("fsd"), Some(Level::Debug));
+        assert_eq!(options.level("blkd"), None);
     }
 }

@@ -12,6 +12,8 @@ use viper_rt::handle::{Device, Process, System};
 pub struct Grants<'a> {
     /// Its arguments after its name.
     pub arguments: Vec<&'a str>,
+    /// How much it is to log.
+    pub log: Option<viper_rt::log::Level>,
     /// Handles by slot; they stay init's, too.
     pub handles: Vec<(Slot, Handle, Rights)>,
 }

@@ -52,6 +52,12 @@ impl<P: Platform> Kernel<P> {
         })?;
         let process = self.new_process(quota, 0, b"init")?;
         self.first_process = self.processes[process].id;
+        self.log_level = crate::log::level(found.command_line);
+        let (cores, free) = (self.sched.core_count(), self.platform_free_bytes());
+        self.log(
+            crate::log::INFO,
+            format_args!("{cores} cores, {} KiB free", free >> 10),
+        );
         for segment in image.headers().segments() {
             let bytes = segment.page_end() - segment.page_start();
             let memory = self.first_memory(quota, bytes)?;

@@ -4,7 +4,8 @@ use viper_abi::{
     Error, Handle, MemoryFlags, MsgInfo, PowerAction, Protection, Rights, Signals, Word,
 };
 
-use crate::kernel::{Handled, Stop};
+use crate::kernel::{Kernel, Stop};
+use crate::platform::Platform;
 
 macro_rules! generate {
     ($(
@@ -15,29 +16,15 @@ macro_rules! generate {
             errors { $($error:ident: $when:literal),* $(,)? }
             since $since:literal;
     )+) => {
-        /// One handler for each system call. Without all of them the kernel does not compile.
-        #[expect(clippy::too_many_arguments, reason = "as many as the call has registers")]
-        pub trait Syscalls {
-            /// The registers of a thread, if it still exists.
-            fn registers(&mut self, thread: u32) -> Option<&mut [u64; 31]>;
-            /// Makes the running thread make its call again.
-            fn repeat(&mut self);
-            $(
-                $(#[doc = $doc])+
-                ///
-                /// # Errors
-                $( #[doc = concat!("- `", stringify!($error), "`: ", $when)] )*
-                fn $name(&mut self, thread: u32 $(, $arg: $arg_ty)*)
-                    -> Handled<($($ret_ty,)*)>;
-            )+
-        }
-
-        /// Runs the handler of a call on a thread's registers.
-        #[inline]
-        pub fn dispatch<S: Syscalls>(calls: &mut S, thread: u32, number: u16) {
-            match number {
-                $( $number => run::$name(calls, thread), )+
-                _ => fail(calls, thread, Stop::Error(Error::NotSupported)),
+        impl<P: Platform> Kernel<P> {
+            /// Runs the handler of a call on a thread's registers. Without one for each call of
+            /// the table, the kernel does not compile.
+            #[inline]
+            pub fn dispatch(&mut self, thread: u32, number: u16) {
+                match number {
+                    $( $number => run::$name(self, thread), )+
+                    _ => fail(self, thread, Stop::Error(Error::NotSupported)),
+                }
             }
         }
 
@@ -46,18 +33,18 @@ macro_rules! generate {
             use super::*;
             $(
                 #[inline(never)]
-                pub(super) fn $name<S: Syscalls>(calls: &mut S, thread: u32) {
-                    let Some(_x) = calls.registers(thread) else { return };
+                pub(super) fn $name<P: Platform>(kernel: &mut Kernel<P>, thread: u32) {
+                    let Some(_x) = registers(kernel, thread) else { return };
                     let mut _next = 0;
                     $( let $arg = <$arg_ty as Word>::from_word(_x[_next]); _next += 1; )*
-                    match calls.$name(thread $(, $arg)*) {
+                    match kernel.$name(thread $(, $arg)*) {
                         Ok(($($ret,)*)) => {
-                            let Some(x) = calls.registers(thread) else { return };
+                            let Some(x) = registers(kernel, thread) else { return };
                             x[0] = 0;
                             let mut _at = 1;
                             $( x[_at] = $ret.to_word(); _at += 1; )*
                         }
-                        Err(stop) => fail(calls, thread, stop),
+                        Err(stop) => fail(kernel, thread, stop),
                     }
                 }
             )+
@@ -65,14 +52,20 @@ macro_rules! generate {
     };
 }
 
-fn fail<S: Syscalls>(calls: &mut S, thread: u32, stop: Stop) {
+/// The registers of a thread, if it still exists.
+#[inline]
+fn registers<P: Platform>(kernel: &mut Kernel<P>, thread: u32) -> Option<&mut [u64; 31]> {
+    kernel.threads.get_mut(thread).map(|t| &mut t.context.x)
+}
+
+fn fail<P: Platform>(kernel: &mut Kernel<P>, thread: u32, stop: Stop) {
     match stop {
         Stop::Error(e) => {
-            if let Some(x) = calls.registers(thread) {
+            if let Some(x) = registers(kernel, thread) {
                 x[0] = e.code() as u64;
             }
         }
-        Stop::Again => calls.repeat(),
+        Stop::Again => kernel.platform.repeat_call(),
         Stop::Written => {}
     }
 }

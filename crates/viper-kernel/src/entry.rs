@@ -5,7 +5,6 @@ use viper_sched::{CoreId, ThreadId};
 use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
-use crate::dispatch::dispatch;
 use crate::kernel::Kernel;
 use crate::memory::Access;
 use crate::object::ObjectRef;
@@ -39,7 +38,7 @@ impl<P: Platform> Kernel<P> {
                 return Some(self.leave());
             }
         }
-        dispatch(self, thread, number);
+        self.dispatch(thread, number);
         self.has_news.then(|| self.leave())
     }
 

@@ -148,6 +148,8 @@ pub struct Kernel<P: Platform> {
     pub dying: u8,
     /// The entry under way changed who should run, or ended something: `leave` has work to do.
     pub has_news: bool,
+    /// How much is logged: see `log`.
+    pub log_level: u8,
     /// Whether the first process has ended: the machine stops.
     pub first_process: u64,
 }
@@ -294,6 +296,7 @@ impl<P: Platform> Kernel<P> {
             gives_up: false,
             dying: 0,
             has_news: false,
+            log_level: 0,
             first_process: 0,
         })
     }

@@ -17,6 +17,7 @@ pub mod fast;
 pub mod ipc;
 pub mod kernel;
 pub mod line;
+pub mod log;
 pub mod memory;
 pub mod object;
 pub mod platform;

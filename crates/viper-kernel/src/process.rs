@@ -12,6 +12,7 @@ use viper_vm::{
 
 use crate::arena::NIL;
 use crate::kernel::{Kernel, PROCESS_BYTES, THREAD_BYTES, cap_error, vm_error};
+use crate::log::DEBUG;
 use crate::memory::REGIONS_MAX;
 use crate::object::{End, Notifier, ObjectRef, Process, Region, user_bounds};
 use crate::platform::Platform;
@@ -102,7 +103,9 @@ impl<P: Platform> Kernel<P> {
         };
         match self.processes.insert(process) {
             Ok(index) => {
-                self.next_id += 1;
+                let name = core::str::from_utf8(&stored[..len]).unwrap_or("?");
+                let id = self.fresh_id();
+                self.log(DEBUG, format_args!("{name} ({id}) of {parent}"));
                 self.quotas[quota].refs += 1;
                 Ok(index)
             }

@@ -10,6 +10,7 @@ use viper_cap::Handle;
 
 use crate::arena::NIL;
 use crate::kernel::{Handled, Kernel, OBJECT_BYTES, Stop, cap_error};
+use crate::log::INFO;
 use crate::object::{Interrupt, ObjectRef, Process};
 use crate::platform::Platform;
 
@@ -202,6 +203,18 @@ impl<P: Platform> Kernel<P> {
     }
 
     fn tell_end(&mut self, process: u32) {
+        let Process {
+            id,
+            end,
+            name,
+            name_len,
+            ..
+        } = self.processes[process];
+        let name = core::str::from_utf8(&name[..usize::from(name_len)]).unwrap_or("?");
+        self.log(
+            INFO,
+            format_args!("{name} ({id}) {}, code {}", end.reason.name(), end.code),
+        );
         self.notify(ObjectRef::new(Kind::PROCESS, process), Signals::ENDED);
         if self.processes[process].id == self.first_process {
             self.platform

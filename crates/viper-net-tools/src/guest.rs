@@ -9,8 +9,10 @@ pub use client::fetch_main;
 pub use server::httpd_main;
 
 use crate::stream::{Fault, Stream, Wait};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use place::absolute;
 use viper_proto::entropy::Random;
 use viper_proto::fs::{Files, flags};
@@ -61,6 +63,8 @@ impl Wait for TcpStream {
 struct System {
     names: names::Client,
     files: Files,
+    /// Nanoseconds between 1970 and the start of the machine, once it was asked for.
+    boot_ns: Cell<Option<u64>>,
 }
 
 impl System {
@@ -73,11 +77,12 @@ impl System {
         Ok(System {
             names: names::Client::new(channel),
             files: Files::new(),
+            boot_ns: Cell::new(None),
         })
     }
 
     /// A path as the user typed it.
-    fn absolute(&self, typed: &str) -> Result<alloc::string::String, Error> {
+    fn absolute(&self, typed: &str) -> Result<String, Error> {
         absolute(typed, program::variable("PWD").unwrap_or("/"), |assign| {
             let path = self.names.assign_get(assign.as_bytes())?;
             core::str::from_utf8(&path)
@@ -132,7 +137,11 @@ impl System {
 
     /// The time, if there is a clock.
     fn unix_s(&self) -> Option<UnixSeconds> {
-        let boot_ns = self.names.wall_clock().ok()?;
+        let boot_ns = self
+            .boot_ns
+            .get()
+            .or_else(|| self.names.wall_clock().ok())?;
+        self.boot_ns.set(Some(boot_ns));
         let now_ns = boot_ns.checked_add(clock::now())?;
         Some(UnixSeconds(now_ns / clock::SECOND))
     }

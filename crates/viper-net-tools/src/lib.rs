@@ -7,13 +7,13 @@ extern crate alloc;
 pub mod arguments;
 pub mod fetch;
 mod guest;
-mod host;
 pub mod httpd;
 mod nc;
 mod netinfo;
 mod netstat;
 mod ntp;
 mod ping;
+mod resolve;
 pub mod stream;
 mod text;
 
@@ -22,12 +22,12 @@ use core::fmt;
 use viper_rt::{Error, clock, eprintln, println, program};
 
 pub use guest::{fetch_main, httpd_main};
-pub use host::host;
 pub use nc::nc;
 pub use netinfo::netinfo;
 pub use netstat::netstat;
 pub use ntp::ntp;
 pub use ping::{ping, ping6};
+pub use resolve::resolve;
 
 /// Well.
 const OK: i64 = 0;

@@ -131,6 +131,23 @@ mod tests {
         assert_eq!(Cidr::new("10.0.0.1".parse().unwrap(), 33), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_network_is_what_shares_its_first_bits(own: u128, flipped in 0u32..128, len in 0u8..=128) {
+            let other = IpAddr::V6(Ipv6Addr::from(own ^ (1 << (127 - flipped))));
+            let cidr = Cidr::new(IpAddr::V6(Ipv6Addr::from(own)), len).unwrap();
+            proptest::prop_assert_eq!(cidr.contains(other), flipped >= u32::from(len));
+            let own = own as u32;
+            let Some(cidr) = Cidr::new(IpAddr::V4(Ipv4Addr::from(own)), len) else {
+                proptest::prop_assert!(len > 32);
+                return Ok(());
+            };
+            let flipped = flipped % 32;
+            let other = IpAddr::V4(Ipv4Addr::from(own ^ (1 << (31 - flipped))));
+            proptest::prop_assert_eq!(cidr.contains(other), flipped >= u32::from(len));
+        }
+    }
+
     #[test]
     fn a_hardware_address_gives_a_link_local_one() {
         let cidr = link_local([0x52, 0x54, 0, 0x12, 0x34, 0x56]);

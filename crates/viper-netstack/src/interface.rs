@@ -19,6 +19,7 @@ use crate::frame::{ETHERNET_LEN, ICMP, Packet, word};
 use crate::neighbour::Neighbours;
 use crate::slaac::{Slaac, solicitation};
 use crate::slot::Half;
+use crate::stack::{HASTE, to_nanos};
 use crate::status::{Counters, DhcpState};
 use crate::wire::{Out, Wire};
 use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route};
@@ -113,6 +114,7 @@ impl Port {
         };
         let mut engine = Box::new(Interface::new(engine_config, &mut wire, now));
         engine.set_any_ip(is_loopback);
+        engine.set_reassembly_timeout(Duration::from_secs(REASSEMBLY_S * HASTE));
         let mut system = SocketSet::new(Vec::new());
         let dhcp =
             (config.dhcp == Dhcp::On && mac.is_some()).then(|| system.add(dhcpv4::Socket::new()));
@@ -568,12 +570,6 @@ impl Fragments {
     }
 }
 
-pub(crate) fn to_nanos(instant: Instant) -> u64 {
-    u64::try_from(instant.total_micros())
-        .unwrap_or(0)
-        .saturating_mul(1000)
-}
-
 /// The name of the interface that every stack has.
 pub(crate) const LOOPBACK_NAME: &str = "lo";
 const MTU_MIN: usize = 1280;
@@ -586,6 +582,8 @@ const BURST: usize = 64;
 const FRAGMENTS_MAX: usize = 64;
 /// Datagrams in fragments whose ports are remembered.
 const FRAGMENTED_MAX: usize = 16;
+/// How long the fragments of a datagram wait for each other (RFC 1122, 3.3.2 has 60 to 120).
+const REASSEMBLY_S: u64 = 60;
 /// The engine lets a socket that lacks a hardware address rest for exactly so long.
 const DISCOVERY_SILENCE: Duration = Duration::from_secs(1);
 /// How long to wait for room in a device that does not say when it has some.

@@ -5,15 +5,13 @@
 //! asked for here if the engine does not. Who does not answer is given up after a while.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     HardwareAddress, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv6Packet, Ipv6Repr, NdiscRepr,
 };
-
-use core::net::Ipv6Addr;
 
 use crate::frame::ETHERNET_LEN;
 use crate::interface::Port;
@@ -175,9 +173,10 @@ impl Port {
                     target_addr: address,
                     lladdr: Some(hardware),
                 };
-                let [.., a, b, c] = address.octets();
-                let group = (SOLICITED_NODE << 24) | u128::from(u32::from_be_bytes([0, a, b, c]));
-                write_ndisc(mac, source, Ipv6Addr::from(group), question, |len, fill| {
+                let [.., high, low] = address.segments();
+                // RFC 4291, 2.7.1.
+                let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low);
+                write_ndisc(mac, source, group, question, |len, fill| {
                     self.queue.push_with(len, fill);
                     len
                 })
@@ -219,8 +218,6 @@ pub(crate) fn write_ndisc<R>(
     })
 }
 
-/// ff02::1:ff00:0/104, without its last 24 bits (RFC 4291, 2.7.1).
-const SOLICITED_NODE: u128 = 0xff02_0000_0000_0000_0000_0001_ff;
 /// Neighbours that are asked for at the same time.
 const ASKED_MAX: usize = 32;
 /// How often one is asked for.

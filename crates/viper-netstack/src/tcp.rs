@@ -11,7 +11,7 @@ use crate::address::is_unicast;
 use crate::flow::Key;
 use crate::frame::{ETHERNET_LEN, Packet, Segment, segment};
 use crate::slot::{Half, Socket};
-use crate::stack::instant;
+use crate::stack::{HASTE, instant};
 use crate::status::state;
 use crate::{Error, FrameDevice, SocketId, Stack, TcpOptions, TcpState};
 
@@ -46,6 +46,8 @@ pub(crate) struct Tcp {
     /// The sequence number of the peer's first byte, and how many have been read.
     first: Option<u32>,
     read: u32,
+    /// What the peer has acknowledged last.
+    acknowledged: Option<u32>,
 }
 
 /// Whose a connection is.
@@ -88,6 +90,7 @@ impl Tcp {
             is_expecting: false,
             first: None,
             read: 0,
+            acknowledged: None,
         }
     }
 
@@ -151,6 +154,24 @@ impl Tcp {
         let distance = expected.wrapping_sub(segment.sequence) as i32;
         let is_near = distance.unsigned_abs() <= WINDOW_MAX;
         (is_near && !(0..=1).contains(&distance)).then_some(expected)
+    }
+
+    /// Whether a segment only repeats that the peer lacks our FIN, and nothing else.
+    ///
+    /// Three of them make the engine repeat data at once that it does not have, and forget to
+    /// repeat the FIN in time.
+    fn is_pointless(&mut self, segment: &Segment) -> bool {
+        if !segment.has(Segment::ACK) {
+            return false;
+        }
+        let old = self.acknowledged.replace(segment.acknowledgement);
+        let engine = self.engine();
+        let owes_fin = matches!(
+            engine.state(),
+            State::FinWait1 | State::Closing | State::LastAck
+        );
+        let is_repeated = segment.is_bare() && old == Some(segment.acknowledgement);
+        is_repeated && owes_fin && engine.send_queue() == 0
     }
 
     /// Learns from a SYN that the engine has accepted where the stream of the peer begins.
@@ -495,6 +516,9 @@ impl Stack {
             return;
         };
         connection.heard = self.now;
+        if segment.is_some_and(|segment| connection.is_pointless(segment)) {
+            return;
+        }
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
             let link_len = if port.mac.is_some() { ETHERNET_LEN } else { 0 };
             let expected = segment.and_then(|segment| connection.expected_instead(segment));
@@ -800,7 +824,7 @@ fn apply(engine: &mut Engine<'static>, options: &TcpOptions) {
 }
 
 fn duration(nanos: u64) -> Duration {
-    Duration::from_micros((nanos / 1000).clamp(1, DURATION_MAX_US))
+    Duration::from_micros((nanos / (1000 / HASTE)).clamp(1, DURATION_MAX_US))
 }
 
 fn storage(len: usize) -> Result<Vec<u8>, Error> {

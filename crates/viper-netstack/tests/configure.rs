@@ -168,7 +168,7 @@ fn a_lease_is_taken_renewed_and_lost() {
     assert_eq!(host.gateways(), [IpAddr::from([10, 0, 2, 2])]);
     assert_eq!(host.stack.name_servers(), [IpAddr::from([10, 0, 2, 3])]);
     assert!(host.stack.take_addresses_changed());
-    // Half of its time over, it asks again; the server goes on giving it. It has to find the
+    // Long before its time is over, it asks again; the server goes on giving it. It has to find the
     // server's hardware address for that.
     let mut renewed = 0;
     for _ in 0..1600 {
@@ -187,7 +187,7 @@ fn a_lease_is_taken_renewed_and_lost() {
         }
         host.now += SECOND / 2;
     }
-    assert!((1..=4).contains(&renewed), "{renewed}");
+    assert!((5..=20).contains(&renewed), "{renewed}");
     assert_eq!(host.addresses(), [OWN, "10.0.2.15/24"]);
     host.pass(700 * SECOND);
     assert_eq!(host.dhcp(), DhcpState::Asking);

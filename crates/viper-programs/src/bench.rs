@@ -4,6 +4,7 @@ mod basic;
 mod network;
 mod sample;
 mod services;
+mod tls;
 
 use crate::machine::instructions;
 use crate::own::Own;
@@ -66,9 +67,6 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
     let sampler = Sampler::new();
     let mut missing = 0;
     let wanted = |name: &str| name.contains(filter);
-    for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
-        missing += usize::from(!shown(name, row(&sampler, &own)));
-    }
     match own.devtest() {
         // It prints its figures itself.
         Ok(0) => {}
@@ -77,6 +75,12 @@ fn measure_all(filter: &str) -> Result<usize, Error> {
             missing += 1;
         }
         Err(error) => println!("# no figures of interrupts: {error}"),
+    }
+    for (name, row) in basic::ROWS.iter().filter(|row| wanted(row.0)) {
+        missing += usize::from(!shown(name, row(&sampler, &own)));
+    }
+    for (name, row) in tls::ROWS.iter().filter(|row| wanted(row.0)) {
+        missing += usize::from(!shown(name, row(&sampler)));
     }
     let rows = services::ROWS.iter().chain(network::ROWS);
     for (name, row) in rows.filter(|row| wanted(row.0)) {

@@ -1,8 +1,8 @@
 //! `devtest`: a driver that was given one virtio slot and the clock, and tries to get at more.
 //!
-//! Only images for tests have it, switched off; `viper-test-suite` and `bench` have init start it
-//! and look at its exit code: how many of its checks failed. It says which on the debug port. When
-//! instructions are counted, it also measures what an interrupt costs.
+//! Only images for tests have it, switched off; `Servers devtest RESTART` starts it, and
+//! `viper-test-suite` and `bench` look at its exit code: how many of its checks failed. It says
+//! which on the debug port. When instructions are counted, it also measures what an interrupt costs.
 
 use crate::bench::{Figure, Sampler, median};
 use crate::machine::instructions;
@@ -47,7 +47,9 @@ impl Report {
     fn want<T: PartialEq + core::fmt::Debug>(&mut self, what: &str, found: T, wanted: T) {
         if found != wanted {
             self.failed += 1;
-            self.say(&format!("# devtest: {what}: expected {wanted:?}, got {found:?}\n"));
+            self.say(&format!(
+                "# devtest: {what}: expected {wanted:?}, got {found:?}\n"
+            ));
         }
     }
 }
@@ -83,7 +85,11 @@ fn registers(report: &mut Report, slot: &Device) {
     let len = slot.describe().map(|d| d.len_bytes);
     report.want("a slot's length", len, Ok(SLOT_BYTES));
     report.want("its magic", slot.read(0), Ok(VIRTIO_MAGIC));
-    report.want("its last register", slot.read(SLOT_BYTES - 4).map(|_| ()), Ok(()));
+    report.want(
+        "its last register",
+        slot.read(SLOT_BYTES - 4).map(|_| ()),
+        Ok(()),
+    );
     let outside = [
         SLOT_BYTES,
         SLOT_BYTES + 8,
@@ -115,7 +121,11 @@ fn dma(report: &mut Report, slot: &Device) {
     let more = slot.dma_memory(DMA_BYTES + 1).map(drop);
     report.want("too much DMA memory", more, Err(Error::LimitReached));
     let all = slot.dma_memory(DMA_BYTES);
-    report.want("its DMA memory", all.as_ref().map(|_| ()).map_err(|e| *e), Ok(()));
+    report.want(
+        "its DMA memory",
+        all.as_ref().map(|_| ()).map_err(|e| *e),
+        Ok(()),
+    );
     let again = slot.dma_memory(1).map(drop);
     report.want("DMA memory again", again, Err(Error::LimitReached));
     let plain = Memory::new(4096).and_then(|memory| slot.dma_address(&memory));
@@ -129,13 +139,21 @@ fn fewer_rights(report: &mut Report, slot: &Device) {
     let no_right = Err(Error::NoRight);
     report.want("read without MAP", bare.read(0).map(drop), no_right);
     report.want("write without MAP", bare.write(0, 0), no_right);
-    report.want("map without MAP", sys::device_map(bare.raw()).map(drop), no_right);
+    report.want(
+        "map without MAP",
+        sys::device_map(bare.raw()).map(drop),
+        no_right,
+    );
     report.want("line without IRQ", bare.interrupt(0).map(drop), no_right);
     report.want("memory without DMA", bare.dma_memory(1).map(drop), no_right);
     let memory = Memory::contiguous(4096).and_then(|memory| bare.dma_address(&memory));
     report.want("address without DMA", memory.map(drop), no_right);
     let Ok(part) = slot.describe() else { return };
-    report.want("narrow without MANAGE", bare.narrow(part).map(drop), no_right);
+    report.want(
+        "narrow without MANAGE",
+        bare.narrow(part).map(drop),
+        no_right,
+    );
 }
 
 /// A part of a device is never more than the device.
@@ -144,15 +162,43 @@ fn narrower(report: &mut Report, slot: &Device) {
         return report.want("what it is", false, true);
     };
     let more = [
-        DeviceInfo { base: own.base + SLOT_BYTES, ..own },
-        DeviceInfo { base: own.base - SLOT_BYTES, ..own },
-        DeviceInfo { len_bytes: SLOT_BYTES + 4, ..own },
-        DeviceInfo { len_bytes: u64::MAX - own.base + 1, ..own },
-        DeviceInfo { base: 0, len_bytes: u64::MAX, ..own },
-        DeviceInfo { interrupt_first: own.interrupt_first + 1, ..own },
-        DeviceInfo { interrupts: 2, ..own },
-        DeviceInfo { interrupts: u32::MAX, ..own },
-        DeviceInfo { dma_bytes: own.dma_bytes + 1, ..own },
+        DeviceInfo {
+            base: own.base + SLOT_BYTES,
+            ..own
+        },
+        DeviceInfo {
+            base: own.base - SLOT_BYTES,
+            ..own
+        },
+        DeviceInfo {
+            len_bytes: SLOT_BYTES + 4,
+            ..own
+        },
+        DeviceInfo {
+            len_bytes: u64::MAX - own.base + 1,
+            ..own
+        },
+        DeviceInfo {
+            base: 0,
+            len_bytes: u64::MAX,
+            ..own
+        },
+        DeviceInfo {
+            interrupt_first: own.interrupt_first + 1,
+            ..own
+        },
+        DeviceInfo {
+            interrupts: 2,
+            ..own
+        },
+        DeviceInfo {
+            interrupts: u32::MAX,
+            ..own
+        },
+        DeviceInfo {
+            dma_bytes: own.dma_bytes + 1,
+            ..own
+        },
     ];
     for part in more {
         let made = slot.narrow(part).map(drop);
@@ -191,14 +237,28 @@ fn limits(report: &mut Report) {
     let threads: Vec<_> = (0..THREADS_MAX)
         .map(|_| thread::spawn(|| clock::sleep(10 * clock::MILLISECOND)))
         .collect();
-    let errors: Vec<_> = threads.iter().filter_map(|t| t.as_ref().err().copied()).collect();
-    report.want("threads beyond the limit", errors, alloc::vec![Error::LimitReached]);
+    let errors: Vec<_> = threads
+        .iter()
+        .filter_map(|t| t.as_ref().err().copied())
+        .collect();
+    report.want(
+        "threads beyond the limit",
+        errors,
+        alloc::vec![Error::LimitReached],
+    );
     for thread in threads.into_iter().flatten() {
         let _ = thread.join(FOREVER);
     }
     let events: Vec<_> = (0..100).map(|_| Event::new()).collect();
-    let errors = events.iter().filter_map(|e| e.as_ref().err().copied()).next();
-    report.want("handles beyond the limit", errors, Some(Error::LimitReached));
+    let errors = events
+        .iter()
+        .filter_map(|e| e.as_ref().err().copied())
+        .next();
+    report.want(
+        "handles beyond the limit",
+        errors,
+        Some(Error::LimitReached),
+    );
 }
 
 /// What the interrupt's thread saw.
@@ -268,6 +328,7 @@ fn interrupt_arrives(report: &mut Report, device: Device) -> Result<(), Error> {
                 row: 6,
                 name,
                 value: median(values).saturating_sub(overhead),
+                unit: "instructions",
                 ipcs: None,
             };
             let line: String = format!("{figure}\n");

@@ -48,23 +48,20 @@ impl Own {
         })
     }
 
-    /// Has init run `devtest`, where the image has it, and tells its exit code.
+    /// Waits for the end of `devtest`, if somebody has started it, and tells its exit code.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the image has none, [`Error::TimedOut`], those of the name service.
+    /// [`Error::NotFound`] if nobody has, [`Error::TimedOut`], those of the name service.
     pub fn devtest(&self) -> Result<i64, Error> {
-        const NAME: &[u8] = b"devtest";
-        self.names.server_restart(NAME)?;
         let deadline = clock::after(60 * clock::SECOND);
         loop {
-            let status = self.names.server_status(NAME)?;
-            if status.process_id == 0 {
-                return Ok(status.exit_code);
+            let status = self.names.server_status(b"devtest")?;
+            match (status.starts, status.process_id) {
+                (0, _) => return Err(Error::NotFound),
+                (_, 0) => return Ok(status.exit_code),
+                _ if clock::now() > deadline => return Err(Error::TimedOut),
+                _ => clock::sleep(10 * clock::MILLISECOND),
             }
-            if clock::now() > deadline {
-                return Err(Error::TimedOut);
-            }
-            clock::sleep(10 * clock::MILLISECOND);
         }
     }
 

@@ -120,6 +120,12 @@ impl Viper {
         String::from_utf8(bytes).map_err(|_| Error::Corrupt)
     }
 
+    /// Whether it was started with standard streams: by another program, not with the system.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        self.console.has_streams()
+    }
+
     /// Whether somebody types; otherwise commands come from a pipe or file.
     #[must_use]
     pub fn is_typed(&self) -> bool {

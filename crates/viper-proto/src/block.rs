@@ -1,7 +1,7 @@
 //! The block service (`BLKD:`): sectors of a disk, moved straight between the device and a
 //! session's memory.
 
-use viper_rt::handle::Memory;
+use viper_rt::handle::{Channel, Memory};
 use viper_rt::message::List;
 use viper_rt::message_struct;
 
@@ -56,4 +56,7 @@ interface! {
     5 => retry later write(session: u32, vectors: List<Vector, VECTORS_MAX>) -> ();
     /// Returns when everything written before is on stable storage.
     6 => retry later flush() -> ();
+    /// A channel whose holder has only these sectors: its sector 0 is `first`. They are a part of
+    /// what this client has.
+    7 => retry now narrow(first: u64, count: u64) -> (channel: Channel);
 }

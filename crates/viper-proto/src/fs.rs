@@ -162,10 +162,6 @@ message_struct! {
 
 /// A path in a message: short ones stand there, long ones in the session's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack for one request; a box would cost more"
-)]
 pub enum PathText {
     /// The bytes themselves.
     Inline(ShortPath),

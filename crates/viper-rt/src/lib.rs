@@ -20,6 +20,7 @@ pub mod handle;
 mod heap;
 #[cfg(not(target_os = "none"))]
 pub mod host;
+pub mod log;
 pub mod mapping;
 pub mod message;
 pub mod object;

@@ -309,6 +309,7 @@ impl<S: Service> Server<S> {
         if let Some(supervisor) = &self.supervisor {
             crate::client::send(supervisor, supervisor::READY, (), FOREVER)?;
         }
+        crate::log!(Info, "ready");
         let set = self.shared.set.raw();
         let mut answer = Answer::Later;
         self.adopt();
@@ -362,6 +363,7 @@ impl<S: Service> Server<S> {
             return Answer::error(Error::PeerClosed);
         };
         let label = request.label();
+        crate::log!(Trace, "request {} of client {}", label as u16, got.key);
         if label >> 16 == 0 {
             return service.request(client, request);
         }
@@ -377,6 +379,7 @@ impl<S: Service> Server<S> {
             let _ = self.shared.set.remove(&channel);
             drop(channel);
             service.disconnect(client);
+            crate::log!(Debug, "client {key} is gone");
         }
     }
 
@@ -419,6 +422,7 @@ impl<S: Service> Server<S> {
     fn admit(&mut self, channel: Channel, client: S::Client) {
         let raw = channel.raw();
         let key = self.clients.insert(channel, client);
+        crate::log!(Debug, "client {key}");
         let added = sys::poll_add(self.shared.set.raw(), raw, key, Signals::PEER_CLOSED);
         if added.is_err() {
             self.clients.remove(key);

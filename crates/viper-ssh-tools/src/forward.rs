@@ -19,6 +19,8 @@ struct Channel {
     joint: Joint,
     socket: Socket,
     is_open: bool,
+    /// The server has closed it: what came before that is still delivered.
+    is_closed: bool,
 }
 
 /// The forwarded ports and their connections.
@@ -77,9 +79,9 @@ impl Forwards {
             }
             Event::ChannelRefused { channel, .. } => self.end(link, *channel),
             Event::Closed(id) => {
-                if self.channels.contains_key(id) {
-                    let _ = link.session.close(*id);
-                    self.end(link, *id);
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.is_closed = true;
+                    channel.joint.eof_received();
                 }
             }
             Event::Eof(id) => {
@@ -130,6 +132,7 @@ impl Forwards {
             joint: Joint::default(),
             socket: Socket::new(stream),
             is_open,
+            is_closed: false,
         };
         self.channels.insert(id, channel);
         Ok(())
@@ -168,7 +171,8 @@ impl Forwards {
             let Link { session, space, .. } = link;
             let (joint, socket) = (&mut channel.joint, &mut channel.socket);
             moved |= joint.pump(session, *id, socket, space);
-            if socket.is_lost() || joint.is_drained() && joint.is_finished() {
+            let has_ended = joint.is_drained() || channel.is_closed;
+            if socket.is_lost() || has_ended && joint.is_finished() {
                 over.push(*id);
             }
         }

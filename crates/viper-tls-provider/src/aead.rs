@@ -2,7 +2,7 @@
 
 use crate::hash::{Sha256Hash, Sha384Hash};
 use crate::hkdf::{HmacSha256, HmacSha384};
-use ::aead::{AeadInOut, KeyInit};
+use ::aead::{AeadInOut, KeyInit, KeySizeUser};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use alloc::boxed::Box;
 use chacha20poly1305::ChaCha20Poly1305;
@@ -143,6 +143,8 @@ macro_rules! aead {
     ($name:ty) => {
         impl Aead for $name {
             fn with_key(key: &[u8]) -> Option<Self> {
+                // rustls gives as many bytes as were asked for. Others can only make keys of 32.
+                let key = key.get(..Self::key_size())?;
                 Self::new_from_slice(key).ok()
             }
 

@@ -4,7 +4,7 @@
 //!         [--suite NAME] [--group NAME] [--times N] [--update-keys] [--at SECONDS] [--no-clock]
 //!         [--no-verification]
 //!
-//! `--times` connects again and again, resuming sessions. `--name` is the name to verify when it
+//! `--update-keys` asks for new keys before the data and after it. `--times` connects again and again, resuming sessions. `--name` is the name to verify when it
 //! is not HOST. One line about each connection, and errors, go to standard error.
 
 mod host;
@@ -57,12 +57,13 @@ fn config(arguments: &Arguments) -> Outcome<ClientConfig> {
 fn talk(mut stream: Stream, arguments: &Arguments, input: &[u8]) -> Outcome<()> {
     let peer = stream.handshake()?;
     eprintln!("{}", describe(&peer));
-    let (first, second) = input.split_at(input.len() / 2);
-    stream.write(first)?;
     if arguments.has("update-keys") {
         stream.tls.update_keys()?;
     }
-    stream.write(second)?;
+    stream.write(input)?;
+    if arguments.has("update-keys") {
+        stream.tls.update_keys()?;
+    }
     let mut silent = 0;
     while silent < 50 {
         let goes_on = stream.turn();

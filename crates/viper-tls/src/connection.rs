@@ -323,10 +323,24 @@ impl Connection {
 
     /// Ends the connection, after a word to the peer if there is one to say.
     fn fail(&mut self, error: Error) -> Error {
+        let error = self.explain(error);
         self.failed = Some(error);
         // Only as long as there is output: no more input may be looked at.
         while self.common().wants_write() && self.step().is_ok() {}
         error
+    }
+
+    /// A server that refuses our first message says "handshake failure", and means this.
+    fn explain(&self, error: Error) -> Error {
+        let begins = self.common().protocol_version().is_none();
+        match (&self.side, error) {
+            (Side::Client(_), Error::Refused(HANDSHAKE_FAILURE | INSUFFICIENT_SECURITY))
+                if begins =>
+            {
+                Error::NothingInCommon
+            }
+            _ => error,
+        }
     }
 
     /// Goes on as far as the bytes that are there allow.
@@ -383,6 +397,10 @@ impl Connection {
         }
     }
 }
+
+/// Alerts of RFC 8446, section 6.2.
+const HANDSHAKE_FAILURE: u8 = 40;
+const INSUFFICIENT_SECURITY: u8 = 71;
 
 /// Room for a protected alert and a message about new keys.
 const ALERT_LEN_MAX: usize = 128;

@@ -56,7 +56,7 @@ pub enum Error {
     OldVersion,
     /// Somebody tried to talk both sides into an older version.
     Downgraded,
-    /// There is no cipher suite, group or signature scheme that both sides know.
+    /// There is no version, cipher suite, group or signature scheme that both sides know.
     NothingInCommon,
     /// There is no application protocol that both sides know.
     NoCommonProtocol,
@@ -104,7 +104,7 @@ impl fmt::Display for Error {
             Error::OldVersion => "the peer does not know TLS 1.3",
             Error::Downgraded => "somebody tried to force an older version of TLS",
             Error::NothingInCommon => {
-                "the peer has no cipher, group or signature in common with us"
+                "the peer has no version, cipher, group or signature in common with us"
             }
             Error::NoCommonProtocol => "the peer has no application protocol in common with us",
             Error::Refused(code) => {

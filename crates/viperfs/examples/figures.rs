@@ -3,7 +3,9 @@
 //!
 //! Two runs with different counts give the cost of one operation as a difference.
 
-use viperfs::{BLOCK_SIZE, FormatOptions, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO, format};
+use viperfs::{
+    BLOCK_SIZE, Crc32c, FormatOptions, Fs, MemoryDevice, MountOptions, Owner, ROOT_INO, format,
+};
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -15,7 +17,12 @@ fn main() {
         ..FormatOptions::default()
     };
     format(&mut device, &options).expect("formats");
-    let mut fs = Fs::mount(device, MountOptions::default()).expect("mounts");
+    // Checksums by the host's instruction, as a machine with one would have them.
+    let options = MountOptions {
+        crc32c: Crc32c(crc32c::crc32c),
+        ..MountOptions::default()
+    };
+    let mut fs = Fs::mount(device, options).expect("mounts");
     let owner = Owner::default();
     let file = fs
         .create(ROOT_INO, b"file", 0o644, owner, 1)
@@ -32,6 +39,12 @@ fn main() {
         "lookup" => {
             for _ in 0..count {
                 fs.lookup(ROOT_INO, b"file").expect("finds");
+            }
+        }
+        "stat" => {
+            for _ in 0..count {
+                let ino = fs.walk(ROOT_INO, b"/file", true).expect("finds");
+                fs.getattr(ino).expect("is there");
             }
         }
         "create-fsync" => {
@@ -66,7 +79,7 @@ fn main() {
             fs.write(file, 0, &chunk, 1).expect("writes");
             let mut device = fs.unmount().expect("unmounts");
             for _ in 0..count {
-                let mut fs = Fs::mount(&mut device, MountOptions::default()).expect("mounts");
+                let mut fs = Fs::mount(&mut device, options).expect("mounts");
                 for i in 0..2048 {
                     fs.read(file, i * 4096, &mut page).expect("reads");
                 }
@@ -75,12 +88,12 @@ fn main() {
         "mount" => {
             let mut device = fs.unmount().expect("unmounts");
             for _ in 0..count {
-                let fs = Fs::mount(&mut device, MountOptions::default()).expect("mounts");
+                let fs = Fs::mount(&mut device, options).expect("mounts");
                 fs.unmount().expect("unmounts");
             }
         }
         _ => eprintln!(
-            "figures: cached-read, lookup, create, create-fsync, write-64m, cold-read-8m, mount"
+            "figures: cached-read, lookup, stat, create, create-fsync, write-64m, cold-read-8m, mount"
         ),
     }
 }

@@ -17,7 +17,7 @@ const KINDS: [(&str, u64, u64, u64, u64); 4] = [
 ];
 
 /// Volumes of each kind.
-const PIECES: u64 = 200;
+const PIECES: u64 = 1000;
 
 fn main() {
     let count = std::env::args()

@@ -410,11 +410,13 @@ impl<D: BlockDevice> Fs<D> {
             if !key.same_object(first) || key.offset() >= hash + COLLISIONS {
                 return false;
             }
-            match parse_entry(value) {
-                None => result = Err(Error::Corrupt),
-                Some((ino, kind, n)) if n == name => result = Ok(Some(Found { key, ino, kind })),
-                Some(_) => return true,
+            // Hashes rarely meet, so this is the name nearly always; what it is not needs no look.
+            if value.get(size_of::<EntryHead>()..) != Some(name) {
+                return true;
             }
+            result = parse_entry(value)
+                .map(|(ino, kind, _)| Some(Found { key, ino, kind }))
+                .ok_or(Error::Corrupt);
             false
         })?;
         result

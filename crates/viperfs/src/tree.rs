@@ -21,6 +21,8 @@ struct Step {
 struct Path {
     steps: [Step; MAX_LEVEL as usize + 2],
     len: usize,
+    /// The cache slot of the leaf, until the next block is loaded.
+    slot: u32,
     /// Every key of the leaf is in `low..high`; `None` is no bound.
     low: Key,
     high: Option<Key>,
@@ -56,6 +58,7 @@ impl<D: BlockDevice> Store<D> {
         let mut path = Path {
             steps: [Step { block: 0, index: 0 }; MAX_LEVEL as usize + 2],
             len: 0,
+            slot: 0,
             low: Key::MIN,
             high: None,
         };
@@ -66,6 +69,7 @@ impl<D: BlockDevice> Store<D> {
             path.push(block)?;
             let data = &self.cache.slot(at).data;
             if level == 0 {
+                path.slot = at;
                 return Ok(path);
             }
             let index = node::child_index(data, key);
@@ -97,8 +101,7 @@ impl<D: BlockDevice> Store<D> {
 
     /// The slot of the leaf that holds a key, and the item's index there.
     pub fn locate(&mut self, key: Key) -> Result<Option<(u32, usize)>, Error> {
-        let path = self.descend(key)?;
-        let at = self.load(path.leaf(), MAGIC_NODE)?;
+        let at = self.descend(key)?.slot;
         Ok(node::search(&self.cache.slot(at).data, key)
             .ok()
             .map(|i| (at, i)))
@@ -120,7 +123,7 @@ impl<D: BlockDevice> Store<D> {
     ) -> Result<Option<R>, Error> {
         loop {
             let path = self.descend(key)?;
-            let at = self.load(path.leaf(), MAGIC_NODE)?;
+            let at = path.slot;
             let data = &self.cache.slot(at).data;
             let i = node::search(data, key).unwrap_or_else(|i| i);
             if let (Some(found), Some(value)) = (node::key_at(data, i), node::value_at(data, i)) {
@@ -141,7 +144,7 @@ impl<D: BlockDevice> Store<D> {
     ) -> Result<Option<R>, Error> {
         loop {
             let path = self.descend(key)?;
-            let at = self.load(path.leaf(), MAGIC_NODE)?;
+            let at = path.slot;
             let data = &self.cache.slot(at).data;
             let end = node::search(data, key).map_or_else(|i| i, |i| i + 1);
             if end > 0
@@ -167,7 +170,7 @@ impl<D: BlockDevice> Store<D> {
     ) -> Result<(), Error> {
         loop {
             let path = self.descend(key)?;
-            let at = self.load(path.leaf(), MAGIC_NODE)?;
+            let at = path.slot;
             let data = &self.cache.slot(at).data;
             let mut i = node::search(data, key).unwrap_or_else(|i| i);
             while let (Some(found), Some(value)) = (node::key_at(data, i), node::value_at(data, i))
@@ -191,7 +194,7 @@ impl<D: BlockDevice> Store<D> {
     pub fn insert(&mut self, key: Key, value: &[u8]) -> Result<(), Error> {
         debug_assert!((1..=node::MAX_ITEM).contains(&value.len()));
         let mut path = self.descend(key)?;
-        let at = self.load(path.leaf(), MAGIC_NODE)?;
+        let at = path.slot;
         let data = &self.cache.slot(at).data;
         let i = match node::search(data, key) {
             Ok(_) => return Err(Error::Exists),
@@ -226,7 +229,7 @@ impl<D: BlockDevice> Store<D> {
     /// Removes an item that exists.
     pub fn remove(&mut self, key: Key) -> Result<(), Error> {
         let mut path = self.descend(key)?;
-        let at = self.load(path.leaf(), MAGIC_NODE)?;
+        let at = path.slot;
         let i = node::search(&self.cache.slot(at).data, key).map_err(|_| Error::Corrupt)?;
         let data = self.modify(at)?;
         node::remove(data, i);

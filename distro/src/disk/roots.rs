@@ -17,7 +17,8 @@ pub fn file(path: &str) -> Entry {
     }
 }
 
-const HEAD: &str = "# Certification authorities of Mozilla's root programme (CDLA-Permissive-2.0).\n";
+const HEAD: &str =
+    "# Certification authorities of Mozilla's root programme (CDLA-Permissive-2.0).\n";
 
 /// Characters on a line of PEM (RFC 7468, section 2).
 const LINE_LEN: usize = 64;
@@ -49,6 +50,10 @@ mod tests {
         let count = webpki_root_certs::TLS_SERVER_ROOT_CERTS.len();
         assert!(count > 100);
         assert_eq!(roots.add(&contents), Ok(count));
-        assert!(contents.split(|&byte| byte == b'\n').all(|line| line.len() <= 100));
+        assert!(
+            contents
+                .split(|&byte| byte == b'\n')
+                .all(|line| line.len() <= 100)
+        );
     }
 }

@@ -150,5 +150,10 @@ fn processes_for_tests_are_in_images_for_tests_only() {
     assert!(!manifest.image.command_line.contains("devtest"));
     let manifest = manifest.with_tests();
     assert!(manifest.process.contains_key("devtest"));
-    assert!(manifest.image.command_line.contains("viper.servers=-devtest"));
+    assert!(
+        manifest
+            .image
+            .command_line
+            .contains("viper.servers=-devtest")
+    );
 }

@@ -6,6 +6,7 @@ use crate::session::End;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
+    one("log-levels", log_levels),
     one("boot-banner", banner),
     one("boot-return-code", return_code),
     one("boot-smp-1", |lab| cores(lab, 1)),
@@ -171,5 +172,37 @@ fn twice_the_same(lab: &Lab<'_>) -> Verdict {
             "first {:?}, second {:?}",
             first.output, second.output
         )),
+    }
+}
+
+/// What was asked for is logged, and nothing else; nothing of it is output.
+fn log_levels(lab: &Lab<'_>) -> Verdict {
+    let command = "hello";
+    let quiet = lab.run(&plain(), command)?;
+    quiet.code(0)?;
+    for name in ["kernel: ", "fsd: ", "blkd: ", "vinit: "] {
+        if lab.logged(&[name]).is_ok() {
+            return Err(format!("a line of {name}without being asked"));
+        }
+    }
+    let options = MachineOptions {
+        log: ["kernel:info", "fsd:trace", "vinit:info"]
+            .map(Into::into)
+            .into(),
+        ..plain()
+    };
+    let told = lab.run(&options, command)?;
+    told.code(0)?;
+    if told.output != quiet.output {
+        return Err("log lines are among the output".into());
+    }
+    lab.logged(&["kernel: ", "cores"])?;
+    lab.logged(&["kernel: hello", "EXITED"])?;
+    lab.logged(&["vinit: info: starts", "fsd"])?;
+    lab.logged(&["fsd: info: ready"])?;
+    lab.logged(&["fsd: trace: request"])?;
+    match lab.logged(&["blkd: "]) {
+        Ok(()) => Err("blkd was not asked for".into()),
+        Err(_) => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 
 mod boot;
 mod devices;
+mod http;
 mod lab;
 mod net;
 mod power;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Test> {
         devices::TESTS,
         suite::TESTS,
         net::TESTS,
+        http::TESTS,
         storage::TESTS,
         power::TESTS,
         ssh::TESTS,

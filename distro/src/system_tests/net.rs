@@ -53,7 +53,7 @@ fn dhcp(lab: &Lab<'_>) -> Verdict {
 }
 
 fn resolve(lab: &Lab<'_>) -> Verdict {
-    let outcome = lab.run(&net(), "host localhost 10.1.2.3 ::1")?;
+    let outcome = lab.run(&net(), "resolve localhost 10.1.2.3 ::1")?;
     outcome.code(0)?;
     outcome.prints("localhost 127.0.0.1")?;
     outcome.prints("localhost ::1")?;
@@ -202,7 +202,7 @@ fn switched_off(lab: &Lab<'_>) -> Verdict {
 }
 
 fn usage(lab: &Lab<'_>) -> Verdict {
-    for name in ["ping", "ping6", "netinfo", "netstat", "host", "nc", "ntp"] {
+    for name in ["ping", "ping6", "netinfo", "netstat", "resolve", "nc", "ntp"] {
         let outcome = lab.run(&no_net(), &format!("{name} --help"))?;
         outcome.code(0)?;
         outcome.prints(if name == "ping6" { "ping" } else { name })?;

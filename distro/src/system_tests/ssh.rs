@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[parts("ssh", all)];
 const BOOT: Duration = Duration::from_secs(100);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The machine runs until this file is there.
-const UNTIL: &str = "until Dir T:done >NIL: ; do Wait 1; done";
+const UNTIL: &str = "until Dir T:done >NIL: 2>NIL: ; do Wait 1; done";
 const PASSWORD: &str = "viper";
 const LOGINS: usize = 12;
 /// Memory that may be missing after that many log-ins.
@@ -31,7 +31,7 @@ fn all(lab: &Lab<'_>) -> Vec<(String, Verdict)> {
         Err(error) => return vec![("ssh-port".into(), Err(error))],
     };
     let options = MachineOptions {
-        hostfwd: vec![format!("tcp:{port}-22")],
+        hostfwd: vec![crate::net_peer::forward(port, 22)],
         ..MachineOptions::default()
     };
     std::thread::scope(|scope| {
@@ -264,15 +264,10 @@ fn many(port: u16) -> Verdict {
 /// Free memory, as `Avail` tells it.
 fn free_kib(port: u16) -> Result<u64, String> {
     let said = Ssh::connect(port, PASSWORD)?.run("Avail")?.out;
-    let numbers = |line: &str| -> Vec<u64> {
-        line.split_whitespace()
-            .filter_map(|w| w.parse().ok())
-            .collect()
-    };
-    let line = said
-        .lines()
-        .find(|line| line.to_ascii_lowercase().contains("free"));
-    let number = line.and_then(|line| numbers(line).first().copied());
+    let mut lines = said.lines().map(|line| line.replace(',', ""));
+    let line = lines.find(|line| line.starts_with("Free"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let number = number.map(|bytes| bytes / 1024);
     number.ok_or_else(|| format!("Avail says {said:?}"))
 }
 

@@ -110,8 +110,8 @@ struct Logged(System, Log);
 impl World for Logged {
     type Disk = <System as World>::Disk;
 
-    fn open_disk(&mut self) -> Result<Self::Disk, Error> {
-        self.0.open_disk()
+    fn open_disk(&mut self, part: Option<(u64, u64)>) -> Result<Self::Disk, Error> {
+        self.0.open_disk(part)
     }
 
     fn wall_clock_ns(&self) -> i64 {

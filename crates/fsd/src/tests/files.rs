@@ -1,6 +1,7 @@
 //! What the file service promises, and what it refuses.
 
 use super::bench::{BOOT_NS, Bench, formatted, pattern};
+use blkd::fake::FakeDisk;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use viper_proto::fs::{Changes, PathSent, flags, kind};
@@ -328,4 +329,27 @@ fn random_messages_do_no_harm() {
     }
     bench.write("/g", b"still well").unwrap();
     assert_eq!(bench.read("/g").unwrap(), b"still well");
+}
+
+/// A disk with a partition table: the volume is in the second partition, and stays in it.
+#[test]
+fn a_volume_in_a_partition_is_found_and_stays_in_it() {
+    let volume = formatted(1024).platter().data.clone();
+    let (first, last) = (4096, 4096 + volume.len() / 512 - 1);
+    let mut bytes = vec![0xAA; (last + 2048) * 512];
+    crate::gpt::tests::write_table(&mut bytes, &[(64, 2111), (first as u64, last as u64)]);
+    bytes[64 * 512..2112 * 512].fill(0);
+    bytes[first * 512..(last + 1) * 512].copy_from_slice(&volume);
+    let before = bytes.clone();
+    let mut bench = Bench::new(FakeDisk::holding(bytes));
+    bench.write("/f", &pattern(1_000_000, 3)).unwrap();
+    bench.files.sync(&bench.names).unwrap();
+    bench.names.server_restart(b"blkd").unwrap();
+    bench.names.server_restart(b"fsd").unwrap();
+    assert_eq!(bench.read("/f").unwrap(), pattern(1_000_000, 3));
+    let after = bench.disk.platter().data.clone();
+    assert!(after[..first * 512] == before[..first * 512]);
+    assert!(after[(last + 1) * 512..] == before[(last + 1) * 512..]);
+    assert!(after != before);
+    assert_eq!(bench.log(), [""; 0]);
 }

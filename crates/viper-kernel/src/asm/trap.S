@@ -57,10 +57,8 @@
     adrp x2, KERNEL_LOCK
     ldrb w3, [x2, #:lo12:KERNEL_LOCK + 8]   // is_shared
     cbz w3, 8f
-    add x2, x2, #:lo12:KERNEL_LOCK + 4      // serving
-    ldr w3, [x2]
-    add w3, w3, #1
-    stlr w3, [x2]
+    add x2, x2, #:lo12:KERNEL_LOCK          // is_held
+    stlr wzr, [x2]
 8:
 .endm
 

@@ -29,21 +29,29 @@ impl<T> KernelCell<T> {
     }
 }
 
-/// The kernel lock: fair, by tickets. `asm/trap.S` knows this layout and releases it, too.
+/// The kernel lock. `asm/trap.S` knows this layout and releases it, too.
+///
+/// Not strictly in order of arrival: where cores are emulated by fewer of the host's, the next in
+/// line often does not run, and everybody would wait for it. But who has waited long keeps
+/// newcomers away, so that nobody waits for ever.
 #[repr(C)]
 pub struct KernelLock {
-    next: AtomicU32,
-    serving: AtomicU32,
+    is_held: AtomicU32,
+    /// Cores that have waited long.
+    hungry: AtomicU32,
     /// Whether there are others: alone, a core needs no lock.
     is_shared: AtomicBool,
 }
+
+/// Attempts after which a core has waited long.
+const PATIENCE: u32 = 1000;
 
 impl KernelLock {
     /// Nobody holds it.
     pub const fn new() -> Self {
         KernelLock {
-            next: AtomicU32::new(0),
-            serving: AtomicU32::new(0),
+            is_held: AtomicU32::new(0),
+            hungry: AtomicU32::new(0),
             is_shared: AtomicBool::new(false),
         }
     }
@@ -59,22 +67,42 @@ impl KernelLock {
         if !self.is_shared.load(Ordering::Relaxed) {
             return;
         }
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        while self.serving.load(Ordering::Acquire) != ticket {
-            core::hint::spin_loop();
+        if self.hungry.load(Ordering::Relaxed) != 0 || !self.try_take() {
+            self.wait();
         }
     }
 
-    /// Gives the lock to the next in line.
+    #[inline(always)]
+    fn try_take(&self) -> bool {
+        self.is_held.swap(1, Ordering::Acquire) == 0
+    }
+
+    /// Not a function of its own: a call, even one that is never made, would have the short ways
+    /// save registers.
+    #[inline(always)]
+    fn wait(&self) {
+        for _ in 0..PATIENCE {
+            let may = self.hungry.load(Ordering::Relaxed) == 0;
+            if may && self.is_held.load(Ordering::Relaxed) == 0 && self.try_take() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        self.hungry.fetch_add(1, Ordering::Relaxed);
+        while self.is_held.load(Ordering::Relaxed) != 0 || !self.try_take() {
+            core::hint::spin_loop();
+        }
+        self.hungry.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Gives the lock back.
     ///
     /// # Safety
     /// The caller holds it and uses nothing that it protects afterwards.
     #[inline(always)]
     pub unsafe fn release(&self) {
-        if !self.is_shared.load(Ordering::Relaxed) {
-            return;
+        if self.is_shared.load(Ordering::Relaxed) {
+            self.is_held.store(0, Ordering::Release);
         }
-        let next = self.serving.load(Ordering::Relaxed).wrapping_add(1);
-        self.serving.store(next, Ordering::Release);
     }
 }

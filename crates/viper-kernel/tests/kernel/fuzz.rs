@@ -540,7 +540,8 @@ impl Fuzz {
         let Some(process) = k
             .processes
             .indices()
-            .find(|&p| k.processes[p].pages.is_some())
+            // One without a name is on its way out already.
+            .find(|&p| k.processes[p].pages.is_some() && k.processes[p].refs > 0)
         else {
             return false;
         };

@@ -4,7 +4,8 @@ use super::System;
 use crate::fetch::{Arguments, World, run};
 use crate::stream::{Either, Fault, Secure, Wait};
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use viper_http::Url;
 use viper_http::url::{Host, Scheme};
@@ -62,7 +63,7 @@ impl Guest {
             Host::Ipv6(address) => alloc::vec![IpAddr::V6(*address)],
         };
         let mut last = Error::NotFound;
-        let (v4, v6): (alloc::vec::Vec<_>, _) = addresses.into_iter().partition(IpAddr::is_ipv4);
+        let (v4, v6): (Vec<_>, _) = addresses.into_iter().partition(IpAddr::is_ipv4);
         for address in v4.into_iter().chain(v6) {
             let to = SocketAddr::new(address, url.port());
             match self.network.tcp_connect(to, deadline) {
@@ -115,11 +116,11 @@ impl Guest {
 }
 
 /// The names of the files in a directory.
-fn names_in(system: &mut System, folder: &str) -> alloc::vec::Vec<alloc::string::String> {
+fn names_in(system: &mut System, folder: &str) -> Vec<String> {
     let (names, files) = (&system.names, &mut system.files);
     let read = |files: &mut Files| -> Result<_, Error> {
         let (id, _) = files.open(names, folder, flags::READ | flags::DIRECTORY, 0)?;
-        let (mut entries, mut cookie) = (alloc::vec::Vec::new(), 0);
+        let (mut entries, mut cookie) = (Vec::new(), 0);
         while let Some(next) = files.read_directory(names, id, cookie, &mut entries)? {
             cookie = next;
         }
@@ -206,6 +207,7 @@ impl World for Guest {
         // Only a console knows its size.
         let handle = program::take(Slot::STDERR)?;
         let console = console::Client::new(handle.into_object());
+        console.connection().set_timeout(clock::SECOND);
         let size = console.size();
         // It stays where `show` finds it.
         core::mem::forget::<OwnedHandle>(console.into_channel().into());

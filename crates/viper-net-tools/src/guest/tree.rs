@@ -40,7 +40,7 @@ impl Folder {
     }
 
     fn facts(&mut self, place: &str) -> Result<Attributes, Denied> {
-        let System { names, files } = &mut self.system;
+        let System { names, files, .. } = &mut self.system;
         files.stat_path(names, place, false).map_err(denied)
     }
 }
@@ -62,7 +62,7 @@ impl Tree for Folder {
             kind::DIRECTORY => Ok(Found::Folder),
             kind::FILE => {
                 let place = self.place(path);
-                let System { names, files } = &mut self.system;
+                let System { names, files, .. } = &mut self.system;
                 let opened = files.open(names, &place, flags::READ | flags::NO_FOLLOW, 0);
                 let (file, now) = opened.map_err(denied)?;
                 let facts = Facts {
@@ -78,7 +78,7 @@ impl Tree for Folder {
 
     fn list(&mut self, path: &str) -> Result<Vec<Item>, Denied> {
         let place = self.place(path);
-        let System { names, files } = &mut self.system;
+        let System { names, files, .. } = &mut self.system;
         let how = flags::READ | flags::DIRECTORY | flags::NO_FOLLOW;
         let (folder, _) = files.open(names, &place, how, 0).map_err(denied)?;
         let (mut entries, mut cookie) = (Vec::new(), 0);
@@ -108,7 +108,7 @@ impl Tree for Folder {
     }
 
     fn read(&mut self, file: &mut FileId, at: u64, to: &mut [u8]) -> Result<usize, Denied> {
-        let System { names, files } = &mut self.system;
+        let System { names, files, .. } = &mut self.system;
         files.read(names, *file, at, to).map_err(denied)
     }
 

@@ -168,7 +168,11 @@ impl<S: Stream, F> Session<S, F> {
             }
             moved += 1;
         }
-        while self.http.is_answering() && self.http.room() > 0 && moved < TURN_LEN {
+        // Not for every byte of room: files are read in large pieces.
+        while self.http.is_answering()
+            && self.http.poll_output().len() < TURN_LEN / 2
+            && moved < TURN_LEN
+        {
             let len = self.fill(tree, buffer);
             moved += len.max(1);
             if len == 0 {

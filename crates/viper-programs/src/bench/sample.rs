@@ -14,8 +14,10 @@ pub struct Figure {
     pub row: u32,
     /// Its word there.
     pub name: &'static str,
-    /// Instructions.
+    /// Instructions, or what `unit` says.
     pub value: u32,
+    /// What is counted.
+    pub unit: &'static str,
     /// Messages that this process sent in one operation.
     pub ipcs: Option<u64>,
 }
@@ -24,8 +26,8 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "BENCH {} {} {} instructions ",
-            self.row, self.name, self.value
+            "BENCH {} {} {} {} ",
+            self.row, self.name, self.value, self.unit
         )?;
         match self.ipcs {
             Some(ipcs) => write!(f, "{ipcs}"),
@@ -112,6 +114,7 @@ impl Sampler {
             row,
             name,
             value,
+            unit: "instructions",
             ipcs: (ipcs > 0).then_some(ipcs),
         })
     }
@@ -146,6 +149,7 @@ mod tests {
             row: 2,
             name: "call-reply",
             value: 430,
+            unit: "instructions",
             ipcs: Some(1),
         };
         assert_eq!(figure.to_string(), "BENCH 2 call-reply 430 instructions 1");

@@ -79,7 +79,8 @@ fn interactive(viper: &mut Viper, options: &Options) -> i64 {
     if !viper.is_typed() {
         return piped(viper, &mut session);
     }
-    if !options.recovery && session.startup(viper, STARTUP_SCRIPT).ended {
+    let is_first = !options.recovery && !viper.has_streams();
+    if is_first && session.startup(viper, STARTUP_SCRIPT).ended {
         return i64::from(session.shell().last_code());
     }
     match session.run(viper) {

@@ -81,6 +81,11 @@ impl Console {
         console
     }
 
+    /// Whether standard streams were given.
+    pub(super) fn has_streams(&self) -> bool {
+        self.streams.is_some()
+    }
+
     /// Whether somebody types on it.
     pub(super) fn is_terminal(&self) -> bool {
         self.streams.as_ref().is_none_or(|s| s.is_terminal)

@@ -3,6 +3,7 @@
 use super::report::{Report, Verdict, failed, want};
 use super::{Context, exhaust, faults, fuzz};
 use crate::own::end_of;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -159,7 +160,11 @@ fn ended(context: &Context) -> Verdict {
 }
 
 fn limited(context: &Context) -> Verdict {
-    let quota = context.own.quota.carve(CHILD_BYTES).map_err(failed("quota"))?;
+    let quota = context
+        .own
+        .quota
+        .carve(CHILD_BYTES)
+        .map_err(failed("quota"))?;
     let start = Start {
         name: "limited",
         quota: &quota,
@@ -168,7 +173,10 @@ fn limited(context: &Context) -> Verdict {
         environment: &[],
         handles: &[],
     };
-    let child = context.own.image.start_limited(&start, HANDLES_MAX, THREADS_MAX);
+    let child = context
+        .own
+        .image
+        .start_limited(&start, HANDLES_MAX, THREADS_MAX);
     let child = child.map_err(failed("start"))?;
     let info = end_of(&child, clock::after(20 * clock::SECOND)).map_err(failed("end"))?;
     want("code", info.exit_code, 0)
@@ -176,7 +184,24 @@ fn limited(context: &Context) -> Verdict {
 
 /// The end of a process with a lot of memory holds up nobody: a thread that sleeps a millisecond
 /// at a time sleeps about that long throughout.
+///
+/// The machine may itself be held up, where other work shares its processors: of some ends one is
+/// enough.
 fn large_end(context: &Context) -> Verdict {
+    const ATTEMPTS: usize = 5;
+    let mut last = Ok(());
+    for _ in 0..ATTEMPTS {
+        let (longest, took) = one_large_end(context)?;
+        if took < 20 * clock::MILLISECOND || longest < took / 2 {
+            return Ok(());
+        }
+        last = want("the longest sleep, of the whole end", longest, took / 2);
+    }
+    last
+}
+
+/// How long the longest sleep was during the end of a large process, and the end.
+fn one_large_end(context: &Context) -> Result<(u64, u64), String> {
     const BYTES: u64 = 16 << 20;
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
@@ -202,7 +227,11 @@ fn large_end(context: &Context) -> Verdict {
     let (child, quota) = started.map_err(failed("start"))?;
     let touched = sys::receive(ours.raw(), clock::after(60 * clock::SECOND));
     want("touched", touched.check(), Ok(()))?;
-    want("in use", quota.usage().is_ok_and(|(_, used)| used >= BYTES), true)?;
+    want(
+        "in use",
+        quota.usage().is_ok_and(|(_, used)| used >= BYTES),
+        true,
+    )?;
     longest.store(0, Ordering::Relaxed);
     want("kill", child.kill(7), Ok(()))?;
     let before = clock::now();
@@ -212,10 +241,7 @@ fn large_end(context: &Context) -> Verdict {
     watcher.join(FOREVER).map_err(failed("join"))?;
     drop(child);
     want("left in use", quota.usage().map(|(_, used)| used), Ok(0))?;
-    let longest = longest.load(Ordering::Relaxed);
-    // The machine may itself be held up, so only a wait for about all of it counts.
-    let is_held_up = took > 20 * clock::MILLISECOND && longest > took / 2;
-    want("the longest sleep, of the whole end", (is_held_up, longest, took), (false, longest, took))
+    Ok((longest.load(Ordering::Relaxed), took))
 }
 
 /// Touches so many bytes, tells it, and waits to be ended.

@@ -10,9 +10,11 @@ pub(super) fn tests(context: &Context, report: &mut Report<'_>) {
     report.run("device/none-without-capability", || {
         want("a device", unowned_device(|_| false), None)
     });
-    report.run("device/no-more-than-given", || match context.own.devtest() {
-        // An image that is not for tests has no such driver.
-        Err(Error::NotFound) => Ok(()),
-        code => want("failed checks of devtest", code.map_err(failed("devtest"))?, 0),
-    });
+    // The system test starts that driver before this program, and misses this line if it did not.
+    let code = context.own.devtest();
+    if code != Err(Error::NotFound) {
+        report.run("device/no-more-than-given", || {
+            want("failed checks", code.map_err(failed("devtest"))?, 0)
+        });
+    }
 }

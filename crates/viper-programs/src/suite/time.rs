@@ -45,11 +45,11 @@ fn timer() -> Verdict {
     let timer = Timer::new().map_err(failed("timer"))?;
     let at = clock::after(2 * clock::MILLISECOND);
     timer.start(at, 0).map_err(failed("start"))?;
-    want(
-        "early",
-        timer.wait(Signals::EXPIRED, 0),
-        Err(Error::WouldBlock),
-    )?;
+    let early = timer.wait(Signals::EXPIRED, 0);
+    // An emulated core may not have run for long.
+    if clock::now() < at {
+        want("early", early, Err(Error::WouldBlock))?;
+    }
     want(
         "wait",
         timer.wait(Signals::EXPIRED, FOREVER),
@@ -82,10 +82,10 @@ fn period() -> Verdict {
 fn stop() -> Verdict {
     let timer = Timer::new().map_err(failed("timer"))?;
     timer
-        .start(clock::after(2 * clock::MILLISECOND), 0)
+        .start(clock::after(100 * clock::MILLISECOND), 0)
         .map_err(failed("start"))?;
     timer.stop().map_err(failed("stop"))?;
-    let late = clock::after(5 * clock::MILLISECOND);
+    let late = clock::after(110 * clock::MILLISECOND);
     want(
         "stopped",
         timer.wait(Signals::EXPIRED, late),

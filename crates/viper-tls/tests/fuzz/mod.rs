@@ -89,7 +89,7 @@ impl World {
         for _ in 0..1 + below(random, 4) {
             mutate(&mut bytes, random);
         }
-        let mut side = if random.next_u32() % 4 == 0 {
+        let mut side = if random.next_u32().is_multiple_of(4) {
             self.connect(below(random, 2))
         } else {
             self.accept(random)
@@ -175,7 +175,7 @@ fn act(side: &mut Connection, random: &mut ChaCha20Rng) {
 
 /// Feeds `bytes` in parts, reading what comes out.
 fn feed(side: &mut Connection, mut bytes: &[u8], random: &mut ChaCha20Rng) -> Result<(), Error> {
-    let part = if random.next_u32() % 4 == 0 {
+    let part = if random.next_u32().is_multiple_of(4) {
         1 + below(random, 200)
     } else {
         usize::MAX
@@ -217,7 +217,7 @@ fn mutate_record(bytes: &mut Vec<u8>, random: &mut ChaCha20Rng) {
         starts.push(at);
         at += 5 + usize::from(u16::from_be_bytes([high, low]));
     }
-    if starts.is_empty() || random.next_u32() % 8 == 0 {
+    if starts.is_empty() || random.next_u32().is_multiple_of(8) {
         return mutate(bytes, random);
     }
     let index = below(random, starts.len());
@@ -246,7 +246,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut ChaCha20Rng) {
             let part = bytes[at..at + len].to_vec();
             bytes.splice(at..at, part);
         }
-        5 if random.next_u32() % 4 == 0 => bytes.truncate(at),
+        5 if random.next_u32().is_multiple_of(4) => bytes.truncate(at),
         6 if len >= 2 => {
             let number = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
             let other = [

@@ -1,4 +1,4 @@
-//! `host`.
+//! `resolve`.
 
 use crate::arguments::{Problem, Word};
 use crate::{FAILED, OK, RESOLVE_NS, Said, Stop, WARN, run};
@@ -7,12 +7,12 @@ use viper_proto::net::client::Network;
 use viper_rt::{clock, eprintln, println};
 
 const USAGE: &str = "\
-host NAME...
+resolve NAME...
 Prints the addresses of names. Returns 0, 5 if some have none, 10 if none has.";
 
 /// Prints the addresses of names.
 #[must_use]
-pub fn host() -> i64 {
+pub fn resolve() -> i64 {
     run(USAGE, |words| {
         let mut names = Vec::new();
         while let Some(word) = words.take() {

@@ -1,3 +1,0 @@
-//! `host`: see the library.
-#![cfg_attr(target_os = "none", no_std, no_main)]
-viper_rt::entry!(viper_net_tools::host);

@@ -1,0 +1,2 @@
+//! Nothing but tests: see `tests/` and the README.
+#![no_std]
