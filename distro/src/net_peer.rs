@@ -11,6 +11,8 @@ use crate::qemu::parse_forward;
 /// The port at which the guest's `bench` listens.
 const GUEST_PORT: u16 = 5020;
 const BULK_BYTES: usize = 1 << 20;
+/// How long the guest may take to say what it wants.
+const GREETING: Duration = Duration::from_secs(3);
 /// How long between attempts: the guest listens when it comes to that.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -72,11 +74,14 @@ pub fn forward(host: u16, guest: u16) -> String {
 /// Does what the guest asks for, until it goes.
 fn serve(mut guest: TcpStream) -> std::io::Result<()> {
     guest.set_nodelay(true)?;
+    // A guest that is not there yet lets a connection hang: better to try again soon.
+    guest.set_read_timeout(Some(GREETING))?;
     guest.write_all(b"H")?;
     let mut bytes = vec![0x5a; BULK_BYTES];
     let mut what = [0];
     loop {
         guest.read_exact(&mut what)?;
+        guest.set_read_timeout(None)?;
         match &what {
             b"S" => {
                 guest.read_exact(&mut bytes)?;
