@@ -202,7 +202,9 @@ fn switched_off(lab: &Lab<'_>) -> Verdict {
 }
 
 fn usage(lab: &Lab<'_>) -> Verdict {
-    for name in ["ping", "ping6", "netinfo", "netstat", "resolve", "nc", "ntp"] {
+    for name in [
+        "ping", "ping6", "netinfo", "netstat", "resolve", "nc", "ntp",
+    ] {
         let outcome = lab.run(&no_net(), &format!("{name} --help"))?;
         outcome.code(0)?;
         outcome.prints(if name == "ping6" { "ping" } else { name })?;

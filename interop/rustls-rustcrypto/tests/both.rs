@@ -4,9 +4,9 @@ use rustls::crypto::{CryptoProvider, GetRandomFailed};
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 use std::io::Read;
 use std::sync::Arc;
+use viper_tls::UnixSeconds;
 use viper_tls::provider::{Crypto, FillFn};
 use viper_tls::{ClientConfig, Connection, Error, Identity, Roots, SelfSigned, ServerConfig};
-use viper_tls::UnixSeconds;
 
 fn fill(buffer: &mut [u8]) -> Result<(), GetRandomFailed> {
     let source = std::fs::File::open("/dev/urandom");
@@ -35,11 +35,14 @@ const GROUPS: [NamedGroup; 3] = [
 
 /// One provider with one suite and one group.
 fn only(mut provider: CryptoProvider, suite: CipherSuite, group: NamedGroup) -> CryptoProvider {
-    provider.cipher_suites.retain(|it| {
-        it.suite() == suite && it.version().version == ProtocolVersion::TLSv1_3
-    });
+    provider
+        .cipher_suites
+        .retain(|it| it.suite() == suite && it.version().version == ProtocolVersion::TLSv1_3);
     provider.kx_groups.retain(|it| it.name() == group);
-    assert_eq!((provider.cipher_suites.len(), provider.kx_groups.len()), (1, 1));
+    assert_eq!(
+        (provider.cipher_suites.len(), provider.kx_groups.len()),
+        (1, 1)
+    );
     provider
 }
 
@@ -96,7 +99,9 @@ fn each_provider_on_each_side() {
 fn where_they_differ() {
     let limit = |provider: CryptoProvider| {
         let suite = only(provider, SUITES[0], GROUPS[0]).cipher_suites[0];
-        suite.tls13().map(|suite| suite.common.confidentiality_limit)
+        suite
+            .tls13()
+            .map(|suite| suite.common.confidentiality_limit)
     };
     assert_eq!(limit(CRYPTO.provider()), Some(1 << 24));
     assert_eq!(limit(rustls_rustcrypto::provider()), Some(u64::MAX));
