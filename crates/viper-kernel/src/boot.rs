@@ -204,7 +204,7 @@ impl<P: Platform> Kernel<P> {
         ];
         let mut block = [0u8; 2048];
         let mut writer = StartupWriter::new(&mut block, &handles)?;
-        writer.argument(b"init")?;
+        writer.argument(b"vinit")?;
         for word in found
             .command_line
             .split(u8::is_ascii_whitespace)

@@ -18,11 +18,11 @@ pub fn level(command_line: &[u8]) -> u8 {
         .split(u8::is_ascii_whitespace)
         .filter_map(|word| word.strip_prefix(b"viper.log="))
         .flat_map(|list| list.split(|&byte| byte == b','));
-    let levels = words.filter_map(|word| {
+    let mut levels = words.filter_map(|word| {
         let name = word.strip_prefix(b"kernel:")?;
         NAMES.iter().position(|known| *known == name)
     });
-    levels.last().unwrap_or(0) as u8
+    levels.next_back().unwrap_or(0) as u8
 }
 
 impl<P: Platform> Kernel<P> {

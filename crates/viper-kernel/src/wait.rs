@@ -235,7 +235,7 @@ impl<P: Platform> Kernel<P> {
         let i = object.index;
         match object.kind {
             Kind::CHANNEL => {
-                let (end, peer) = (i % 2, i % 2 ^ 1);
+                let (end, peer) = (i % 2, (i % 2) ^ 1);
                 let ends = &self.channels[i / 2].ends;
                 let (here, there) = (ends[end as usize].receivers, ends[peer as usize].senders);
                 self.cut_off_queue(here);

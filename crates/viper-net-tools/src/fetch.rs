@@ -125,9 +125,10 @@ impl fmt::Display for Failure {
 
 /// Does what the arguments say; the return code.
 pub fn run<W: World>(world: &mut W, arguments: &Arguments) -> i64 {
-    match Fetch::new(world, arguments).run() {
+    let mut url = arguments.url.clone();
+    match Fetch::new(world, arguments).follow(&mut url) {
         Ok(()) => 0,
-        Err((url, failure)) => {
+        Err(failure) => {
             let what = match failure {
                 Failure::File(_) => arguments.to.clone().unwrap_or_default(),
                 _ => shown(&url),
@@ -162,12 +163,6 @@ impl<'a, W: World> Fetch<'a, W> {
             part: arguments.to.as_ref().map(|to| format!("{to}.part")),
             have: 0,
         }
-    }
-
-    fn run(&mut self) -> Result<(), (Url, Failure)> {
-        let mut url = self.arguments.url.clone();
-        let result = self.follow(&mut url);
-        result.map_err(|failure| (url, failure))
     }
 
     /// Goes where the server sends it, and fetches what is there.

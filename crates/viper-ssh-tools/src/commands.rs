@@ -87,8 +87,8 @@ impl<'a> Commands<'a> {
             [first, ..] if first.starts_with('#') => {}
             ["exit" | "quit" | "bye"] => return Ok(Next::End),
             ["help" | "?"] => self.print(HELP)?,
-            ["pwd"] => self.print(&format!("{}", self.directory))?,
-            ["lpwd"] => self.print(&format!("{}", self.local.directory()))?,
+            ["pwd"] => self.print(&self.directory)?,
+            ["lpwd"] => self.print(self.local.directory())?,
             ["cd", path] => self.change(path)?,
             ["lcd", path] => self.local.change(path)?,
             ["ls"] => self.list("", false)?,

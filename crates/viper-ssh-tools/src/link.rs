@@ -201,7 +201,7 @@ impl Link {
     ///
     /// # Errors
     /// As [`Link::pump`] and [`Link::event`].
-    pub fn next(&mut self) -> Result<Event> {
+    pub fn next_event(&mut self) -> Result<Event> {
         loop {
             let moved = self.pump()?;
             if let Some(event) = self.event()? {

@@ -39,7 +39,7 @@ pub fn open(local: &mut Local, user: &User, options: &Options, target: &str) -> 
         passwords: 0,
     };
     loop {
-        match link.next()? {
+        match link.next_event()? {
             Event::HostKey(key) => {
                 let checked = hosts::check(local, user, options, (host, port), &key);
                 if let Err(failure) = checked {

@@ -34,7 +34,7 @@ impl Remote {
     pub fn start(mut link: Link) -> Result<Remote> {
         let channel = link.session.open_session()?;
         loop {
-            match link.next()? {
+            match link.next_event()? {
                 Event::ChannelOpened(_) => {
                     let request = Request::Subsystem("sftp".into());
                     link.session.request(channel, &request, true)?;

@@ -46,6 +46,9 @@ fn all(lab: &Lab<'_>) -> Vec<(String, Verdict)> {
     })
 }
 
+/// A test by its name; it gets the port of the guest's server.
+type Part = (&'static str, fn(u16) -> Verdict);
+
 fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
     Ok(listener
@@ -55,7 +58,7 @@ fn free_port() -> Result<u16, String> {
 }
 
 fn visit(port: u16) -> Vec<(String, Verdict)> {
-    let tests: &[(&str, fn(u16) -> Verdict)] = &[
+    let tests: &[Part] = &[
         ("ssh-commands", commands),
         ("ssh-wrong-password", wrong_password),
         ("ssh-terminal", terminal),

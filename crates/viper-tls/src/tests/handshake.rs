@@ -75,17 +75,14 @@ fn every_suite_and_group() {
         NamedGroup::secp256r1,
         NamedGroup::secp384r1,
     ];
-    for suite in 0..suites.len() {
-        for group in 0..groups.len() {
+    for (suite, suite_id) in suites.into_iter().enumerate() {
+        for (group, group_id) in groups.into_iter().enumerate() {
             let (client, server) = configs_with(limited(Some(suite), Some(group)), provider());
             let mut pair = Pair::new(&client, &server, HOST);
             pair.run().unwrap();
             for side in [&pair.client, &pair.server] {
                 let peer = side.peer().unwrap();
-                assert_eq!(
-                    (peer.suite, peer.group),
-                    (suites[suite], Some(groups[group]))
-                );
+                assert_eq!((peer.suite, peer.group), (suite_id, Some(group_id)));
                 assert!(!peer.resumed && !peer.retried);
             }
             exchange(&mut pair, &bytes(40_000));
