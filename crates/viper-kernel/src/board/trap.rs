@@ -46,15 +46,17 @@ fn owner(context: *mut Context) -> (usize, u32) {
 /// The caller holds the lock and no other reference to the kernel, and there is a kernel.
 #[inline(always)]
 unsafe fn kernel() -> &'static mut Kernel<Machine> {
-    let mut at: *const KernelCell<MaybeUninit<Kernel<Machine>>> = &raw const KERNEL;
+    let mut at = (&raw const KERNEL).expose_provenance();
     // Unknown to the compiler, the address stays in a register; known, it is made anew for every
     // field, by two instructions each.
     // SAFETY: does nothing.
     unsafe {
         asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
     }
-    // SAFETY: `at` is what it was; the rest by the caller's promise.
-    unsafe { (*at).get().assume_init_mut() }
+    let kernel: *const KernelCell<MaybeUninit<Kernel<Machine>>> =
+        core::ptr::with_exposed_provenance(at);
+    // SAFETY: the address is what it was; the rest by the caller's promise.
+    unsafe { (*kernel).get().assume_init_mut() }
 }
 
 /// A system call without a short way.
