@@ -81,6 +81,7 @@ nginx_config() {
 daemon off;
 worker_processes 1;
 pid $work/nginx.pid;
+$([ "$(id -u)" -ne 0 ] || echo "user root;")
 error_log $work/nginx-error.log;
 events { worker_connections 64; }
 http {

@@ -66,6 +66,9 @@ fn write(fs: &mut Fs<FileDevice>, entries: &[Entry], options: &CopyOptions) -> R
                 executable,
             } => {
                 let mode = if *executable { PROGRAM } else { PLAIN };
+                if let Some((directory, _)) = path.rsplit_once('/') {
+                    make_dirs(fs, directory, options).context("the disk")?;
+                }
                 put_bytes(fs, path, contents, mode, options).context("the disk")?;
             }
         }
@@ -103,6 +106,11 @@ mod tests {
         assert_eq!(Viperfs.get(&a, "/c/two").expect("there"), [7; 100_000]);
         assert_eq!(Viperfs.get(&a, "/c/d/one").expect("there"), b"1");
         assert!(Viperfs.get(&a, "/c/none").is_err());
+        // Directories on the way are made.
+        Viperfs
+            .put(&a, &[file("/new/er/three", b"3")])
+            .expect("put");
+        assert_eq!(Viperfs.get(&a, "/new/er/three").expect("there"), b"3");
         assert!(Viperfs.check(&a).expect("readable").is_empty());
         let mut bytes = std::fs::read(&a).expect("readable");
         bytes[100] ^= 1;
