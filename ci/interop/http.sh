@@ -147,7 +147,7 @@ netinfo -w 20 > NIL:
     ask gzip-chunked 0 "T:numbers" "fetch $site/numbers.txt TO T:numbers"
     ask redirects 0 "hello from nginx" "fetch $site/308"
     ask loop 10 "too many redirects" "fetch $site/loop"
-    ask range 0 "from" "fetch $site/hello.txt RANGE 6-9"
+    ask range 0 "from nginx" "fetch $site/hello.txt RANGE 6-16"
     ask no-such-range 10 "416" "fetch $site/hello.txt RANGE 100-"
     ask big 0 "T:big" "fetch $site/big TO T:big"
     ask resume 0 "T:resumed" "fetch $site/big TO T:resumed RESUME"
@@ -220,7 +220,7 @@ httpd T:site PORT 80 TLSPORT 443 SECONDS 800") >served 2>served.err &
         kill -0 "$machine" 2>/dev/null || { tail -n 20 served served.err; return 1; }
         sleep 0.5
     done
-    at="http://127.0.0.1:$web"
+    export at="http://127.0.0.1:$web"
     tls="https://127.0.0.1:$secure"
     ca="--cacert $work/root.pem"
     check "httpd: curl by http" body_is "hello from httpd" "$at/hello.txt"
