@@ -50,6 +50,13 @@ impl FileDevice {
     }
 }
 
+impl Drop for FileDevice {
+    fn drop(&mut self) {
+        // Closing alone leaves the lock to a process that was being started meanwhile.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Locks an image against other programs until it is closed.
 pub(crate) fn claim(file: &File, read_only: bool) -> io::Result<()> {
     let locked = if read_only {
