@@ -1,13 +1,13 @@
 //! The tests that run inside the guest: the program `viper-test-suite`.
 
-use super::{Lab, Test, Verdict, long, parts};
+use super::{Lab, Test, Verdict, one, parts};
 use crate::cli::MachineOptions;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     parts("suite", |lab| guest_suite(lab, 1)),
     parts("suite-smp-4", |lab| guest_suite(lab, 4)),
-    long("fuzz-million-calls", million_calls),
+    one("fuzz-million-calls", million_calls),
 ];
 
 /// The test of `devtest`, which only runs if that was started.
