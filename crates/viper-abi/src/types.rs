@@ -439,7 +439,7 @@ pub struct SystemInfo {
     pub switches: u64,
     /// Page faults resolved.
     pub page_faults: u64,
-    /// Uptime when the first process began, in nanoseconds.
+    /// From the kernel's first instruction to the first process, in nanoseconds.
     pub first_ns: u64,
 }
 

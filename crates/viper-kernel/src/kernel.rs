@@ -72,7 +72,7 @@ pub struct Counters {
     pub kernel_bytes: u64,
     /// Frequency of the counter.
     pub counter_hz: u64,
-    /// When the first process began.
+    /// From the first instruction of the kernel to the first process.
     pub first_ns: u64,
 }
 

@@ -45,7 +45,7 @@ impl ClientConfig {
     /// # Errors
     /// [`Error::BadProvider`].
     pub fn without_verification(provider: Arc<CryptoProvider>) -> Result<Self, Error> {
-        let verifier = AcceptAnything(provider.clone());
+        let verifier = AcceptAnything::new(&provider);
         Self::with_verifier(provider, Arc::new(verifier), false)
     }
 

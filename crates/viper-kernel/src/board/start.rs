@@ -30,6 +30,8 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
     }
     machine::PSCI_HVC.store(tree.is_psci_hvc, Ordering::Relaxed);
     time::init();
+    // The counter may have run for a while before the machine was let go.
+    let began = time::now_ns();
     // SAFETY: once, boot core, in this order; nothing was allocated before.
     let (root, ram_bytes, kernel_bytes) = unsafe {
         let (ram, taken) = memory::init(&tree, tree_at).expect("RAM for the frame records");
@@ -68,9 +70,11 @@ extern "C" fn kernel_main(tree_at: u64) -> ! {
     kernel
         .start_first(&found)
         .expect("the first process starts");
-    kernel.counters.first_ns = time::now_ns();
+    let now = time::now_ns();
+    kernel.counters.first_ns = now - began;
+    kernel.counters.idle_ns = began;
     for core in &mut kernel.cores {
-        core.since = kernel.counters.first_ns;
+        core.since = now;
     }
     // SAFETY: the other cores wait for `IS_READY`.
     unsafe { trap::KERNEL.get().write(kernel) };

@@ -69,10 +69,6 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "as many as the call has registers"
-    )]
     pub fn call(
         &mut self,
         thread: u32,
@@ -89,10 +85,6 @@ impl<P: Platform> Kernel<P> {
         Err(Stop::Written)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "as many as the call has registers"
-    )]
     pub fn send(
         &mut self,
         thread: u32,
@@ -117,10 +109,6 @@ impl<P: Platform> Kernel<P> {
         Err(Stop::Written)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "as many as the call has registers"
-    )]
     pub fn reply_receive(
         &mut self,
         thread: u32,
@@ -137,10 +125,6 @@ impl<P: Platform> Kernel<P> {
         Err(Stop::Written)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "as many as the call has registers"
-    )]
     pub fn reply(
         &mut self,
         thread: u32,
