@@ -1,6 +1,6 @@
 //! The file service: requests of clients to the engine.
 
-use crate::clients::{Client, FileClient, OpenFile, StreamClient};
+use crate::clients::{Client, FileClient, OpenFile, Opened, StreamClient};
 use crate::contents::Contents;
 use crate::convert::{append_entry, attributes_of, changes_of, statistics_of};
 use crate::known::KnownPaths;
@@ -8,7 +8,9 @@ use crate::locks::{Locks, lock_of};
 use crate::paths::{self, nameless};
 use crate::volume::Volume;
 use crate::world::World;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 use viper_proto::fs::{
     self, Attributes, Changes, LockRange, PathText, Serve, Statistics, TRANSFER_MAX, VolumeId,
     flags,
@@ -32,6 +34,8 @@ pub struct Fsd<W: World> {
     known: KnownPaths,
     locks: Locks,
     clients: u64,
+    /// The files of each client that came through the name service.
+    opened: Vec<Rc<Opened>>,
     sources: Sources<Client>,
 }
 
@@ -44,6 +48,7 @@ impl<W: World> Fsd<W> {
             known: KnownPaths::new(),
             locks: Locks::new(),
             clients: 0,
+            opened: Vec::new(),
             sources,
         }
     }
@@ -58,6 +63,47 @@ impl<W: World> Fsd<W> {
         let (fs, _) = self.volume.changing()?;
         let result = fs.unpin(file.inode);
         self.volume.settle(result)
+    }
+
+    /// A name is about to go: what is known of paths may be wrong then, and files that rest under
+    /// it would keep their blocks. That something changes must have been noted.
+    fn names_go(&mut self) {
+        self.known.forget();
+        // A client whose file begins to rest after this sees the change.
+        fence(Ordering::SeqCst);
+        for at in 0..self.opened.len() {
+            self.close_resting(at);
+        }
+    }
+
+    /// Closes the files of a client that rest.
+    fn close_resting(&mut self, client: usize) {
+        while let Some(file) = self.opened.get(client).and_then(|o| o.take_resting()) {
+            let _ = self.let_go(file);
+        }
+    }
+
+    /// Room for another file of a client.
+    fn make_room(&mut self, client: &FileClient) -> Result<(), Error> {
+        let own = client.opened();
+        if !own.has_room()
+            && let Some(at) = self.opened.iter().position(|o| Rc::ptr_eq(o, own))
+        {
+            self.close_resting(at);
+        }
+        match own.has_room() {
+            true => Ok(()),
+            false => Err(Error::LimitReached),
+        }
+    }
+
+    /// Lets go of an open file; that changes something only if it has no name left.
+    fn let_go(&mut self, file: OpenFile) -> Result<(), Error> {
+        if self.attr(file.inode)?.nlink > 0 {
+            let result = self.volume.fs()?.unpin(file.inode);
+            return self.volume.settle(result);
+        }
+        self.release(file)
     }
 
     fn try_read(
@@ -174,7 +220,7 @@ impl<W: World> Serve for Fsd<W> {
         path: PathText,
     ) -> Result<(u32, Attributes), Error> {
         paths::check_flags(wanted)?;
-        client.check_room()?;
+        self.make_room(client)?;
         let (fs, now) = match paths::may_change(wanted) {
             true => self.volume.changing()?,
             false => (self.volume.fs()?, 0),
@@ -192,19 +238,15 @@ impl<W: World> Serve for Fsd<W> {
             self.known.note(path, file.inode);
         }
         self.pin(file.inode)?;
-        Ok((client.insert(file), attributes_of(&attr)))
+        Ok((client.opened().insert(file), attributes_of(&attr)))
     }
 
     fn close(&mut self, client: &mut FileClient, file: u32) -> Result<(), Error> {
-        let file = client.remove(file)?;
-        if !client.has_open(file.inode) {
+        let file = client.opened().remove(file)?;
+        if !client.opened().has_open(file.inode) {
             self.locks.closed(file.inode, client.number);
         }
-        if self.attr(file.inode)?.nlink > 0 {
-            let result = self.volume.fs()?.unpin(file.inode);
-            return self.volume.settle(result);
-        }
-        self.release(file)
+        self.let_go(file)
     }
 
     #[inline]
@@ -293,8 +335,9 @@ impl<W: World> Serve for Fsd<W> {
     fn unlink(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::IsDirectory)?;
+        self.volume.changing()?;
+        self.names_go();
         let (fs, now) = self.volume.changing()?;
-        self.known.forget();
         let result = fs.unlink(parent, name, now);
         self.volume.settle(result)
     }
@@ -302,8 +345,9 @@ impl<W: World> Serve for Fsd<W> {
     fn remove_directory(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
         let path = client.path(&path)?;
         let (parent, name) = self.parent(&path, Error::Busy)?;
+        self.volume.changing()?;
+        self.names_go();
         let (fs, now) = self.volume.changing()?;
-        self.known.forget();
         let result = fs.rmdir(parent, name, now);
         self.volume.settle(result)
     }
@@ -317,8 +361,9 @@ impl<W: World> Serve for Fsd<W> {
         let (from, to) = (client.path(&from)?, client.path(&to)?);
         let (old, old_name) = self.parent(&from, Error::Busy)?;
         let (new, new_name) = self.parent(&to, Error::Busy)?;
+        self.volume.changing()?;
+        self.names_go();
         let (fs, now) = self.volume.changing()?;
-        self.known.forget();
         let result = fs.rename(old, old_name, new, new_name, RenameMode::Replace, now);
         self.volume.settle(result)
     }
@@ -524,6 +569,10 @@ impl<W: World> Serve for Fsd<W> {
         self.volume.settle(result)
     }
 
+    fn resting(&mut self, client: &mut FileClient, offset: u64) -> Result<(), Error> {
+        client.watch_resting(offset)
+    }
+
     fn file_memory(
         &mut self,
         client: &mut FileClient,
@@ -539,7 +588,9 @@ impl<W: World> Service for Fsd<W> {
 
     fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
         self.clients += 1;
-        Ok(Client::Files(FileClient::new(self.clients, who.process_id)))
+        let client = FileClient::new(self.clients, who.process_id);
+        self.opened.push(client.opened().clone());
+        Ok(Client::Files(client))
     }
 
     #[inline]
@@ -554,7 +605,9 @@ impl<W: World> Service for Fsd<W> {
         match client {
             Client::Files(client) => {
                 self.locks.gone(client.number);
-                client.into_files().for_each(|file| {
+                self.opened.retain(|o| !Rc::ptr_eq(o, client.opened()));
+                let files = client.opened().take_all();
+                files.into_iter().flatten().for_each(|file| {
                     let _ = self.release(file);
                 });
             }

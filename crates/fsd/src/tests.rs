@@ -5,4 +5,5 @@ mod damage;
 mod files;
 mod locks;
 mod restarts;
+mod resting;
 mod windows;
