@@ -1,5 +1,7 @@
 //! What the server keeps for a client: its memory and its open files.
 
+use crate::node::Node;
+use crate::user::User;
 use alloc::borrow::Cow;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -8,6 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use viper_proto::fs::{FILES_MAX, PATH_MAX, PathText, resting};
 use viper_rt::abi::{Protection, Rights};
 use viper_rt::handle::Memory;
+use viper_rt::server::NewClient;
 use viper_rt::{Error, Mapping, Object};
 
 /// Most bytes of memory that a client may share.
@@ -16,11 +19,14 @@ const MEMORY_MAX: u64 = 4 << 20;
 /// An open file. It is pinned: its inode stays though its names may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenFile {
-    pub(crate) inode: u64,
-    /// Flags of OPEN.
+    pub(crate) node: Node,
+    /// Flags of OPEN, and [`TAKES_ID`].
     pub(crate) flags: u32,
     pub(crate) is_directory: bool,
 }
+
+/// Of an open file: a write takes the bits that would let others act for its owner.
+pub(crate) const TAKES_ID: u32 = 1 << 31;
 
 /// A client that works with files.
 #[derive(Debug, Default)]
@@ -28,6 +34,8 @@ pub struct FileClient {
     /// Its number, as owner of locks.
     pub(crate) number: u64,
     pub(crate) process_id: u64,
+    /// Who it is.
+    pub(crate) user: User,
     shared: Option<Rc<Mapping>>,
     opened: Rc<Opened>,
 }
@@ -49,10 +57,14 @@ pub enum Client {
 }
 
 impl FileClient {
-    pub(crate) fn new(number: u64, process_id: u64) -> FileClient {
+    pub(crate) fn new(number: u64, who: &NewClient) -> FileClient {
         FileClient {
             number,
-            process_id,
+            process_id: who.process_id,
+            user: User {
+                user: who.user,
+                group: who.group,
+            },
             ..FileClient::default()
         }
     }
@@ -109,6 +121,24 @@ impl FileClient {
                 Ok(Cow::Owned(path))
             }
         }
+    }
+
+    /// Puts bytes into the shared memory, unless they are more than `len`. Returns how many.
+    pub(crate) fn give(&self, bytes: &[u8], len: u64, offset: u64) -> Result<u64, Error> {
+        let count = bytes.len() as u64;
+        if count <= len {
+            let (shared, offset) = self.range(offset, count)?;
+            shared.write(offset, bytes)?;
+        }
+        Ok(count)
+    }
+
+    /// Bytes of the shared memory. Copied once: the client may change its memory at any time.
+    pub(crate) fn take(&self, len: u64, offset: u64) -> Result<Vec<u8>, Error> {
+        let (shared, offset) = self.range(offset, len)?;
+        let mut bytes = alloc::vec![0; len as usize];
+        shared.read(offset, &mut bytes)?;
+        Ok(bytes)
     }
 
     #[inline]
@@ -180,10 +210,10 @@ impl Opened {
         place.and_then(Option::take).ok_or(Error::BadHandle)
     }
 
-    /// Whether it has an inode open.
-    pub(crate) fn has_open(&self, inode: u64) -> bool {
+    /// Whether it has a file open.
+    pub(crate) fn has_open(&self, node: Node) -> bool {
         let files = self.files.borrow();
-        files.iter().flatten().any(|file| file.inode == inode)
+        files.iter().flatten().any(|file| file.node == node)
     }
 
     /// Takes away a file that rests, and that its client cannot take back into use any more.

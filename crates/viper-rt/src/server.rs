@@ -25,7 +25,8 @@ pub mod supervisor {
     /// Server to supervisor, a message: it serves from now on.
     pub const READY: u16 = 1;
     /// Supervisor to server, a message: process id, rights bits, and the channel of a new client;
-    /// behind them, as bytes, what the supervisor grants it in the service's own words, if anything.
+    /// behind them, as bytes, what the supervisor grants it in the service's own words, if anything,
+    /// and its user and group.
     pub const NEW_CLIENT: u16 = 2;
     /// Supervisor to server, a call: are you well? The reply is empty.
     pub const PING: u16 = 3;
@@ -42,7 +43,14 @@ pub struct NewClient {
     pub rights: u64,
     /// What the supervisor grants in the service's own words; empty if nothing.
     pub grant: Bytes,
+    /// The user for whom it works; 0 is who may do everything.
+    pub user: u32,
+    /// That user's group.
+    pub group: u32,
 }
+
+/// The user and group of a client whom the supervisor names none for.
+pub const NOBODY: u32 = 65534;
 
 /// A server.
 pub trait Service {
@@ -209,6 +217,11 @@ impl<T: Put> Pending<T> {
     pub fn trace_id(&self) -> u16 {
         self.trace
     }
+}
+
+/// A word as a user or group.
+fn number(word: u64) -> u32 {
+    u32::try_from(word).unwrap_or(NOBODY)
 }
 
 const SUPERVISOR_KEY: u64 = u64::MAX;
@@ -401,6 +414,8 @@ impl<S: Service> Server<S> {
                         process_id,
                         rights,
                         grant: request.bytes().unwrap_or(Bytes::clip(&[])),
+                        user: request.word().map_or(NOBODY, number),
+                        group: request.word().map_or(NOBODY, number),
                     };
                     if let Ok(client) = service.connect(who) {
                         self.admit(channel, client);

@@ -11,8 +11,10 @@
 //! `window`. Who opens a file again that was closed just now, or asks for the same path again, needs
 //! no message either while nothing changes: see `rest` and `recent`.
 
-use super::recent::Recent;
-use super::rest::{RESTING_MAX, Rest, Table};
+mod mounts;
+mod recent;
+mod rest;
+
 use super::window::{self, Seen, Windows};
 use super::{
     Attributes, Changes, Client, FILES_MAX, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent,
@@ -21,6 +23,9 @@ use super::{
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
+pub use mounts::Mount;
+use recent::Recent;
+use rest::Table;
 use viper_rt::abi::Rights;
 use viper_rt::handle::{Channel, Memory};
 use viper_rt::{Error, Mapping, Object, clock, trace};
@@ -159,10 +164,7 @@ impl Files {
             s.windows.closed(remote);
             Ok((remote, attributes, s.number, seen))
         })?;
-        self.open
-            .iter_mut()
-            .filter(|place| matches!(place, Some(f) if f.rests && (f.session, f.remote) == (session, remote)))
-            .for_each(|place| *place = None);
+        self.forget_resting(session, remote);
         if flags & (flags::CREATE | flags::TRUNCATE) != 0 {
             self.unsynced_in = Some(session);
         }
@@ -197,23 +199,8 @@ impl Files {
     /// [`Error::BadHandle`] if it is not open, [`Error::ServerDied`] if changes were lost that
     /// nobody was told of yet.
     pub fn close(&mut self, file: FileId) -> Result<(), Error> {
-        let open = in_use(&mut self.open, file)?;
-        match &self.session {
-            Some(session) if session.number == open.session && open.may_rest() => {
-                let (table, memory) = (&session.resting, &session.memory);
-                match table.rest(memory, open.remote, &session.windows, open.seen) {
-                    Rest::Refused => {}
-                    Rest::Closed => {
-                        self.open[file.0 as usize] = None;
-                        return Ok(());
-                    }
-                    Rest::Rests => {
-                        (open.rests, open.next_read) = (true, 0);
-                        return Ok(());
-                    }
-                }
-            }
-            _ => {}
+        if self.rest(file)? {
+            return Ok(());
         }
         self.close_now(file)
     }
@@ -696,47 +683,6 @@ impl Files {
     fn file(&self, file: FileId) -> Result<&OpenFile, Error> {
         let place = self.open.get(file.0 as usize).and_then(Option::as_ref);
         place.filter(|open| !open.rests).ok_or(Error::BadHandle)
-    }
-
-    /// A file that rests, taken back into use; room for another one if there is none.
-    fn wake(&mut self, path: &str, flags: u32) -> Option<(FileId, &OpenFile)> {
-        let resting = |place: &Option<OpenFile>| place.as_ref().is_some_and(|open| open.rests);
-        let same = |open: &OpenFile| open.rests && open.flags == flags && open.path == path;
-        let mut places = self.open.iter();
-        let Some(index) = places.position(|place| place.as_ref().is_some_and(same)) else {
-            if self.open.iter().filter(|place| resting(place)).count() >= RESTING_MAX {
-                let first = self.open.iter().position(resting)?;
-                self.end_rest(first);
-            }
-            return None;
-        };
-        let open = self.open.get_mut(index)?.as_mut()?;
-        let session = self.session.as_ref()?;
-        let is_right = open.session == session.number && session.windows.is_still(open.seen);
-        if !is_right || !session.resting.wake(&session.memory, open.remote) {
-            self.end_rest(index);
-            return None;
-        }
-        open.rests = false;
-        self.open
-            .get(index)?
-            .as_ref()
-            .map(|open| (FileId(index as u32), open))
-    }
-
-    /// Closes a file that rests, unless the server has done so.
-    fn end_rest(&mut self, index: usize) {
-        let open = self.open.get(index).and_then(Option::as_ref);
-        let (Some(open), Some(session)) = (open, &self.session) else {
-            return;
-        };
-        let is_open =
-            open.session == session.number && session.resting.wake(&session.memory, open.remote);
-        if is_open {
-            let _ = self.close_now(FileId(index as u32));
-        } else {
-            self.open[index] = None;
-        }
     }
 
     /// Runs an operation on an open file, opening it again first if the server is another one.

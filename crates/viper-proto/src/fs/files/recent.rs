@@ -1,7 +1,7 @@
 //! What paths were asked for lately, and what the answer was: right while nothing changes.
 
-use super::Attributes;
-use super::window::{Seen, Windows};
+use super::super::Attributes;
+use super::super::window::{Seen, Windows};
 use alloc::string::String;
 use alloc::vec::Vec;
 
