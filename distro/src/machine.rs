@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::{MachineOptions, Mode};
 use crate::image::System;
-use crate::qemu::{Disk, Machine};
+use crate::qemu::{Disk, Machine, Network};
 
 /// The machine that `options` describe.
 pub fn assemble(
@@ -27,8 +27,16 @@ pub fn assemble(
         gic: options.gic.unwrap_or(defaults.gic),
         icount: options.icount,
         disk,
-        network: (!options.no_net).then(|| options.hostfwd.clone()),
+        network: network(options),
         reboots: false,
+    }
+}
+
+fn network(options: &MachineOptions) -> Network {
+    match &options.wire {
+        _ if options.no_net => Network::None,
+        Some(plug) => Network::Wire(plug.clone()),
+        None => Network::User(options.hostfwd.clone()),
     }
 }
 
