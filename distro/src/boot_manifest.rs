@@ -28,7 +28,7 @@ fn compile_process(text: &mut String, name: &str, p: &Process, exists: &impl Fn(
     line(text, format_args!("process {name}"));
     line(text, format_args!("role {}", role(p.role)));
     match p.is_boot() {
-        true => line(text, format_args!("boot {}", archive_name(name, p))),
+        true => line(text, format_args!("boot {}", p.member(name))),
         false => line(text, format_args!("path {}", p.home)),
     }
     line(text, format_args!("priority {}", p.priority));
@@ -59,8 +59,14 @@ fn compile_process(text: &mut String, name: &str, p: &Process, exists: &impl Fn(
 
 fn compile_cap(text: &mut String, cap: &Cap) {
     match cap {
-        Cap::Device { name, dma_kib } => {
-            line(text, format_args!("cap device {} {dma_kib}", device(*name)));
+        Cap::Device {
+            name,
+            dma_kib,
+            required,
+        } => {
+            let required = if *required { " required" } else { "" };
+            let name = device(*name);
+            line(text, format_args!("cap device {name} {dma_kib}{required}"));
         }
         Cap::Serve(service) => line(text, format_args!("cap serve {service}")),
         Cap::Connect(service) => line(text, format_args!("cap connect {service}")),
@@ -76,15 +82,6 @@ fn compile_cap(text: &mut String, cap: &Cap) {
 
 fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     writeln!(text, "{content}").expect("writing to a string cannot fail");
-}
-
-/// The name of a process's executable in the boot archive.
-fn archive_name<'a>(name: &'a str, process: &Process) -> &'a str {
-    if process.role == Role::Init {
-        "init"
-    } else {
-        name
-    }
 }
 
 fn role(role: Role) -> &'static str {
@@ -108,6 +105,9 @@ fn device(device: Device) -> &'static str {
         Device::Pl011 => "pl011",
         Device::Pl031 => "pl031",
         Device::VirtioBlk => "virtio-blk",
+        Device::VirtioBlk1 => "virtio-blk-1",
+        Device::VirtioBlk2 => "virtio-blk-2",
+        Device::VirtioBlk3 => "virtio-blk-3",
         Device::VirtioRng => "virtio-rng",
         Device::VirtioNet => "virtio-net",
     }

@@ -144,6 +144,9 @@ pub struct MachineOptions {
     /// Run without a disk
     #[arg(long, conflicts_with = "disk")]
     pub no_disk: bool,
+    /// One more raw image as a disk, kept; repeatable: they are D1, D2 and D3 in the guest
+    #[arg(long = "disk2", visible_alias = "add-disk", value_name = "IMG")]
+    pub more_disks: Vec<PathBuf>,
     /// Number of cores, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub smp: Option<u8>,
@@ -269,7 +272,7 @@ mod tests {
         assert!(parse("distro build --no-setup").no_setup);
         assert_eq!(parse("distro --smp 4").machine.smp, Some(4));
         let cli = parse(
-            "distro exec --disk d.img --smp 2 --mem 64M --cpu max --gic 2 --mode recovery \
+            "distro exec --disk d.img --disk2 e.img --add-disk f.img --smp 2 --mem 64M --cpu max --gic 2 --mode recovery \
              --hostfwd tcp:2222-22 --timeout 9 --icount --put a:/b --get /b:c --servers=-netd,-fsd \
              --log fsd:debug,kernel:info --log blkd:trace ver",
         );
@@ -282,6 +285,10 @@ mod tests {
                 from: "a".into(),
                 to: "/b".into()
             }]
+        );
+        assert_eq!(
+            exec.machine.more_disks,
+            [PathBuf::from("e.img"), "f.img".into()]
         );
         assert_eq!(exec.machine.log, ["fsd:debug", "kernel:info", "blkd:trace"]);
         assert_eq!(exec.machine.servers.as_deref(), Some("-netd,-fsd"));

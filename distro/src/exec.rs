@@ -48,9 +48,10 @@ fn run(
 ) -> Result<ExitCode> {
     let timeout = Duration::from_secs(options.timeout);
     let verbose = !options.machine.log.is_empty();
+    let machine = disk::with_more(&options.machine)?;
     let mut printer = Printer::new(system, verbose);
     let script = Script {
-        machine: &options.machine,
+        machine: &machine,
         text: &options.commands,
         disk: disk.clone(),
     };

@@ -139,12 +139,10 @@ impl System {
             let Some(contents) = self.stripped(name)? else {
                 continue;
             };
-            let member = if process.role == Role::Init {
-                "init"
-            } else {
-                name
-            };
-            self.members.push((member.into(), contents, true));
+            let member = process.member(name);
+            if !self.members.iter().any(|(other, ..)| other == member) {
+                self.members.push((member.into(), contents, true));
+            }
         }
         Ok(())
     }

@@ -36,7 +36,8 @@ pub fn boot(system: &System, options: &MachineOptions, fresh: bool) -> Result<Ex
     let scratch = Scratch::new(&system.workspace)?;
     let archive = scratch.path("boot.cpio");
     system.write_archive(&archive, None)?;
-    let (options, port) = with_ssh(system, options)?;
+    let options = crate::disk::with_more(options)?;
+    let (options, port) = with_ssh(system, &options)?;
     let mut machine = machine::assemble(system, &options, archive, disk);
     machine.reboots = true;
     let mut command = machine.command();

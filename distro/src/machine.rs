@@ -27,6 +27,7 @@ pub fn assemble(
         gic: options.gic.unwrap_or(defaults.gic),
         icount: options.icount,
         disk,
+        more_disks: options.more_disks.iter().cloned().map(Disk::kept).collect(),
         network: network(options),
         reboots: false,
     }

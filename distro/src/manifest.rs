@@ -197,6 +197,9 @@ pub enum Cap {
         /// DMA memory in KiB.
         #[serde(default)]
         dma_kib: u32,
+        /// On a machine without it there is no such process.
+        #[serde(default)]
+        required: bool,
     },
     /// Offer a service under this name, such as `BLKD:`.
     Serve(String),
@@ -216,8 +219,17 @@ pub enum Device {
     Pl011,
     /// The clock.
     Pl031,
-    /// The disk.
+    /// The first disk.
     VirtioBlk,
+    /// The second disk.
+    #[serde(rename = "virtio-blk-1")]
+    VirtioBlk1,
+    /// The third disk.
+    #[serde(rename = "virtio-blk-2")]
+    VirtioBlk2,
+    /// The fourth disk.
+    #[serde(rename = "virtio-blk-3")]
+    VirtioBlk3,
     /// The random source.
     VirtioRng,
     /// The network.
@@ -381,6 +393,14 @@ impl Process {
         Binary {
             package: self.package.clone(),
             name: bin.into(),
+        }
+    }
+
+    /// The name of its executable in the boot archive: processes of one binary share it.
+    pub fn member<'a>(&'a self, name: &'a str) -> &'a str {
+        match self.role {
+            Role::Init => "init",
+            _ => self.bin.as_deref().unwrap_or(name),
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Machine {
     pub icount: bool,
     /// The disk.
     pub disk: Option<Disk>,
+    /// Further disks, in the order in which the guest counts them.
+    pub more_disks: Vec<Disk>,
     /// The network.
     pub network: Network,
     /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
@@ -113,7 +115,12 @@ impl Machine {
         list.pair("-append", &self.command_line);
         list.pair("-object", "rng-builtin,id=entropy");
         list.pair("-device", "virtio-rng-device,rng=entropy");
-        self.add_disk(&mut list);
+        if let Some(disk) = &self.disk {
+            add_disk(&mut list, "disk", disk);
+        }
+        for (n, disk) in (1..).zip(&self.more_disks) {
+            add_disk(&mut list, &format!("disk{n}"), disk);
+        }
         self.add_network(&mut list);
         if self.icount {
             list.pair("-icount", "shift=0");
@@ -122,19 +129,6 @@ impl Machine {
             list.0.push("-no-reboot".into());
         }
         list.0
-    }
-
-    fn add_disk(&self, list: &mut Arguments) {
-        let Some(disk) = &self.disk else { return };
-        match &disk.writes {
-            Writes::Dropped => list.file("-drive", RAW_DRIVE, &disk.path, ",snapshot=on"),
-            Writes::Kept => list.file("-drive", RAW_DRIVE, &disk.path, ",cache=writeback"),
-            Writes::Recorded(log) => {
-                list.file("-blockdev", RAW_NODE, &disk.path, "");
-                list.file("-blockdev", LOG_NODE, log, "");
-            }
-        }
-        list.pair("-device", "virtio-blk-device,drive=disk");
     }
 
     fn add_network(&self, list: &mut Arguments) {
@@ -152,10 +146,24 @@ impl Machine {
     }
 }
 
-const RAW_DRIVE: &str = "if=none,id=disk,format=raw,file=";
-const RAW_NODE: &str = "driver=raw,node-name=image,file.driver=file,file.filename=";
-const LOG_NODE: &str =
-    "driver=blklogwrites,node-name=disk,file=image,log.driver=file,log.filename=";
+/// A disk and its device. The virt board gives devices of the command line slots from the highest
+/// address down, and the guest counts disks in that order.
+fn add_disk(list: &mut Arguments, id: &str, disk: &Disk) {
+    let drive = format!("if=none,id={id},format=raw,file=");
+    match &disk.writes {
+        Writes::Dropped => list.file("-drive", &drive, &disk.path, ",snapshot=on"),
+        Writes::Kept => list.file("-drive", &drive, &disk.path, ",cache=writeback"),
+        Writes::Recorded(log) => {
+            let image = format!("driver=raw,node-name=image-{id},file.driver=file,file.filename=");
+            list.file("-blockdev", &image, &disk.path, "");
+            let node = format!(
+                "driver=blklogwrites,node-name={id},file=image-{id},log.driver=file,log.filename="
+            );
+            list.file("-blockdev", &node, log, "");
+        }
+    }
+    list.pair("-device", format!("virtio-blk-device,drive={id}"));
+}
 
 #[derive(Default)]
 struct Arguments(Vec<OsString>);
@@ -228,6 +236,7 @@ mod tests {
             gic: 3,
             icount: false,
             disk: Some(Disk::scratch("a,b.img".into())),
+            more_disks: vec![Disk::kept("c.img".into())],
             network: Network::None,
             reboots: false,
         }
@@ -249,6 +258,8 @@ mod tests {
             "-smp 2 -m 256M",
             "-kernel k -initrd i -append viper.mode=normal",
             "file=a,,b.img,snapshot=on",
+            "-device virtio-blk-device,drive=disk -drive if=none,id=disk1,format=raw,file=c.img",
+            "-device virtio-blk-device,drive=disk1",
             "-nic none",
             "-no-reboot",
         ] {

@@ -6,16 +6,17 @@
 //! is dead; so what clients keep is good for [`LEASE_NS`] only, and the successor waits for so long
 //! before it answers anybody.
 
+use core::cell::Cell;
 use viper_proto::fs::LEASE_NS;
 use viper_rt::abi::Rights;
 use viper_rt::handle::Memory;
 use viper_rt::{Error, Mapping, Object, clock, sys};
 
-/// The page.
+/// The page, for all volumes.
 #[derive(Debug)]
 pub(crate) struct Changes {
     page: Option<(Memory, Mapping)>,
-    number: u64,
+    number: Cell<u64>,
 }
 
 impl Changes {
@@ -28,16 +29,17 @@ impl Changes {
         });
         Changes {
             page: page.ok(),
-            number: 0,
+            number: Cell::new(0),
         }
     }
 
     /// Something changes: to be called before that is answered.
     #[inline]
-    pub(crate) fn note(&mut self) {
-        self.number += 1;
+    pub(crate) fn note(&self) {
+        let number = self.number.get() + 1;
+        self.number.set(number);
         if let Some((_, mapping)) = &self.page {
-            let _ = mapping.write(0, &self.number.to_ne_bytes());
+            let _ = mapping.write(0, &number.to_ne_bytes());
         }
     }
 

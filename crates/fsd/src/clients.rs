@@ -1,10 +1,13 @@
 //! What the server keeps for a client: its memory and its open files.
 
+use crate::node::Node;
+use crate::user::User;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use viper_proto::fs::{PATH_MAX, PathText};
 use viper_rt::abi::{Protection, Rights};
 use viper_rt::handle::Memory;
+use viper_rt::server::NewClient;
 use viper_rt::{Error, Mapping, Object};
 
 /// Files that a client may have open.
@@ -15,11 +18,14 @@ const MEMORY_MAX: u64 = 4 << 20;
 /// An open file. It is pinned: its inode stays though its names may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenFile {
-    pub(crate) inode: u64,
-    /// Flags of OPEN.
+    pub(crate) node: Node,
+    /// Flags of OPEN, and [`TAKES_ID`].
     pub(crate) flags: u32,
     pub(crate) is_directory: bool,
 }
+
+/// Of an open file: a write takes the bits that would let others act for its owner.
+pub(crate) const TAKES_ID: u32 = 1 << 31;
 
 /// A client that works with files.
 #[derive(Debug, Default)]
@@ -27,6 +33,8 @@ pub struct FileClient {
     /// Its number, as owner of locks.
     pub(crate) number: u64,
     pub(crate) process_id: u64,
+    /// Who it is.
+    pub(crate) user: User,
     shared: Option<Mapping>,
     files: Vec<Option<OpenFile>>,
 }
@@ -48,10 +56,14 @@ pub enum Client {
 }
 
 impl FileClient {
-    pub(crate) fn new(number: u64, process_id: u64) -> FileClient {
+    pub(crate) fn new(number: u64, who: &NewClient) -> FileClient {
         FileClient {
             number,
-            process_id,
+            process_id: who.process_id,
+            user: User {
+                user: who.user,
+                group: who.group,
+            },
             ..FileClient::default()
         }
     }
@@ -110,6 +122,24 @@ impl FileClient {
         }
     }
 
+    /// Puts bytes into the shared memory, unless they are more than `len`. Returns how many.
+    pub(crate) fn give(&self, bytes: &[u8], len: u64, offset: u64) -> Result<u64, Error> {
+        let count = bytes.len() as u64;
+        if count <= len {
+            let (shared, offset) = self.range(offset, count)?;
+            shared.write(offset, bytes)?;
+        }
+        Ok(count)
+    }
+
+    /// Bytes of the shared memory. Copied once: the client may change its memory at any time.
+    pub(crate) fn take(&self, len: u64, offset: u64) -> Result<Vec<u8>, Error> {
+        let (shared, offset) = self.range(offset, len)?;
+        let mut bytes = alloc::vec![0; len as usize];
+        shared.read(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
     #[inline]
     pub(crate) fn file(&self, id: u32) -> Result<OpenFile, Error> {
         match self.files.get(id as usize) {
@@ -154,9 +184,9 @@ impl FileClient {
         place.and_then(Option::take).ok_or(Error::BadHandle)
     }
 
-    /// Whether it has an inode open.
-    pub(crate) fn has_open(&self, inode: u64) -> bool {
-        self.files.iter().flatten().any(|file| file.inode == inode)
+    /// Whether it has a file open.
+    pub(crate) fn has_open(&self, node: Node) -> bool {
+        self.files.iter().flatten().any(|file| file.node == node)
     }
 
     /// The open files, on the client's end.

@@ -1,5 +1,6 @@
 //! Moving data between files and clients.
 
+use crate::node::Node;
 use crate::volume::Volume;
 use crate::world::World;
 use alloc::vec;
@@ -16,6 +17,8 @@ const CHUNK: usize = 64 * 1024;
 const FILE_MEMORY_MAX: u64 = 8 << 20;
 /// What file memory must leave of the server's own quota.
 const QUOTA_RESERVE: u64 = 2 << 20;
+/// What a further volume may come to need of it.
+pub(crate) const VOLUME_BYTES: u64 = 5 << 20;
 /// Files kept as memory for the next who asks.
 const KEPT_MAX: usize = 4;
 
@@ -27,7 +30,7 @@ pub(crate) struct Contents {
 
 /// A file as memory: good as long as the file is the same.
 struct Kept {
-    inode: u64,
+    node: Node,
     changed_ns: i64,
     size: u64,
     memory: Memory,
@@ -87,14 +90,20 @@ impl Contents {
         volume.settle(result).map(|count| count as u64)
     }
 
+    /// Keeps nothing any more: memory is needed, or inodes will mean other files.
+    pub(crate) fn forget(&mut self) {
+        self.kept.clear();
+    }
+
     /// A file's content as memory of its own.
     pub(crate) fn memory<W: World>(
         &mut self,
         volume: &mut Volume<W>,
+        node: Node,
         attr: &Attr,
     ) -> Result<Memory, Error> {
         let same = |kept: &Kept| {
-            (kept.inode, kept.changed_ns, kept.size) == (attr.ino, attr.ctime_ns, attr.size)
+            kept.node == node && (kept.changed_ns, kept.size) == (attr.ctime_ns, attr.size)
         };
         if let Some(kept) = self.kept.iter().find(|kept| same(kept)) {
             return hand_out(&kept.memory);
@@ -124,7 +133,7 @@ impl Contents {
             self.kept.remove(0);
         }
         self.kept.push(Kept {
-            inode: attr.ino,
+            node,
             changed_ns: attr.ctime_ns,
             size: attr.size,
             memory,
@@ -139,7 +148,7 @@ fn hand_out(memory: &Memory) -> Result<Memory, Error> {
 }
 
 /// Whether the server's own quota has so much to spare. What it cannot find out it allows.
-fn has_room(bytes: u64) -> bool {
+pub(crate) fn has_room(bytes: u64) -> bool {
     let itself = viper_rt::program::peek(Slot::PROCESS).unwrap_or_default();
     match process_info(itself) {
         Ok(info) if info.limit_bytes > 0 => {

@@ -1,7 +1,8 @@
 //! Between the engine's words and the protocol's.
 
+use crate::node::Node;
 use alloc::vec::Vec;
-use viper_proto::fs::{Attributes, Changes, Statistics, kind};
+use viper_proto::fs::{Attributes, Changes, Statistics, VolumeId, kind};
 use viper_rt::Error;
 use viperfs::{Attr, BLOCK_SIZE, DirEntry, FileKind, MAX_NAME, SetAttr, StatFs};
 
@@ -16,7 +17,7 @@ pub(crate) fn error_of(error: viperfs::Error) -> Error {
         Engine::NotEmpty => Error::NotEmpty,
         Engine::NameTooLong => Error::NameTooLong,
         Engine::InvalidName | Engine::Invalid => Error::InvalidArgument,
-        Engine::NoSpace => Error::NoSpace,
+        Engine::NoSpace | Engine::QuotaExceeded => Error::NoSpace,
         Engine::ReadOnly | Engine::Device(DeviceError::ReadOnly) => Error::ReadOnly,
         Engine::TooManyLinks | Engine::AttributeTooLarge => Error::LimitReached,
         Engine::FileTooLarge => Error::FileTooLarge,
@@ -38,10 +39,11 @@ pub(crate) const fn kind_of(kind: FileKind) -> u32 {
     }
 }
 
-pub(crate) fn attributes_of(attr: &Attr) -> Attributes {
+#[inline]
+pub(crate) fn attributes_of(node: Node, attr: &Attr) -> Attributes {
     let time = |ns: i64| u64::try_from(ns).unwrap_or(0);
     Attributes {
-        inode: attr.ino,
+        inode: node.number(),
         size_bytes: attr.size,
         allocated_bytes: attr.blocks.saturating_mul(BLOCK_SIZE as u64),
         modified_ns: time(attr.mtime_ns),
@@ -82,6 +84,17 @@ pub(crate) fn changes_of(changes: &Changes) -> Result<SetAttr, Error> {
     })
 }
 
+/// The volume's identity, as two numbers.
+pub(crate) fn volume_of(stat: &StatFs) -> VolumeId {
+    let (high, low) = stat.uuid.split_at(8);
+    let number = |half: &[u8]| half.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
+    VolumeId {
+        uuid_high: number(high),
+        uuid_low: number(low),
+        failed: stat.failed,
+    }
+}
+
 pub(crate) fn statistics_of(stat: &StatFs) -> Statistics {
     Statistics {
         block_bytes: u64::from(stat.block_size),
@@ -96,13 +109,19 @@ pub(crate) fn statistics_of(stat: &StatFs) -> Statistics {
 }
 
 /// Appends a directory entry as READ_DIRECTORY hands it out, if it fits `max` bytes in all.
-pub(crate) fn append_entry(to: &mut Vec<u8>, max: usize, entry: &DirEntry<'_>) -> bool {
+pub(crate) fn append_entry(
+    to: &mut Vec<u8>,
+    max: usize,
+    directory: Node,
+    entry: &DirEntry<'_>,
+) -> bool {
     let len = (ENTRY_HEAD + entry.name.len()).next_multiple_of(8);
     if to.len() + len > max {
         return false;
     }
     let end = to.len() + len;
-    to.extend_from_slice(&entry.ino.to_le_bytes());
+    let number = directory.beside(entry.ino).number();
+    to.extend_from_slice(&number.to_le_bytes());
     to.extend_from_slice(&kind_of(entry.kind).to_le_bytes());
     // Names are 255 bytes at most.
     to.extend_from_slice(&(entry.name.len() as u16).to_le_bytes());

@@ -10,7 +10,7 @@ use viper_rt::abi::Rights;
 use viper_rt::handle::Memory;
 use viper_rt::trace::{self, TraceEvent};
 use viper_rt::{Error, Mapping, Object, clock};
-use viperfs::{BLOCK_SIZE, BlockDevice, DeviceError};
+use viperfs::{BLOCK_SIZE, BlockDevice, CopyIn, CopyOut, DeviceError};
 
 /// Bytes of the place that reads come to.
 const READ_BYTES: usize = 256 * 1024;
@@ -150,23 +150,26 @@ impl<C: Connect> BlockDisk<C> {
         Ok((client, session))
     }
 
-    fn read_part(&mut self, block: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
-        let vector = vector(block, buf.len(), 0);
-        self.request(|client, session| client.read(session, &[vector]))?;
-        self.mapping.read(0, buf).map_err(|_| DeviceError::Io)
+    /// Reads at most [`READ_BYTES`] to the start of the memory.
+    fn fetch(&mut self, block: u64, len: usize) -> Result<(), DeviceError> {
+        trace::note(TraceEvent::MISS, block);
+        let vector = vector(block, len, 0);
+        self.request(|client, session| client.read(session, &[vector]))
     }
 
-    fn write_part(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
-        if self.used + buf.len() > STAGE_BYTES {
+    /// Room for `len` bytes, at most [`STAGE_BYTES`], in the place where writes wait.
+    fn room(&mut self, len: usize) -> Result<usize, DeviceError> {
+        if self.used + len > STAGE_BYTES {
             self.flush()?;
         }
-        let offset = READ_BYTES + self.used;
-        self.mapping
-            .write(offset, buf)
-            .map_err(|_| DeviceError::Io)?;
-        let vector = vector(block, buf.len(), offset);
+        Ok(READ_BYTES + self.used)
+    }
+
+    /// Writes what stands in the room.
+    fn send(&mut self, block: u64, offset: usize, len: usize) -> Result<(), DeviceError> {
+        let vector = vector(block, len, offset);
         self.request(|client, session| client.write(session, &[vector]))?;
-        self.stage(block, offset, buf.len());
+        self.stage(block, offset, len);
         Ok(())
     }
 
@@ -214,10 +217,9 @@ impl<C: Connect> BlockDevice for BlockDisk<C> {
 
     fn read(&mut self, block: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         self.check(block, buf.len())?;
-        trace::note(TraceEvent::MISS, block);
-        let parts = buf.chunks_mut(READ_BYTES).enumerate();
-        for (n, part) in parts {
-            self.read_part(block + (n * (READ_BYTES / BLOCK_SIZE)) as u64, part)?;
+        for (n, part) in buf.chunks_mut(READ_BYTES).enumerate() {
+            self.fetch(block + (n * (READ_BYTES / BLOCK_SIZE)) as u64, part.len())?;
+            self.mapping.read(0, part).map_err(|_| DeviceError::Io)?;
         }
         Ok(())
     }
@@ -225,9 +227,52 @@ impl<C: Connect> BlockDevice for BlockDisk<C> {
     fn write(&mut self, block: u64, buf: &[u8]) -> Result<(), DeviceError> {
         self.check(block, buf.len())?;
         for (n, part) in buf.chunks(STAGE_BYTES).enumerate() {
-            self.write_part(block + (n * (STAGE_BYTES / BLOCK_SIZE)) as u64, part)?;
+            let room = self.room(part.len())?;
+            self.mapping
+                .write(room, part)
+                .map_err(|_| DeviceError::Io)?;
+            let block = block + (n * (STAGE_BYTES / BLOCK_SIZE)) as u64;
+            self.send(block, room, part.len())?;
         }
         Ok(())
+    }
+
+    /// As much as the engine reads at once arrives in one piece, and is copied from there.
+    fn read_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        take: &mut dyn FnMut(&CopyOut<'_>),
+    ) -> Result<(), DeviceError> {
+        if scratch.len() > READ_BYTES {
+            return Err(DeviceError::OutOfRange);
+        }
+        self.check(block, scratch.len())?;
+        self.fetch(block, scratch.len())?;
+        let mapping = &self.mapping;
+        take(&|n, to| {
+            // Within the memory, as the length of the request was.
+            let _ = mapping.read(n * BLOCK_SIZE, to);
+        });
+        Ok(())
+    }
+
+    fn write_with(
+        &mut self,
+        block: u64,
+        scratch: &mut [u8],
+        give: &mut dyn FnMut(&mut CopyIn<'_>),
+    ) -> Result<(), DeviceError> {
+        if scratch.len() > STAGE_BYTES {
+            return Err(DeviceError::OutOfRange);
+        }
+        self.check(block, scratch.len())?;
+        let room = self.room(scratch.len())?;
+        let mapping = &self.mapping;
+        give(&mut |n, from| {
+            let _ = mapping.write(room + n * BLOCK_SIZE, from);
+        });
+        self.send(block, room, scratch.len())
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {

@@ -16,6 +16,8 @@ const HEADER_MIN: usize = 92;
 /// A partition, in sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Partition {
+    /// Its place in the table, from 1: what partitioning tools call it by.
+    pub(crate) number: u32,
     pub(crate) first: u64,
     pub(crate) count: u64,
 }
@@ -59,9 +61,9 @@ fn table(
         return None;
     }
     let mut found = Vec::new();
-    for entry in entries.chunks_exact(header.entry_bytes as usize) {
+    for (number, entry) in (1..).zip(entries.chunks_exact(header.entry_bytes as usize)) {
         if entry.get(..16)?.iter().any(|&byte| byte != 0) {
-            found.push(header.partition(entry)?);
+            found.push(header.partition(number, entry)?);
         }
     }
     let mut sorted = found.clone();
@@ -108,10 +110,11 @@ impl Header {
     }
 
     /// The partition of an entry that is in use.
-    fn partition(&self, entry: &[u8]) -> Option<Partition> {
+    fn partition(&self, number: u32, entry: &[u8]) -> Option<Partition> {
         let (first, last) = (long(entry, 32)?, long(entry, 40)?);
         let inside = self.usable.0 <= first && first <= last && last <= self.usable.1;
         inside.then(|| Partition {
+            number,
             first,
             count: last - first + 1,
         })
@@ -202,8 +205,12 @@ pub(crate) mod tests {
 
     #[test]
     fn partitions_are_found_by_either_header() {
-        let part = |first, count| Partition { first, count };
-        let expected = vec![part(100, 50), part(40, 8)];
+        let part = |number, first, count| Partition {
+            number,
+            first,
+            count,
+        };
+        let expected = vec![part(1, 100, 50), part(2, 40, 8)];
         let good = disk(&[(100, 149), (40, 47)]);
         assert_eq!(read(&good), Some(expected.clone()));
         for broken in [512 + 3, 512 + 30, 512 * 2 + 40, 512 * 20] {

@@ -4,6 +4,7 @@
 //! path that leads somewhere already. So the table only knows paths that lead somewhere, and all of
 //! it is forgotten at once when a name goes.
 
+use crate::node::Node;
 use alloc::vec;
 use alloc::vec::Vec;
 use viper_proto::fs::PATH_INLINE_MAX;
@@ -15,7 +16,7 @@ const PLACES: usize = 128;
 struct Place {
     /// Of the table when it was filled; older ones are empty.
     generation: u64,
-    inode: u64,
+    node: Node,
     len: usize,
     path: [u8; PATH_INLINE_MAX],
 }
@@ -30,7 +31,7 @@ impl KnownPaths {
     pub(crate) fn new() -> Self {
         let empty = Place {
             generation: 0,
-            inode: 0,
+            node: Node::ROOT,
             len: 0,
             path: [0; PATH_INLINE_MAX],
         };
@@ -40,21 +41,21 @@ impl KnownPaths {
         }
     }
 
-    /// The inode that a path leads to, if that is known.
+    /// What a path leads to, if that is known.
     #[inline]
-    pub(crate) fn find(&self, path: &[u8]) -> Option<u64> {
+    pub(crate) fn find(&self, path: &[u8]) -> Option<Node> {
         let place = &self.places[hash(path) % PLACES];
         let same = place.generation == self.generation && place.path.get(..place.len) == Some(path);
-        same.then_some(place.inode)
+        same.then_some(place.node)
     }
 
     /// Remembers where a path leads, in the place of another one.
-    pub(crate) fn note(&mut self, path: &[u8], inode: u64) {
+    pub(crate) fn note(&mut self, path: &[u8], node: Node) {
         let place = &mut self.places[hash(path) % PLACES];
         if let Some(to) = place.path.get_mut(..path.len()) {
             to.copy_from_slice(path);
             place.len = path.len();
-            place.inode = inode;
+            place.node = node;
             place.generation = self.generation;
         }
     }
@@ -84,27 +85,31 @@ mod tests {
     use super::*;
     use alloc::format;
 
+    fn node(inode: u64) -> Node {
+        Node::new(0, inode)
+    }
+
     #[test]
     fn paths_are_found_until_they_are_forgotten_or_pushed_out() {
         let mut known = KnownPaths::new();
         assert_eq!(known.find(b""), None);
         assert_eq!(known.find(b"/a"), None);
-        known.note(b"/a", 7);
-        assert_eq!(known.find(b"/a"), Some(7));
+        known.note(b"/a", node(7));
+        assert_eq!(known.find(b"/a"), Some(node(7)));
         assert_eq!(known.find(b"/b"), None);
-        known.note(b"/a", 8);
-        assert_eq!(known.find(b"/a"), Some(8));
+        known.note(b"/a", node(8));
+        assert_eq!(known.find(b"/a"), Some(node(8)));
         known.forget();
         assert_eq!(known.find(b"/a"), None);
-        known.note(&[b'x'; PATH_INLINE_MAX + 1], 9);
+        known.note(&[b'x'; PATH_INLINE_MAX + 1], node(9));
         assert_eq!(known.find(&[b'x'; PATH_INLINE_MAX + 1]), None);
         let mut right = 0;
         for n in 0..1000u64 {
-            known.note(format!("/some/file{n}").as_bytes(), n);
+            known.note(format!("/some/file{n}").as_bytes(), node(n));
         }
         for n in 0..1000u64 {
             let found = known.find(format!("/some/file{n}").as_bytes());
-            assert!(found.is_none_or(|inode| inode == n));
+            assert!(found.is_none_or(|found| found == node(n)));
             right += u32::from(found.is_some());
         }
         assert!(right > 100, "{right} of 128 places are in use");

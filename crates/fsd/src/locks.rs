@@ -1,5 +1,6 @@
 //! Locks of clients on ranges of files, and those who wait for one.
 
+use crate::node::Node;
 use alloc::vec::Vec;
 use viper_proto::fs::LockRange;
 use viper_rt::abi::{FOREVER, NOW};
@@ -19,7 +20,7 @@ struct Waiter {
     pending: Pending<()>,
 }
 
-/// The locks of a volume.
+/// The locks on files of all volumes.
 pub(crate) struct Locks {
     table: LockTable,
     waiters: Vec<Waiter>,
@@ -37,10 +38,11 @@ impl Locks {
     pub(crate) fn lock(
         &mut self,
         call: Deferrable<()>,
-        inode: u64,
+        node: Node,
         lock: Lock,
         deadline: u64,
     ) -> Outcome<()> {
+        let inode = node.number();
         if deadline == NOW || deadline <= clock::now() {
             return Outcome::Now(self.table.set(inode, lock).map_err(said));
         }
@@ -70,18 +72,23 @@ impl Locks {
         }
     }
 
-    pub(crate) fn unlock(&mut self, inode: u64, owner: u64, range: LockRange) -> Result<(), Error> {
-        let done = self.table.unlock(inode, owner, range.start, range.last);
+    pub(crate) fn unlock(&mut self, node: Node, owner: u64, range: LockRange) -> Result<(), Error> {
+        let done = self
+            .table
+            .unlock(node.number(), owner, range.start, range.last);
         self.grant();
         done.map_err(said)
     }
 
     /// What is in the way of a lock, and the process that holds it.
-    pub(crate) fn test(&self, inode: u64, lock: &Lock) -> Result<(LockRange, u64), Error> {
+    pub(crate) fn test(&self, node: Node, lock: &Lock) -> Result<(LockRange, u64), Error> {
         if lock.end < lock.start {
             return Err(Error::InvalidArgument);
         }
-        let held = self.table.test(inode, lock).ok_or(Error::NotFound)?;
+        let held = self
+            .table
+            .test(node.number(), lock)
+            .ok_or(Error::NotFound)?;
         let range = LockRange {
             start: held.start,
             last: held.end,
@@ -92,7 +99,8 @@ impl Locks {
 
     /// A client has closed a file for the last time.
     #[inline]
-    pub(crate) fn closed(&mut self, inode: u64, owner: u64) {
+    pub(crate) fn closed(&mut self, node: Node, owner: u64) {
+        let inode = node.number();
         if self.table.locks(inode).is_empty() && self.waiters.is_empty() {
             return;
         }

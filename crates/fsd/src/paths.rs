@@ -1,7 +1,7 @@
 //! Opening by path: what OPEN finds or makes.
 
 use crate::clients::OpenFile;
-use crate::convert::error_of;
+use crate::node::Node;
 use alloc::vec::Vec;
 use viper_proto::fs::flags;
 use viper_rt::Error;
@@ -37,6 +37,7 @@ pub(crate) const fn may_change(wanted: u32) -> bool {
 }
 
 /// Finds or makes the file, and checks that it is of the kind wanted. It is not pinned yet.
+/// This is for one volume, and for user 0; `open.rs` has the other ways.
 ///
 /// # Errors
 /// As OPEN documents.
@@ -53,21 +54,21 @@ pub(crate) fn open<D: BlockDevice>(
         let inode = fs.walk(ROOT_INO, path, wanted & flags::NO_FOLLOW == 0)?;
         fs.getattr(inode)?
     };
-    judge(fs, attr, wanted, now_ns)
+    judge(fs, Node::new(0, attr.ino), attr, wanted, now_ns)
 }
 
 /// Opens the file that a path is known to lead to, links followed: as [`open`] would.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn open_inode<D: BlockDevice>(
+pub(crate) fn open_node<D: BlockDevice>(
     fs: &mut Fs<D>,
-    inode: u64,
+    node: Node,
     wanted: u32,
     now_ns: i64,
 ) -> Result<(OpenFile, Attr), viperfs::Error> {
-    let attr = fs.getattr(inode)?;
-    judge(fs, attr, wanted, now_ns)
+    let attr = fs.getattr(node.inode())?;
+    judge(fs, node, attr, wanted, now_ns)
 }
 
 /// Whether opening with these flags finds what the path leads to, links followed.
@@ -77,6 +78,7 @@ pub(crate) const fn follows(wanted: u32) -> bool {
 
 fn judge<D: BlockDevice>(
     fs: &mut Fs<D>,
+    node: Node,
     attr: Attr,
     wanted: u32,
     now_ns: i64,
@@ -93,7 +95,7 @@ fn judge<D: BlockDevice>(
         _ => return Err(viperfs::Error::Invalid),
     }
     let file = OpenFile {
-        inode: attr.ino,
+        node,
         flags: wanted,
         is_directory,
     };
@@ -146,12 +148,4 @@ fn found<D: BlockDevice>(fs: &mut Fs<D>, inode: u64, wanted: u32) -> Result<Attr
         return Err(viperfs::Error::Exists);
     }
     fs.getattr(inode)
-}
-
-/// What making or removing something at a path without a last name means.
-pub(crate) fn nameless(error: viperfs::Error, otherwise: Error) -> Error {
-    match error {
-        viperfs::Error::InvalidName => otherwise,
-        error => error_of(error),
-    }
 }

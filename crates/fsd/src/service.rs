@@ -1,24 +1,26 @@
 //! The file service: requests of clients to the engine.
 
-use crate::clients::{Client, FileClient, OpenFile, StreamClient};
+use crate::clients::{Client, FileClient, OpenFile, StreamClient, TAKES_ID};
 use crate::contents::Contents;
 use crate::convert::{append_entry, attributes_of, changes_of, statistics_of};
 use crate::known::KnownPaths;
 use crate::locks::{Locks, lock_of};
-use crate::paths::{self, nameless};
-use crate::volume::Volume;
+use crate::mounts::Mounts;
+use crate::node::Node;
+use crate::paths;
+use crate::user::User;
 use crate::world::World;
 use alloc::vec::Vec;
 use viper_proto::fs::{
-    self, Attributes, Changes, LockRange, PathText, Serve, Statistics, TRANSFER_MAX, VolumeId,
-    flags,
+    self, Attributes, Changes, LockRange, MountInfo, MountOptions, PathText, Serve, Statistics,
+    TRANSFER_MAX, VolumeId, flags,
 };
 use viper_proto::stream;
 use viper_rt::handle::{Channel, Memory};
 use viper_rt::message::{Bytes, Reader};
 use viper_rt::server::{Answer, Deferrable, NewClient, Outcome, Service, Sources};
 use viper_rt::{Error, clock};
-use viperfs::{MAX_LINK_TARGET, NewNode, Owner, ROOT_INO, RenameMode, SeekTo};
+use viperfs::{MAX_LINK_TARGET, Quota, SeekTo, SetAttr, mode_after_write};
 
 /// Messages that wait at a stream's end.
 const STREAM_DEPTH: u32 = 4;
@@ -27,19 +29,19 @@ const ENTRIES_MAX: u64 = 64 * 1024;
 
 /// The file server.
 pub struct Fsd<W: World> {
-    pub(crate) volume: Volume<W>,
-    contents: Contents,
-    known: KnownPaths,
+    pub(crate) mounts: Mounts<W>,
+    pub(crate) contents: Contents,
+    pub(crate) known: KnownPaths,
     locks: Locks,
     clients: u64,
     sources: Sources<Client>,
 }
 
 impl<W: World> Fsd<W> {
-    /// A server of the volume on the world's disk. Without one it serves errors.
+    /// A server of the volumes on the world's disks. Without one it serves errors.
     pub fn new(world: W, sources: Sources<Client>) -> Self {
         Fsd {
-            volume: Volume::new(world),
+            mounts: Mounts::new(world),
             contents: Contents::new(),
             known: KnownPaths::new(),
             locks: Locks::new(),
@@ -48,16 +50,39 @@ impl<W: World> Fsd<W> {
         }
     }
 
-    fn pin(&mut self, inode: u64) -> Result<(), Error> {
-        let result = self.volume.fs()?.pin(inode);
-        self.volume.settle(result)
-    }
-
     /// Lets go of an open file. Deleting what has no name left is its business, too.
     fn release(&mut self, file: OpenFile) -> Result<(), Error> {
-        let (fs, _) = self.volume.changing()?;
-        let result = fs.unpin(file.inode);
-        self.volume.settle(result)
+        let volume = self.mounts.of(file.node)?;
+        let _ = volume.changing()?;
+        volume.unpin(file.node.inode())
+    }
+
+    /// After a write to an open file.
+    #[inline]
+    pub(crate) fn wrote(&mut self, file: OpenFile) -> Result<(), Error> {
+        match file.flags & TAKES_ID {
+            0 => Ok(()),
+            _ => self.take_id(file.node),
+        }
+    }
+
+    /// Nobody runs as the owner of a file that others wrote to.
+    #[cold]
+    fn take_id(&mut self, node: Node) -> Result<(), Error> {
+        let attr = self.mounts.attr(node)?;
+        let nobody = User { user: 1, group: 1 };
+        let mode = mode_after_write(attr.kind, attr.mode, &nobody.credentials());
+        if mode == attr.mode {
+            return Ok(());
+        }
+        let set = SetAttr {
+            mode: Some(mode),
+            ..SetAttr::default()
+        };
+        let volume = self.mounts.of(node)?;
+        let (fs, now) = volume.changing()?;
+        let result = fs.setattr(node.inode(), &set, now).map(|_| ());
+        volume.settle(result)
     }
 
     fn try_read(
@@ -75,7 +100,8 @@ impl<W: World> Fsd<W> {
         let len = len.min(TRANSFER_MAX);
         let (shared, offset) = client.range(offset, len)?;
         let len = len as usize;
-        Contents::read(&mut self.volume, file.inode, position, shared, offset, len)
+        let volume = self.mounts.of(file.node)?;
+        Contents::read(volume, file.node.inode(), position, shared, offset, len)
     }
 
     fn try_write(
@@ -91,11 +117,13 @@ impl<W: World> Fsd<W> {
         let (shared, offset) = client.range(offset, len)?;
         let position = match file.flags & flags::APPEND {
             0 => position,
-            _ => self.attr(file.inode)?.size,
+            _ => self.mounts.attr(file.node)?.size,
         };
-        let (inode, len) = (file.inode, len as usize);
-        let count = Contents::write(&mut self.volume, inode, position, shared, offset, len)?;
-        Ok((count, self.attr(inode)?.size))
+        let (inode, len) = (file.node.inode(), len as usize);
+        let volume = self.mounts.of(file.node)?;
+        let count = Contents::write(volume, inode, position, shared, offset, len)?;
+        self.wrote(file)?;
+        Ok((count, self.mounts.attr(file.node)?.size))
     }
 
     fn try_read_directory(
@@ -115,15 +143,16 @@ impl<W: World> Fsd<W> {
         let mut bytes = Vec::new();
         let mut next = cookie;
         let mut is_short = false;
-        let result = self.volume.fs()?.readdir(file.inode, cookie, |entry| {
-            let fits = append_entry(&mut bytes, max as usize, entry);
+        let volume = self.mounts.of(file.node)?;
+        let result = volume.fs()?.readdir(file.node.inode(), cookie, |entry| {
+            let fits = append_entry(&mut bytes, max as usize, file.node, entry);
             if fits {
                 next = entry.next;
             }
             is_short |= !fits;
             fits
         });
-        self.volume.settle(result)?;
+        volume.settle(result)?;
         if bytes.is_empty() && is_short {
             return Err(Error::InvalidArgument);
         }
@@ -131,31 +160,15 @@ impl<W: World> Fsd<W> {
         Ok((bytes.len() as u64, next))
     }
 
-    fn attr(&mut self, inode: u64) -> Result<viperfs::Attr, Error> {
-        let result = self.volume.fs()?.getattr(inode);
-        self.volume.settle(result)
-    }
-
-    fn walk(&mut self, path: &[u8], follow: bool) -> Result<u64, Error> {
-        let result = self.volume.fs()?.walk(ROOT_INO, path, follow);
-        self.volume.settle(result)
-    }
-
-    /// The directory and last name of a path; `otherwise` for a path that has no last name.
-    fn parent<'p>(&mut self, path: &'p [u8], otherwise: Error) -> Result<(u64, &'p [u8]), Error> {
-        match self.volume.fs()?.walk_parent(ROOT_INO, path) {
-            Err(error @ viperfs::Error::InvalidName) => Err(nameless(error, otherwise)),
-            result => self.volume.settle(result),
-        }
-    }
-
     fn try_file_memory(&mut self, client: &FileClient, file: u32) -> Result<(u64, Memory), Error> {
         let file = client.file_with(file, flags::READ)?;
         if file.is_directory {
             return Err(Error::IsDirectory);
         }
-        let attr = self.attr(file.inode)?;
-        Ok((attr.size, self.contents.memory(&mut self.volume, &attr)?))
+        let attr = self.mounts.attr(file.node)?;
+        let volume = self.mounts.of(file.node)?;
+        let memory = self.contents.memory(volume, file.node, &attr)?;
+        Ok((attr.size, memory))
     }
 }
 
@@ -175,34 +188,36 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(u32, Attributes), Error> {
         paths::check_flags(wanted)?;
         client.check_room()?;
-        let (fs, now) = match paths::may_change(wanted) {
-            true => self.volume.changing()?,
-            false => (self.volume.fs()?, 0),
-        };
-        let inode = match &path {
-            PathText::Inline(path) if paths::follows(wanted) => self.known.find(path),
+        let known = match &path {
+            PathText::Inline(path) if paths::follows(wanted) && client.user.is_root() => {
+                self.known.find(path)
+            }
             _ => None,
         };
-        let result = match inode {
-            Some(inode) => paths::open_inode(fs, inode, wanted, now),
-            None => paths::open(fs, &client.path(&path)?, wanted, mode, now),
+        let (file, attr) = match known {
+            Some(node) => self.open_node(client.user, node, wanted)?,
+            None => {
+                let opened = self.open_path(client.user, &client.path(&path)?, wanted, mode)?;
+                if let (PathText::Inline(path), true) = (&path, paths::follows(wanted))
+                    && client.user.is_root()
+                {
+                    self.known.note(path, opened.0.node);
+                }
+                opened
+            }
         };
-        let (file, attr) = self.volume.settle(result)?;
-        if let (None, PathText::Inline(path), true) = (inode, &path, paths::follows(wanted)) {
-            self.known.note(path, file.inode);
-        }
-        self.pin(file.inode)?;
-        Ok((client.insert(file), attributes_of(&attr)))
+        self.mounts.of(file.node)?.pin(file.node.inode())?;
+        let attributes = attributes_of(file.node, &attr);
+        Ok((client.insert(file), attributes))
     }
 
     fn close(&mut self, client: &mut FileClient, file: u32) -> Result<(), Error> {
         let file = client.remove(file)?;
-        if !client.has_open(file.inode) {
-            self.locks.closed(file.inode, client.number);
+        if !client.has_open(file.node) {
+            self.locks.closed(file.node, client.number);
         }
-        if self.attr(file.inode)?.nlink > 0 {
-            let result = self.volume.fs()?.unpin(file.inode);
-            return self.volume.settle(result);
+        if self.mounts.attr(file.node)?.nlink > 0 {
+            return self.mounts.of(file.node)?.unpin(file.node.inode());
         }
         self.release(file)
     }
@@ -233,7 +248,8 @@ impl<W: World> Serve for Fsd<W> {
     }
 
     fn stat(&mut self, client: &mut FileClient, file: u32) -> Result<Attributes, Error> {
-        Ok(attributes_of(&self.attr(client.file(file)?.inode)?))
+        let node = client.file(file)?.node;
+        Ok(attributes_of(node, &self.mounts.attr(node)?))
     }
 
     fn stat_path(
@@ -242,21 +258,22 @@ impl<W: World> Serve for Fsd<W> {
         follow: bool,
         path: PathText,
     ) -> Result<Attributes, Error> {
-        let inode = match &path {
-            PathText::Inline(path) if follow => self.known.find(path),
+        let who = client.user;
+        let known = match &path {
+            PathText::Inline(path) if follow && who.is_root() => self.known.find(path),
             _ => None,
         };
-        let inode = match inode {
-            Some(inode) => inode,
+        let node = match known {
+            Some(node) => node,
             None => {
-                let inode = self.walk(&client.path(&path)?, follow)?;
-                if let (PathText::Inline(path), true) = (&path, follow) {
-                    self.known.note(path, inode);
+                let node = self.mounts.place(who, &client.path(&path)?, follow)?.node;
+                if let (PathText::Inline(path), true) = (&path, follow && who.is_root()) {
+                    self.known.note(path, node);
                 }
-                inode
+                node
             }
         };
-        Ok(attributes_of(&self.attr(inode)?))
+        Ok(attributes_of(node, &self.mounts.attr(node)?))
     }
 
     fn read_directory(
@@ -277,35 +294,15 @@ impl<W: World> Serve for Fsd<W> {
         mode: u32,
         path: PathText,
     ) -> Result<(), Error> {
-        let path = client.path(&path)?;
-        let (parent, name) = self.parent(&path, Error::AlreadyExists)?;
-        let node = NewNode {
-            kind: viperfs::FileKind::Directory,
-            mode,
-            owner: Owner::default(),
-            rdev: 0,
-        };
-        let (fs, now) = self.volume.changing()?;
-        let result = fs.make_node(parent, name, &node, now).map(|_| ());
-        self.volume.settle(result)
+        self.try_make_directory(client.user, &client.path(&path)?, mode)
     }
 
     fn unlink(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
-        let path = client.path(&path)?;
-        let (parent, name) = self.parent(&path, Error::IsDirectory)?;
-        let (fs, now) = self.volume.changing()?;
-        self.known.forget();
-        let result = fs.unlink(parent, name, now);
-        self.volume.settle(result)
+        self.try_unlink(client.user, &client.path(&path)?)
     }
 
     fn remove_directory(&mut self, client: &mut FileClient, path: PathText) -> Result<(), Error> {
-        let path = client.path(&path)?;
-        let (parent, name) = self.parent(&path, Error::Busy)?;
-        let (fs, now) = self.volume.changing()?;
-        self.known.forget();
-        let result = fs.rmdir(parent, name, now);
-        self.volume.settle(result)
+        self.try_remove_directory(client.user, &client.path(&path)?)
     }
 
     fn rename(
@@ -314,13 +311,7 @@ impl<W: World> Serve for Fsd<W> {
         from: PathText,
         to: PathText,
     ) -> Result<(), Error> {
-        let (from, to) = (client.path(&from)?, client.path(&to)?);
-        let (old, old_name) = self.parent(&from, Error::Busy)?;
-        let (new, new_name) = self.parent(&to, Error::Busy)?;
-        let (fs, now) = self.volume.changing()?;
-        self.known.forget();
-        let result = fs.rename(old, old_name, new, new_name, RenameMode::Replace, now);
-        self.volume.settle(result)
+        self.try_rename(client.user, &client.path(&from)?, &client.path(&to)?)
     }
 
     fn symlink(
@@ -329,13 +320,7 @@ impl<W: World> Serve for Fsd<W> {
         target: PathText,
         path: PathText,
     ) -> Result<(), Error> {
-        let (target, path) = (client.text(&target)?, client.path(&path)?);
-        let (parent, name) = self.parent(&path, Error::AlreadyExists)?;
-        let (fs, now) = self.volume.changing()?;
-        let result = fs
-            .symlink(parent, name, &target, Owner::default(), now)
-            .map(|_| ());
-        self.volume.settle(result)
+        self.try_symlink(client.user, &client.text(&target)?, &client.path(&path)?)
     }
 
     fn read_link(
@@ -347,21 +332,16 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<u64, Error> {
         let len = len.min(MAX_LINK_TARGET as u64);
         let (shared, offset) = client.range(offset, len)?;
-        let inode = self.walk(&client.path(&path)?, false)?;
-        let result = self.volume.fs()?.readlink(inode);
-        let target = self.volume.settle(result)?;
+        let path = client.path(&path)?;
+        let node = self.mounts.place(client.user, &path, false)?.node;
+        let target = self.mounts.read_link(node)?;
         let part = &target[..target.len().min(len as usize)];
         shared.write(offset, part)?;
         Ok(part.len() as u64)
     }
 
     fn link(&mut self, client: &mut FileClient, from: PathText, to: PathText) -> Result<(), Error> {
-        let (from, to) = (client.path(&from)?, client.path(&to)?);
-        let inode = self.walk(&from, false)?;
-        let (parent, name) = self.parent(&to, Error::AlreadyExists)?;
-        let (fs, now) = self.volume.changing()?;
-        let result = fs.link(inode, parent, name, now).map(|_| ());
-        self.volume.settle(result)
+        self.try_link(client.user, &client.path(&from)?, &client.path(&to)?)
     }
 
     fn truncate(
@@ -371,9 +351,10 @@ impl<W: World> Serve for Fsd<W> {
         size_bytes: u64,
     ) -> Result<(), Error> {
         let file = client.file_with(file, flags::WRITE)?;
-        let (fs, now) = self.volume.changing()?;
-        let result = fs.truncate(file.inode, size_bytes, now);
-        self.volume.settle(result)
+        let volume = self.mounts.of(file.node)?;
+        let (fs, now) = volume.changing()?;
+        let result = fs.truncate(file.node.inode(), size_bytes, now);
+        volume.settle(result)
     }
 
     fn set_attributes(
@@ -383,23 +364,19 @@ impl<W: World> Serve for Fsd<W> {
         path: PathText,
     ) -> Result<(), Error> {
         let set = changes_of(&changes)?;
-        let inode = self.walk(&client.path(&path)?, true)?;
-        let (fs, now) = self.volume.changing()?;
-        let result = fs.setattr(inode, &set, now).map(|_| ());
-        self.volume.settle(result)
+        self.try_set_attributes(client.user, &client.path(&path)?, set)
     }
 
     fn sync_file(&mut self, client: &mut FileClient, _: Deferrable<()>, file: u32) -> Outcome<()> {
-        // One commit makes everything durable.
-        Outcome::Now(client.file(file).and_then(|_| self.volume.sync()))
+        Outcome::Now(self.sync_volume_of(client, file))
     }
 
     fn sync(&mut self, _: &mut FileClient, _: Deferrable<()>) -> Outcome<()> {
-        Outcome::Now(self.volume.sync())
+        Outcome::Now(self.mounts.sync())
     }
 
     fn statistics(&mut self, _: &mut FileClient) -> Result<Statistics, Error> {
-        Ok(statistics_of(&self.volume.fs()?.statfs()))
+        Ok(statistics_of(&self.mounts.of(Node::ROOT)?.fs()?.statfs()))
     }
 
     fn stream(
@@ -413,14 +390,14 @@ impl<W: World> Serve for Fsd<W> {
             return Err(Error::IsDirectory);
         }
         let (ours, theirs) = Channel::pair(STREAM_DEPTH)?;
-        self.pin(file.inode)?;
+        self.mounts.of(file.node)?.pin(file.node.inode())?;
         self.sources
             .adopt(ours, Client::Stream(StreamClient { file, position }));
         Ok(theirs)
     }
 
     fn changes(&mut self, _: &mut FileClient) -> Result<Memory, Error> {
-        self.volume.changes.hand_out()
+        self.mounts.changes.hand_out()
     }
 
     fn lock(
@@ -434,7 +411,7 @@ impl<W: World> Serve for Fsd<W> {
         match client.file(file) {
             Ok(file) => {
                 let lock = lock_of(client.number, client.process_id, &range);
-                self.locks.lock(call, file.inode, lock, deadline)
+                self.locks.lock(call, file.node, lock, deadline)
             }
             Err(error) => Outcome::Now(Err(error)),
         }
@@ -447,7 +424,7 @@ impl<W: World> Serve for Fsd<W> {
         range: LockRange,
     ) -> Result<(), Error> {
         let file = client.file(file)?;
-        self.locks.unlock(file.inode, client.number, range)
+        self.locks.unlock(file.node, client.number, range)
     }
 
     fn lock_test(
@@ -458,7 +435,7 @@ impl<W: World> Serve for Fsd<W> {
     ) -> Result<(LockRange, u64), Error> {
         let file = client.file(file)?;
         let lock = lock_of(client.number, client.process_id, &range);
-        self.locks.test(file.inode, &lock)
+        self.locks.test(file.node, &lock)
     }
 
     fn allocate(
@@ -470,9 +447,10 @@ impl<W: World> Serve for Fsd<W> {
         keep_size: bool,
     ) -> Result<(), Error> {
         let file = client.file_with(file, flags::WRITE)?;
-        let (fs, now) = self.volume.changing()?;
-        let result = fs.allocate(file.inode, position, len, keep_size, now);
-        self.volume.settle(result)
+        let volume = self.mounts.of(file.node)?;
+        let (fs, now) = volume.changing()?;
+        let result = fs.allocate(file.node.inode(), position, len, keep_size, now);
+        volume.settle(result)
     }
 
     fn punch(
@@ -483,9 +461,10 @@ impl<W: World> Serve for Fsd<W> {
         len: u64,
     ) -> Result<(), Error> {
         let file = client.file_with(file, flags::WRITE)?;
-        let (fs, now) = self.volume.changing()?;
-        let result = fs.punch_hole(file.inode, position, len, now);
-        self.volume.settle(result)
+        let volume = self.mounts.of(file.node)?;
+        let (fs, now) = volume.changing()?;
+        let result = fs.punch_hole(file.node.inode(), position, len, now);
+        volume.settle(result)
     }
 
     fn seek(
@@ -501,27 +480,153 @@ impl<W: World> Serve for Fsd<W> {
             false => SeekTo::Data,
         };
         // It may write what only the cache holds.
-        let result = self.volume.fs()?.seek(file.inode, position, to);
-        self.volume.settle(result)?.ok_or(Error::NotFound)
+        let volume = self.mounts.of(file.node)?;
+        let result = volume.fs()?.seek(file.node.inode(), position, to);
+        volume.settle(result)?.ok_or(Error::NotFound)
     }
 
     fn volume(&mut self, _: &mut FileClient) -> Result<(VolumeId, Bytes), Error> {
-        let stat = self.volume.fs()?.statfs();
-        let (high, low) = stat.uuid.split_at(8);
-        let number = |half: &[u8]| half.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
-        let volume = VolumeId {
-            uuid_high: number(high),
-            uuid_low: number(low),
-            failed: stat.failed,
-        };
-        Ok((volume, Bytes::new(stat.label.as_bytes())?))
+        self.volume_of_node(Node::ROOT)
     }
 
-    fn set_label(&mut self, _: &mut FileClient, label: Bytes) -> Result<(), Error> {
+    fn set_label(&mut self, client: &mut FileClient, label: Bytes) -> Result<(), Error> {
+        client.user.administers()?;
         let label = label.as_str()?;
-        let (fs, _) = self.volume.changing()?;
+        let volume = self.mounts.of(Node::ROOT)?;
+        let (fs, _) = volume.changing()?;
         let result = fs.set_label(label);
-        self.volume.settle(result)
+        volume.settle(result)
+    }
+
+    fn mount_at(
+        &mut self,
+        _: &mut FileClient,
+        index: u32,
+    ) -> Result<(MountInfo, Bytes, Bytes), Error> {
+        self.try_mount_at(index)
+    }
+
+    fn mount(
+        &mut self,
+        client: &mut FileClient,
+        options: MountOptions,
+        device: Bytes,
+        path: PathText,
+    ) -> Result<Bytes, Error> {
+        self.try_mount(
+            client.user,
+            &options,
+            device.as_str()?,
+            &client.path(&path)?,
+        )
+    }
+
+    fn unmount(
+        &mut self,
+        client: &mut FileClient,
+        force: bool,
+        path: PathText,
+    ) -> Result<(), Error> {
+        self.try_unmount(client.user, &client.path(&path)?, force)
+    }
+
+    fn set_quota(
+        &mut self,
+        client: &mut FileClient,
+        bytes: u64,
+        inodes: u64,
+        path: PathText,
+    ) -> Result<(), Error> {
+        client.user.administers()?;
+        let node = self
+            .mounts
+            .place(client.user, &client.path(&path)?, true)?
+            .node;
+        self.mounts.set_quota(node, Quota { bytes, inodes })
+    }
+
+    fn volume_at(
+        &mut self,
+        client: &mut FileClient,
+        path: PathText,
+    ) -> Result<(VolumeId, Bytes), Error> {
+        let place = self.mounts.place(client.user, &client.path(&path)?, true)?;
+        self.volume_of_node(place.node)
+    }
+
+    fn statistics_at(
+        &mut self,
+        client: &mut FileClient,
+        path: PathText,
+    ) -> Result<Statistics, Error> {
+        let place = self.mounts.place(client.user, &client.path(&path)?, true)?;
+        Ok(statistics_of(&self.mounts.of(place.node)?.fs()?.statfs()))
+    }
+
+    fn sync_data(&mut self, client: &mut FileClient, _: Deferrable<()>, file: u32) -> Outcome<()> {
+        Outcome::Now(self.sync_volume_of(client, file))
+    }
+
+    fn sync_volume(
+        &mut self,
+        client: &mut FileClient,
+        _: Deferrable<()>,
+        file: u32,
+    ) -> Outcome<()> {
+        Outcome::Now(self.sync_volume_of(client, file))
+    }
+
+    fn attribute_get(
+        &mut self,
+        client: &mut FileClient,
+        flags: u32,
+        path: PathText,
+        name: PathText,
+        len: u64,
+        offset: u64,
+    ) -> Result<u64, Error> {
+        let value = {
+            let (path, name) = (client.path(&path)?, client.text(&name)?);
+            self.named_value(client.user, flags, &path, &name)?
+        };
+        client.give(&value, len, offset)
+    }
+
+    fn attribute_set(
+        &mut self,
+        client: &mut FileClient,
+        flags: u32,
+        path: PathText,
+        name: PathText,
+        len: u64,
+        offset: u64,
+    ) -> Result<(), Error> {
+        let value = client.take(len, offset)?;
+        let (path, name) = (client.path(&path)?, client.text(&name)?);
+        self.set_named(client.user, flags, &path, &name, &value)
+    }
+
+    fn attribute_remove(
+        &mut self,
+        client: &mut FileClient,
+        flags: u32,
+        path: PathText,
+        name: PathText,
+    ) -> Result<(), Error> {
+        let (path, name) = (client.path(&path)?, client.text(&name)?);
+        self.remove_named(client.user, flags, &path, &name)
+    }
+
+    fn attribute_list(
+        &mut self,
+        client: &mut FileClient,
+        flags: u32,
+        path: PathText,
+        len: u64,
+        offset: u64,
+    ) -> Result<u64, Error> {
+        let names = self.list_named(client.user, flags, &client.path(&path)?)?;
+        client.give(&names, len, offset)
     }
 
     fn file_memory(
@@ -539,7 +644,7 @@ impl<W: World> Service for Fsd<W> {
 
     fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
         self.clients += 1;
-        Ok(Client::Files(FileClient::new(self.clients, who.process_id)))
+        Ok(Client::Files(FileClient::new(self.clients, &who)))
     }
 
     #[inline]
@@ -566,17 +671,17 @@ impl<W: World> Service for Fsd<W> {
 
     #[inline]
     fn deadline(&self) -> u64 {
-        self.volume.deadline().min(self.locks.deadline())
+        self.mounts.deadline().min(self.locks.deadline())
     }
 
     fn timeout(&mut self) {
-        if clock::now() >= self.volume.deadline() {
-            self.volume.tidy();
+        if clock::now() >= self.mounts.deadline() {
+            self.mounts.tidy();
         }
         self.locks.expire();
     }
 
     fn stop(&mut self) {
-        self.volume.unmount();
+        self.mounts.stop();
     }
 }

@@ -42,11 +42,10 @@ impl<W: World> Fsd<W> {
         }
         let mut buffer = [0; CHUNK_MAX];
         let part = &mut buffer[..(max as usize).min(CHUNK_MAX)];
-        let result = self
-            .volume
-            .fs()?
-            .read(client.file.inode, client.position, part);
-        let count = self.volume.settle(result)?;
+        let node = client.file.node;
+        let volume = self.mounts.of(node)?;
+        let result = volume.fs()?.read(node.inode(), client.position, part);
+        let count = volume.settle(result)?;
         client.position += count as u64;
         Bytes::new(&part[..count])
     }
@@ -55,14 +54,16 @@ impl<W: World> Fsd<W> {
         if client.file.flags & flags::WRITE == 0 {
             return Err(Error::NoRight);
         }
-        let (fs, now) = self.volume.changing()?;
-        let inode = client.file.inode;
+        let volume = self.mounts.of(client.file.node)?;
+        let (fs, now) = volume.changing()?;
+        let inode = client.file.node.inode();
         let at = match client.file.flags & flags::APPEND {
             0 => Ok(client.position),
             _ => fs.getattr(inode).map(|attr| attr.size),
         };
         let result = at.and_then(|at| Ok((at, fs.write(inode, at, bytes, now)?)));
-        let (at, count) = self.volume.settle(result)?;
+        let (at, count) = volume.settle(result)?;
+        self.wrote(client.file)?;
         client.position = at + count as u64;
         Ok(count as u32)
     }

@@ -34,6 +34,10 @@ macro_rules! for_each_syscall {
                 }
                 since 1;
             /// Delete every handle derived from this one, in every process; it stays itself.
+            ///
+            /// Derived are duplicates, handles given to other processes, and what was made by the
+            /// handle's authority: narrowed devices, interrupts, quotas. What is mapped stays
+            /// mapped, so that nobody can pull memory away from under those it was shared with.
             3 => handle_revoke(handle: Handle) -> (count: u64)
                 rights { handle: DUPLICATE }
                 errors { BadHandle: "`handle` is not in the table", NoRight: "`handle` lacks DUPLICATE" }
@@ -496,7 +500,8 @@ macro_rules! for_each_syscall {
                 errors { BadAddress: "`address` is unaligned or not mapped" }
                 since 1;
 
-            /// Carve a quota out of another. What it does not use stays with the parent.
+            /// Carve a quota out of another. What it does not use stays with the parent. The new
+            /// handle is derived from the old one.
             80 => quota_create(parent: Handle, limit_bytes: u64) -> (quota: Handle)
                 rights { parent: WRITE }
                 errors {
@@ -519,7 +524,8 @@ macro_rules! for_each_syscall {
 
             /// Narrow a device to part of its registers, interrupts and DMA allowance.
             ///
-            /// `interrupts` is the first line in bits 0-31 and the number of lines in 32-63.
+            /// `interrupts` is the first line in bits 0-31 and the number of lines in 32-63. The
+            /// new handle is derived from the old one and has its rights.
             90 => device_narrow(device: Handle, base: u64, len_bytes: u64, interrupts: u64,
                 dma_bytes: u64) -> (narrowed: Handle)
                 rights { device: MANAGE }
@@ -572,7 +578,7 @@ macro_rules! for_each_syscall {
             /// Take one of a device's interrupt lines (`index` counts from its first).
             ///
             /// The line is enabled; when it fires it is masked, and INTERRUPT set, until
-            /// `interrupt_ack`. It has one owner at a time.
+            /// `interrupt_ack`. It has one owner at a time, and is derived from the device.
             95 => interrupt_create(device: Handle, index: u32) -> (interrupt: Handle)
                 rights { device: IRQ }
                 errors {

@@ -307,6 +307,25 @@ impl<O: Copy> CapSpace<O> {
         self.plant(node, dst, Entry { object, rights })
     }
 
+    /// A capability to a new object that exists by the authority of another one, such as an
+    /// interrupt by that of its device: revoking reaches it. O(1) but for growth.
+    ///
+    /// `rights` are rights to the new object: they are not compared with those to the other one.
+    ///
+    /// # Errors
+    /// As [`insert_root`](Self::insert_root) and [`query`](Self::query).
+    pub fn insert_under(
+        &mut self,
+        src: TableId,
+        handle: Handle,
+        dst: TableId,
+        object: O,
+        rights: Rights,
+    ) -> Result<Handle, CapError> {
+        let node = self.node(src, handle)?;
+        self.plant(node, dst, Entry { object, rights })
+    }
+
     /// Moves a capability to another table (or to a new handle in the same one). It keeps its
     /// ancestors and descendants. O(1) but for growth.
     ///

@@ -270,24 +270,28 @@ impl World {
             held & mask
         };
         let wanted = Rights::from_bits(rights);
-        let (object, result) = if self.random.below(2) == 0 {
-            self.objects_made += 1;
-            let object = self.objects_made;
-            (object, self.space.mint(src, handle, dst, object, wanted))
-        } else {
-            let object = parent.map_or(0, |name| self.model.caps[&name].object);
-            (object, self.space.copy(src, handle, dst, wanted))
+        self.objects_made += 1;
+        let mut object = self.objects_made;
+        let how = self.random.below(4);
+        let result = match how {
+            0 => self.space.mint(src, handle, dst, object, wanted),
+            1 => self.space.insert_under(src, handle, dst, object, wanted),
+            _ => {
+                object = parent.map_or(0, |name| self.model.caps[&name].object);
+                self.space.copy(src, handle, dst, wanted)
+            }
         };
+        let is_allowed = how == 1 || rights & !held == 0;
         match result {
             Ok(new) => {
-                assert!(parent.is_some() && rights & !held == 0 && !self.is_full(dst, 1));
+                assert!(parent.is_some() && is_allowed && !self.is_full(dst, 1));
                 self.note_issued(dst, new);
                 self.model
                     .insert(parent, object, rights, Place::Table(dst, new));
             }
             Err(CapError::BadTable) => assert!(self.gone_tables.contains(&src)),
             Err(CapError::BadHandle) => assert!(parent.is_none()),
-            Err(CapError::RightsExceeded) => assert!(rights & !held != 0),
+            Err(CapError::RightsExceeded) => assert!(!is_allowed),
             Err(error) => {
                 assert_eq!(error, CapError::TableFull);
                 self.accept_full(dst, 1);
@@ -548,8 +552,9 @@ impl World {
                     (cap.object, cap.rights)
                 );
             }
-            if let Some(parent) = cap.parent {
-                assert_eq!(cap.rights & !self.model.caps[&parent].rights, 0);
+            let parent = cap.parent.map(|name| &self.model.caps[&name]);
+            if let Some(parent) = parent.filter(|parent| parent.object == cap.object) {
+                assert_eq!(cap.rights & !parent.rights, 0);
             }
         }
         for &table in &self.tables {

@@ -1,5 +1,6 @@
 //! The devices of the board, from its device tree, under the names that the manifest uses.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use dtoolkit::fdt::{Fdt, FdtNode};
@@ -12,7 +13,7 @@ const VIRTIO_DEVICE_ID_OFFSET: u64 = 8;
 /// A device that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// `pl011`, `pl031`, `virtio-blk` and so on.
+    /// `pl011`, `pl031`, `virtio-blk`, and `virtio-blk-1` for the second of them.
     pub name: String,
     /// Physical address of its registers.
     pub base: u64,
@@ -30,9 +31,25 @@ pub fn discover(tree: &[u8], mut read: impl FnMut(u64) -> Option<u32>) -> Vec<Fo
     if let Ok(tree) = Fdt::new(tree) {
         visit(tree.root(), &mut read, &mut found, 4);
     }
-    // Virtio slots are listed from the highest down: the first disk is the one at the top.
-    found.sort_by_key(|device| device.base);
+    // The first of a kind is the one at the highest address: so QEMU gives slots to devices.
+    found.sort_by_key(|device| core::cmp::Reverse(device.base));
+    number(&mut found);
     found
+}
+
+/// Tells several devices of a kind apart by name.
+fn number(found: &mut [Found]) {
+    for at in (0..found.len()).rev() {
+        let (before, rest) = found.split_at_mut(at);
+        let Some(device) = rest.first_mut() else {
+            continue;
+        };
+        let same = before.iter().filter(|other| other.name == device.name);
+        match same.count() {
+            0 => {}
+            n => device.name = format!("{}-{n}", device.name),
+        }
+    }
 }
 
 fn visit(
@@ -129,11 +146,13 @@ mod tests {
             .add_child(node("virtio_mmio@a000000", "virtio,mmio", 0xa00_0000, 16));
         tree.root
             .add_child(node("pl011@9000000", "arm,pl011", 0x900_0000, 1));
+        tree.root
+            .add_child(node("virtio_mmio@a000400", "virtio,mmio", 0xa00_0400, 18));
         let blob = tree.to_dtb();
         let found = discover(&blob, |address| match address {
-            0xa00_0000 | 0xa00_0200 => Some(VIRTIO_MAGIC),
+            0xa00_0000 | 0xa00_0200 | 0xa00_0400 => Some(VIRTIO_MAGIC),
             0xa00_0008 => Some(0),
-            0xa00_0208 => Some(2),
+            0xa00_0208 | 0xa00_0408 => Some(2),
             _ => None,
         });
         let list: Vec<_> = found
@@ -141,8 +160,9 @@ mod tests {
             .map(|f| (f.name.as_str(), f.base, f.len_bytes, f.interrupt))
             .collect();
         let wanted = [
+            ("virtio-blk", 0xa00_0400, 0x200, 50),
+            ("virtio-blk-1", 0xa00_0200, 0x200, 49),
             ("pl011", 0x900_0000, 0x200, 33),
-            ("virtio-blk", 0xa00_0200, 0x200, 49),
         ];
         assert_eq!(list, wanted);
     }

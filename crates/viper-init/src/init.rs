@@ -20,7 +20,7 @@ use connect::Waiter;
 use viper_proto::names::rights;
 use viper_rt::abi::{EndReason, FOREVER, ProcessInfo, Rights, Signals, Slot};
 use viper_rt::handle::{Channel, Device, Memory, Object, Process as ProcessHandle};
-use viper_rt::message::Reader;
+use viper_rt::message::{Bytes, Reader};
 use viper_rt::server::{Answer, NewClient, Service, Sources, supervisor};
 use viper_rt::trace::RING_BYTES;
 use viper_rt::{Error, clock};
@@ -31,6 +31,9 @@ pub const NEED_TIMEOUT_NS: u64 = 3 * clock::SECOND;
 const CLIENT_DEPTH: u32 = 8;
 const SUPERVISOR_DEPTH: u32 = 32;
 
+/// Texts that a server may leave for its successors.
+const KEPT_SLOTS: usize = 16;
+
 /// A client of the name service.
 #[derive(Clone, Debug)]
 pub struct NameClient {
@@ -40,6 +43,9 @@ pub struct NameClient {
     rights: u64,
     /// The process of the manifest whose connections it may make.
     owner: usize,
+    /// For whom it works: 0, the system itself, unless somebody of the system said otherwise.
+    user: u32,
+    group: u32,
 }
 
 /// A process of the manifest, and what there is of it.
@@ -54,6 +60,8 @@ struct Managed {
     exit_code: i64,
     /// It was ended by command: no line about it.
     by_command: bool,
+    /// What it left for its successors.
+    kept: [Option<Bytes>; KEPT_SLOTS],
 }
 
 /// The first process.
@@ -139,10 +147,11 @@ impl<W: World> Init<W> {
         };
         self.image = manifest.image;
         let recovery = self.options.recovery;
+        let is_there = |p: &Process| p.required_devices().all(|d| self.world.has_device(d));
         let mut processes: Vec<Process> = manifest
             .processes
             .into_iter()
-            .filter(|p| p.role != Role::Init)
+            .filter(|p| p.role != Role::Init && is_there(p))
             .collect();
         if recovery {
             processes.retain(|p| p.role == Role::Shell);
@@ -275,7 +284,9 @@ impl<W: World> Init<W> {
 
     fn devices(&mut self, entry: &Process) -> Vec<Device> {
         let wanted = entry.caps.iter().filter_map(|cap| match cap {
-            Cap::Device { name, dma_bytes } => Some((name, *dma_bytes)),
+            Cap::Device {
+                name, dma_bytes, ..
+            } => Some((name, *dma_bytes)),
             _ => None,
         });
         let mut devices = Vec::new();
@@ -291,6 +302,8 @@ impl<W: World> Init<W> {
             process_id: 0,
             rights: name_rights(&self.managed[index].entry),
             owner: index,
+            user: 0,
+            group: 0,
         };
         let (ours, theirs) = Channel::pair(CLIENT_DEPTH)?;
         self.sources.adopt(ours, client);
@@ -423,6 +436,7 @@ impl Managed {
             ring: None,
             exit_code: 0,
             by_command: false,
+            kept: [None; KEPT_SLOTS],
         }
     }
 }
@@ -482,6 +496,9 @@ fn system_rights(entry: &Process) -> Rights {
 
 fn name_rights(entry: &Process) -> u64 {
     let mut given = 0;
+    if !entry.service().is_empty() {
+        given |= rights::KEEP;
+    }
     if entry.role == Role::Shell {
         given |= rights::ASSIGN;
     }

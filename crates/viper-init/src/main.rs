@@ -136,6 +136,10 @@ impl World for Machine {
             .start_limited(&start, process.handles_max, process.threads_max)
     }
 
+    fn has_device(&self, name: &str) -> bool {
+        self.found.iter().any(|f| f.name == name)
+    }
+
     fn device(&mut self, name: &str, dma_bytes: u64) -> Option<Device> {
         let found = self.found.iter().find(|f| f.name == name)?;
         let part = DeviceInfo {

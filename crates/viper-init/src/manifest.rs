@@ -82,6 +82,8 @@ pub enum Cap {
         name: String,
         /// DMA allowance in bytes.
         dma_bytes: u64,
+        /// On a machine without it there is no such process.
+        is_required: bool,
     },
     /// Offer a service.
     Serve(String),
@@ -149,6 +151,18 @@ impl Process {
             }
         }
         lines
+    }
+
+    /// The devices without which there is no such process.
+    pub fn required_devices(&self) -> impl Iterator<Item = &str> {
+        self.caps.iter().filter_map(|cap| match cap {
+            Cap::Device {
+                name,
+                is_required: true,
+                ..
+            } => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// Whether it has a right over the system.
@@ -306,9 +320,14 @@ fn property(process: &mut Process, words: &[&str]) -> Check {
 
 fn cap(words: &[&str]) -> Check<Cap> {
     Ok(match words {
-        ["device", name, dma_kib] => Cap::Device {
+        ["device", name, dma_kib, rest @ ..] => Cap::Device {
             name: (*name).into(),
             dma_bytes: u64::from(number(dma_kib)?) * 1024,
+            is_required: match rest {
+                [] => false,
+                ["required"] => true,
+                _ => return Err("unknown right"),
+            },
         },
         ["serve", name] => Cap::Serve(service(name)?),
         ["connect", name] => Cap::Connect(service(name)?),

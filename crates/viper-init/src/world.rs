@@ -27,6 +27,9 @@ pub trait World {
     fn start(&mut self, process: &manifest::Process, grants: &Grants<'_>)
     -> Result<Process, Error>;
 
+    /// Whether the machine has the device of this name.
+    fn has_device(&self, name: &str) -> bool;
+
     /// The device of this name with a DMA allowance, if the machine has it.
     fn device(&mut self, name: &str, dma_bytes: u64) -> Option<Device>;
 

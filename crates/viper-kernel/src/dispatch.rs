@@ -61,8 +61,9 @@ fn registers<P: Platform>(kernel: &mut Kernel<P>, thread: u32) -> Option<&mut [u
 fn fail<P: Platform>(kernel: &mut Kernel<P>, thread: u32, stop: Stop) {
     match stop {
         Stop::Error(e) => {
-            if let Some(x) = registers(kernel, thread) {
-                x[0] = e.code() as u64;
+            if let Some(thread) = kernel.threads.get_mut(thread) {
+                thread.progress = 0;
+                thread.context.x[0] = e.code() as u64;
             }
         }
         Stop::Again => kernel.platform.repeat_call(),

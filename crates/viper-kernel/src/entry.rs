@@ -6,7 +6,7 @@ use viper_vm::VirtAddr;
 
 use crate::arena::NIL;
 use crate::kernel::Kernel;
-use crate::memory::Access;
+use crate::mapping::Access;
 use crate::object::ObjectRef;
 use crate::platform::Platform;
 use crate::thread::{Context, Special, State, Wait};

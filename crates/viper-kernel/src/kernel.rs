@@ -396,14 +396,31 @@ impl<P: Platform> Kernel<P> {
         object: ObjectRef,
         rights: Rights,
     ) -> Result<viper_abi::Handle, Error> {
+        self.install_under(thread, None, object, rights)
+    }
+
+    /// The same for an object that exists by the authority of one of the process's handles:
+    /// revoking that one takes it away.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::LimitReached`], [`Error::OutOfMemory`].
+    pub fn install_under(
+        &mut self,
+        thread: u32,
+        by: Option<viper_abi::Handle>,
+        object: ObjectRef,
+        rights: Rights,
+    ) -> Result<viper_abi::Handle, Error> {
         self.reserve_dead()?;
         self.make_room(self.threads[thread].process, 1)?;
-        let table = self.table_of(thread);
-        let handle = self
-            .caps
-            .insert_root(table, object, cap_rights(rights))
-            .map_err(cap_error)?;
-        Ok(viper_abi::Handle(handle.raw()))
+        let (table, rights) = (self.table_of(thread), cap_rights(rights));
+        let handle = match by {
+            None => self.caps.insert_root(table, object, rights),
+            Some(by) => self
+                .caps
+                .insert_under(table, cap_handle(by), table, object, rights),
+        };
+        Ok(viper_abi::Handle(handle.map_err(cap_error)?.raw()))
     }
 
     /// Adds a capability or kernel reference to an object.
@@ -536,6 +553,7 @@ impl<P: Platform> Kernel<P> {
     pub fn create<T>(
         &mut self,
         thread: u32,
+        by: Option<viper_abi::Handle>,
         kind: Kind,
         rights: Rights,
         arena: impl Fn(&mut Self) -> &mut Arena<T>,
@@ -549,7 +567,7 @@ impl<P: Platform> Kernel<P> {
                 return Err(e);
             }
         };
-        match self.install(thread, ObjectRef::new(kind, index), rights) {
+        match self.install_under(thread, by, ObjectRef::new(kind, index), rights) {
             Ok(handle) => Ok((handle, index)),
             Err(e) => {
                 arena(self).remove(index);

@@ -18,12 +18,14 @@ pub mod ipc;
 pub mod kernel;
 pub mod line;
 pub mod log;
+pub mod mapping;
 pub mod memory;
 pub mod object;
 pub mod platform;
 pub mod process;
 pub mod teardown;
 pub mod thread;
+pub mod user;
 pub mod wait;
 
 pub use entry::Exception;

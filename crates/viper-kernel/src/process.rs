@@ -13,7 +13,7 @@ use viper_vm::{
 use crate::arena::NIL;
 use crate::kernel::{Kernel, PROCESS_BYTES, THREAD_BYTES, cap_error, vm_error};
 use crate::log::DEBUG;
-use crate::memory::REGIONS_MAX;
+use crate::mapping::REGIONS_MAX;
 use crate::object::{End, Notifier, ObjectRef, Process, Region, user_bounds};
 use crate::platform::Platform;
 use crate::thread::{Context, FpState, Link, Queue, Siblings, Special, State, Thread, Wait};

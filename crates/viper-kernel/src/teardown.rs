@@ -241,15 +241,8 @@ impl<P: Platform> Kernel<P> {
                 .revoke_step(table, handle, BATCH, |object| batch.add(object));
             self.cut_off_batch(&batch);
             self.drop_batch(&batch);
-            let progress = &mut self.threads[thread].progress;
-            let step = match step {
-                Ok(step) => step,
-                Err(e) => {
-                    *progress = 0;
-                    return Err(Stop::Error(cap_error(e)));
-                }
-            };
-            *progress += step.count as u64;
+            let step = step.map_err(cap_error)?;
+            self.threads[thread].progress += step.count as u64;
             left = left.saturating_sub(BATCH as u32);
             if step.is_done {
                 self.cut_off_callers();

@@ -72,6 +72,7 @@ pub fn run() -> i64 {
     dma(&mut report, &slot);
     fewer_rights(&mut report, &slot);
     narrower(&mut report, &slot);
+    derived(&mut report, &slot, &clock);
     nothing_else(&mut report);
     limits(&mut report);
     if let Err(error) = interrupt_arrives(&mut report, clock) {
@@ -203,6 +204,34 @@ fn narrower(report: &mut Report, slot: &Device) {
     for part in more {
         let made = slot.narrow(part).map(drop);
         report.want(&format!("{part:x?}"), made, Err(Error::InvalidArgument));
+    }
+}
+
+/// What is made out of a device has no more rights, and goes when that is revoked.
+fn derived(report: &mut Report, slot: &Device, clock: &Device) {
+    let narrowed = slot
+        .duplicate(Rights::DUPLICATE | Rights::MANAGE)
+        .and_then(|middle| Ok((middle.narrow(slot.describe()?)?, middle)));
+    match narrowed {
+        Ok((part, middle)) => {
+            let read = part.read(0).map(drop);
+            report.want("more rights by narrowing", read, Err(Error::NoRight));
+            report.want("what was narrowed, revoked", middle.revoke(), Ok(1));
+            let gone = part.describe().map(drop);
+            report.want("a narrowed device after that", gone, Err(Error::BadHandle));
+        }
+        Err(error) => report.want("narrowing a copy", Err(error), Ok(())),
+    }
+    let line = clock
+        .try_clone()
+        .and_then(|middle| Ok((middle.interrupt(0)?, middle)));
+    match line {
+        Ok((line, middle)) => {
+            report.want("a line, revoked", middle.revoke(), Ok(1));
+            let gone = line.acknowledge();
+            report.want("a line after that", gone, Err(Error::BadHandle));
+        }
+        Err(error) => report.want("a line of a copy", Err(error), Ok(())),
     }
 }
 

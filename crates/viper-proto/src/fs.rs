@@ -11,7 +11,7 @@ mod files;
 mod paths;
 mod window;
 
-pub use files::{Entry, FileId, Files, append_entry};
+pub use files::{Entry, FileId, Files, Mount, append_entry};
 pub use paths::{normal_path, resolve_path};
 
 /// Longest path in bytes.
@@ -159,6 +159,59 @@ message_struct! {
         pub failed: bool,
     }
 }
+
+message_struct! {
+    /// How a volume is to be mounted.
+    pub struct MountOptions {
+        /// Without ever writing to it.
+        pub read_only: bool,
+        /// Bytes that may be in use on it, beyond what an empty volume has; `u64::MAX`: no limit.
+        pub quota_bytes: u64,
+        /// Files and directories that may be on it; `u64::MAX`: no limit.
+        pub quota_inodes: u64,
+    }
+}
+
+message_struct! {
+    /// What is known of a mount.
+    pub struct MountInfo {
+        /// See [`mount_state`].
+        pub state: u32,
+        /// Files, directories and streams that are open on it.
+        pub open_files: u32,
+        /// Bytes that may be in use; `u64::MAX`: no limit.
+        pub quota_bytes: u64,
+        /// Files and directories that may be there; `u64::MAX`: no limit.
+        pub quota_inodes: u64,
+        /// Files and directories there are; 0 when nobody counts them, which a limit makes happen.
+        pub inodes: u64,
+    }
+}
+
+/// What state a mount is in.
+pub mod mount_state {
+    /// It can be read and written.
+    pub const WRITABLE: u32 = 0;
+    /// It was mounted to be read only, or must not be written.
+    pub const READ_ONLY: u32 = 1;
+    /// The disk failed: it is read-only until the disk works again.
+    pub const FAILED: u32 = 2;
+    /// There is no disk, or no volume on it, at this time.
+    pub const ABSENT: u32 = 3;
+}
+
+/// Flags of the operations on attributes with names.
+pub mod attribute {
+    /// Of a symbolic link itself.
+    pub const NO_FOLLOW: u32 = 1;
+    /// To set: fail with `AlreadyExists` if it is there.
+    pub const CREATE: u32 = 2;
+    /// To set: fail with `NotFound` if it is not there.
+    pub const REPLACE: u32 = 4;
+}
+
+/// Longest path that a volume may be mounted at.
+pub const MOUNT_PATH_MAX: usize = 128;
 
 /// A path in a message: short ones stand there, long ones in the session's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,4 +369,40 @@ interface! {
     30 => retry now volume() -> (volume: VolumeId, label: Bytes);
     /// Gives the volume another name, at most 64 bytes. Durable on return.
     31 => retry now set_label(label: Bytes) -> ();
+    /// The mount at `index`: what is known of it, its device, and where it is. `NotFound` behind
+    /// the last. The first is the one at `/`.
+    32 => retry now mount_at(index: u32) -> (mount: MountInfo, device: Bytes, path: Bytes);
+    /// Mounts the volume of a device (`D1`; `D1.2` for its second partition) on a directory: what
+    /// was there is not seen while it is. Nothing refused: it is mounted. Otherwise a sentence that
+    /// says what is wrong with the device. Needs user 0.
+    ///
+    /// `NotFound`, `NotDirectory` are about the path; `AlreadyExists`: something is mounted there.
+    33 => once now mount(options: MountOptions, device: Bytes, path: PathText) -> (refused: Bytes);
+    /// Ends a mount, with everything on stable storage. `Busy` while a file is open on it, or
+    /// something is mounted below. If the disk fails it stays mounted, unless `force` gives up what
+    /// the disk does not take. Needs user 0.
+    34 => once now unmount(force: bool, path: PathText) -> ();
+    /// Sets what a mount may hold. What is there already stays. Needs user 0.
+    35 => retry now set_quota(bytes: u64, inodes: u64, path: PathText) -> ();
+    /// Name and identity of the volume that a path is on.
+    36 => retry now volume_at(path: PathText) -> (volume: VolumeId, label: Bytes);
+    /// What is known of the file system that a path is on.
+    37 => retry now statistics_at(path: PathText) -> (statistics: Statistics);
+    /// Returns when the file's data, and what is needed to read it, are on stable storage.
+    38 => retry later sync_data(file: u32) -> ();
+    /// Returns when everything of the volume that the file is on is on stable storage.
+    39 => retry later sync_volume(file: u32) -> ();
+    /// Reads an attribute by its name into the session's memory, unless it has more than `len`
+    /// bytes. Returns how many it has. `NotFound` also if there is no such attribute.
+    40 => retry now attribute_get(flags: u32, path: PathText, name: PathText, len: u64, offset: u64)
+        -> (size_bytes: u64);
+    /// Sets an attribute from the session's memory.
+    41 => once now attribute_set(flags: u32, path: PathText, name: PathText, len: u64, offset: u64)
+        -> ();
+    /// Removes an attribute.
+    42 => once now attribute_remove(flags: u32, path: PathText, name: PathText) -> ();
+    /// The names of all attributes, each with a zero byte behind it, unless they have more than
+    /// `len` bytes. Returns how many they have.
+    43 => retry now attribute_list(flags: u32, path: PathText, len: u64, offset: u64)
+        -> (size_bytes: u64);
 }

@@ -48,8 +48,10 @@ pub mod rights {
     pub const TRACE: u64 = 8;
     /// Read the boot archive.
     pub const BOOT: u64 = 16;
+    /// Leave bytes for a successor.
+    pub const KEEP: u64 = 32;
     /// All of them.
-    pub const ALL: u64 = 31;
+    pub const ALL: u64 = 63;
 }
 
 interface! {
@@ -96,4 +98,13 @@ interface! {
     /// Ends a process, what it started, and what that started. Only its starter may, and only if
     /// the manifest names the starter. A process that has ended is no trouble.
     19 => retry now end_family(process_id: u64) -> ();
+    /// Keeps bytes in a slot (0 to 15) until the machine stops, for the process of the manifest that
+    /// this channel belongs to, also for those that follow when it dies. No bytes: forgets them.
+    /// Needs KEEP, as the next.
+    20 => retry now keep(slot: u32, bytes: Bytes) -> ();
+    /// The bytes kept in a slot, none if there are none.
+    21 => retry now kept(slot: u32) -> (bytes: Bytes);
+    /// Makes a name channel for a child that works for a user: servers are told so of each client
+    /// that comes by it, and by channels made from it. Only user 0 may name another than itself.
+    22 => once now duplicate_as(rights: u64, user: u32, group: u32) -> (channel: Channel);
 }

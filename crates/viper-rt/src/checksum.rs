@@ -4,7 +4,7 @@
 /// where there is none. Programs of this system are compiled for a core that has it.
 ///
 /// # Complexity
-/// About 0.27 instructions a byte.
+/// About 0.2 instructions a byte.
 pub const CRC32C: Option<fn(&[u8]) -> u32> = instruction();
 
 #[cfg(all(target_os = "none", target_feature = "crc"))]
@@ -29,7 +29,8 @@ fn crc32c(bytes: &[u8]) -> u32 {
     let (head, words, tail) = unsafe { bytes.align_to::<u64>() };
     let single = |crc, bytes: &[u8]| bytes.iter().fold(crc, |crc, &byte| __crc32cb(crc, byte));
     let mut crc = single(u32::MAX, head);
-    let (lines, rest) = words.as_chunks::<8>();
+    // Pairs of loads, and the loop's own instructions once for 256 bytes.
+    let (lines, rest) = words.as_chunks::<32>();
     for line in lines {
         for word in line {
             crc = __crc32cd(crc, u64::from_le(*word));

@@ -4,6 +4,7 @@
 //! dropped when the channel closes. One round of the loop is one system call: the reply to the last
 //! request and the receipt of the next.
 
+mod alarm;
 mod clients;
 
 use crate::handle::{Channel, Object, OwnedHandle, PollSet, Reply};
@@ -13,6 +14,7 @@ use crate::sys::{self, Ipc};
 use crate::trace::{self, TraceEvent};
 use crate::{clock, program};
 use alloc::sync::Arc;
+use alarm::Alarm;
 use alloc::vec::Vec;
 use clients::Clients;
 use core::marker::PhantomData;
@@ -23,7 +25,8 @@ pub mod supervisor {
     /// Server to supervisor, a message: it serves from now on.
     pub const READY: u16 = 1;
     /// Supervisor to server, a message: process id, rights bits, and the channel of a new client;
-    /// behind them, as bytes, what the supervisor grants it in the service's own words, if anything.
+    /// behind them, as bytes, what the supervisor grants it in the service's own words, if anything,
+    /// and its user and group.
     pub const NEW_CLIENT: u16 = 2;
     /// Supervisor to server, a call: are you well? The reply is empty.
     pub const PING: u16 = 3;
@@ -40,7 +43,14 @@ pub struct NewClient {
     pub rights: u64,
     /// What the supervisor grants in the service's own words; empty if nothing.
     pub grant: Bytes,
+    /// The user for whom it works; 0 is who may do everything.
+    pub user: u32,
+    /// That user's group.
+    pub group: u32,
 }
+
+/// The user and group of a client whom the supervisor names none for.
+pub const NOBODY: u32 = 65534;
 
 /// A server.
 pub trait Service {
@@ -207,7 +217,13 @@ impl<T: Put> Pending<T> {
     }
 }
 
+/// A word as a user or group.
+fn number(word: u64) -> u32 {
+    u32::try_from(word).unwrap_or(NOBODY)
+}
+
 const SUPERVISOR_KEY: u64 = u64::MAX;
+const ALARM_KEY: u64 = u64::MAX - 1;
 const SOURCE: u64 = 1 << 63;
 
 /// Where a server puts what it wants to hear of, while it runs.
@@ -260,6 +276,7 @@ pub struct Server<S: Service> {
     shared: Arc<Shared<S::Client>>,
     clients: Clients<S::Client>,
     supervisor: Option<Channel>,
+    alarm: Alarm,
     stopping: bool,
 }
 
@@ -281,6 +298,7 @@ impl<S: Service> Server<S> {
         if let Some(channel) = &supervisor {
             set.add(channel, SUPERVISOR_KEY, Signals::PEER_CLOSED)?;
         }
+        let alarm = Alarm::new(&set, ALARM_KEY)?;
         let shared = Shared {
             set,
             adopted: Mutex::new(Vec::new()),
@@ -289,6 +307,7 @@ impl<S: Service> Server<S> {
             shared: Arc::new(shared),
             clients: Clients::new(),
             supervisor,
+            alarm,
             stopping: false,
         })
     }
@@ -314,16 +333,14 @@ impl<S: Service> Server<S> {
         let mut answer = Answer::Later;
         self.adopt();
         while !self.stopping && !service.is_finished() {
+            self.alarm.ring_at(service.deadline());
             let handles = answer.handles();
             let got = match answer {
-                Answer::Now(info, words) => {
-                    sys::reply_receive(set, info, words, service.deadline())
-                }
-                Answer::Later => sys::receive(set, service.deadline()),
+                Answer::Now(info, words) => sys::reply_receive(set, info, words, FOREVER),
+                Answer::Later => sys::receive(set, FOREVER),
             };
             answer = match got.check() {
                 Ok(()) => self.handle(service, &got),
-                Err(Error::TimedOut | Error::WouldBlock) => Answer::Later,
                 // The reply's handles could not be moved: the caller hears of it at least.
                 Err(_) if handles > 0 => Answer::error(Error::Internal),
                 Err(Error::LimitReached) => Answer::Later,
@@ -373,6 +390,8 @@ impl<S: Service> Server<S> {
     fn signals(&mut self, service: &mut S, key: u64, signals: Signals) {
         if key == SUPERVISOR_KEY {
             self.stopping = true;
+        } else if key == ALARM_KEY {
+            self.alarm.rang();
         } else if key & SOURCE != 0 {
             service.signal(key as u32, signals);
         } else if let Some((channel, client)) = self.clients.remove(key) {
@@ -393,6 +412,8 @@ impl<S: Service> Server<S> {
                         process_id,
                         rights,
                         grant: request.bytes().unwrap_or(Bytes::clip(&[])),
+                        user: request.word().map_or(NOBODY, number),
+                        group: request.word().map_or(NOBODY, number),
                     };
                     if let Ok(client) = service.connect(who) {
                         self.admit(channel, client);

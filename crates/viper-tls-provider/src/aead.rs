@@ -1,11 +1,14 @@
 //! The cipher suites: protecting records as RFC 8446, section 5.2 has it.
 
+mod chacha;
+mod gcm;
+mod lines;
+
 use crate::hash::{Sha256Hash, Sha384Hash};
 use crate::hkdf::{HmacSha256, HmacSha384};
-use ::aead::{AeadInOut, KeyInit, KeySizeUser};
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use alloc::boxed::Box;
-use chacha20poly1305::ChaCha20Poly1305;
+use chacha::ChaCha20Poly1305;
+use gcm::{Aes128Gcm, Aes256Gcm};
 use rustls::crypto::CipherSuiteCommon;
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter,
@@ -17,6 +20,7 @@ use rustls::{
     CipherSuite, ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion,
     SupportedCipherSuite, Tls13CipherSuite,
 };
+use subtle::ConstantTimeEq;
 
 /// Records that may go under one AES-GCM key before rustls changes it, or gives up.
 ///
@@ -127,7 +131,11 @@ fn decrypter<A: Aead>(key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
 /// An AEAD with nonces of 12 bytes and tags of 16, as all of TLS 1.3 here.
 trait Aead: Sized + Send + Sync + 'static {
     fn with_key(key: &[u8]) -> Option<Self>;
-    fn seal(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG_LEN]>;
+
+    /// Encrypts in place; returns the tag.
+    fn seal(&self, nonce: [u8; NONCE_LEN], aad: &[u8], data: &mut [u8]) -> [u8; TAG_LEN];
+
+    /// Decrypts in place. Where the tag is wrong `data` stays as it is.
     fn open(
         &self,
         nonce: [u8; NONCE_LEN],
@@ -139,42 +147,10 @@ trait Aead: Sized + Send + Sync + 'static {
 
 const TAG_LEN: usize = 16;
 
-macro_rules! aead {
-    ($name:ty) => {
-        impl Aead for $name {
-            fn with_key(key: &[u8]) -> Option<Self> {
-                // rustls gives as many bytes as were asked for. Others can only make keys of 32.
-                let key = key.get(..Self::key_size())?;
-                Self::new_from_slice(key).ok()
-            }
-
-            fn seal(
-                &self,
-                nonce: [u8; NONCE_LEN],
-                aad: &[u8],
-                data: &mut [u8],
-            ) -> Option<[u8; TAG_LEN]> {
-                let tag = self.encrypt_inout_detached(&nonce.into(), aad, data.into());
-                tag.ok().map(Into::into)
-            }
-
-            fn open(
-                &self,
-                nonce: [u8; NONCE_LEN],
-                aad: &[u8],
-                data: &mut [u8],
-                tag: [u8; TAG_LEN],
-            ) -> Option<()> {
-                self.decrypt_inout_detached(&nonce.into(), aad, data.into(), &tag.into())
-                    .ok()
-            }
-        }
-    };
+/// Compares in a time that does not depend on where they differ.
+fn same_tag(computed: [u8; TAG_LEN], expected: [u8; TAG_LEN]) -> Option<()> {
+    bool::from(computed.ct_eq(&expected)).then_some(())
 }
-
-aead!(Aes128Gcm);
-aead!(Aes256Gcm);
-aead!(ChaCha20Poly1305);
 
 /// One direction of a connection.
 struct Records<A> {
@@ -202,7 +178,7 @@ impl<A: Aead> MessageEncrypter for Records<A> {
         let nonce = Nonce::new(&self.iv, sequence).0;
         let aad = make_tls13_aad(total_len);
         let tag = self.aead.seal(nonce, &aad, payload.as_mut());
-        payload.extend_from_slice(&tag.ok_or(Error::EncryptError)?);
+        payload.extend_from_slice(&tag);
         // Every protected record says it is application data of TLS 1.2 (section 5.2).
         Ok(OutboundOpaqueMessage::new(
             ContentType::ApplicationData,

@@ -65,28 +65,30 @@ pub trait BlockDevice {
         false
     }
 
-    /// Reads `scratch.len() / BLOCK_SIZE` blocks and shows them to `show`, once, in one piece.
+    /// Reads `scratch.len() / BLOCK_SIZE` blocks and calls `take`, once, with what copies the n-th
+    /// of them to where it is wanted.
     ///
-    /// A device whose data arrives in memory of its own shows that, and saves a copy; this
-    /// default reads into `scratch`.
+    /// A device whose data arrives in memory of its own copies from there, once; this default
+    /// reads into `scratch` first.
     ///
     /// # Errors
-    /// As [`BlockDevice::read`]; `show` is then not called.
+    /// As [`BlockDevice::read`]; `take` is then not called.
     fn read_with(
         &mut self,
         block: u64,
         scratch: &mut [u8],
-        show: &mut dyn FnMut(&[u8]),
+        take: &mut dyn FnMut(&CopyOut<'_>),
     ) -> Result<(), DeviceError> {
         self.read(block, scratch)?;
-        show(scratch);
+        take(&|n, to| to.copy_from_slice(nth(scratch, n)));
         Ok(())
     }
 
-    /// Has `fill` fill `scratch.len()` bytes, once, and writes them from `block` on.
+    /// Calls `give`, once, with what takes the n-th of `scratch.len() / BLOCK_SIZE` blocks, and
+    /// writes them from `block` on.
     ///
-    /// A device that sends data from memory of its own has that filled, and saves a copy; this
-    /// default uses `scratch`. `fill` must fill everything: the buffer's old contents are any.
+    /// A device that sends data from memory of its own copies there, once; this default copies
+    /// to `scratch` first. All blocks must be given: the old contents of the buffer are any.
     ///
     /// # Errors
     /// As [`BlockDevice::write`].
@@ -94,11 +96,25 @@ pub trait BlockDevice {
         &mut self,
         block: u64,
         scratch: &mut [u8],
-        fill: &mut dyn FnMut(&mut [u8]),
+        give: &mut dyn FnMut(&mut CopyIn<'_>),
     ) -> Result<(), DeviceError> {
-        fill(scratch);
+        give(&mut |n, from| nth_mut(scratch, n).copy_from_slice(from));
         self.write(block, scratch)
     }
+}
+
+/// Copies the n-th block of a request out.
+pub type CopyOut<'a> = dyn Fn(usize, &mut [u8; BLOCK_SIZE]) + 'a;
+
+/// Copies the n-th block of a request in.
+pub type CopyIn<'a> = dyn FnMut(usize, &[u8; BLOCK_SIZE]) + 'a;
+
+fn nth(blocks: &[u8], n: usize) -> &[u8] {
+    &blocks[n * BLOCK_SIZE..][..BLOCK_SIZE]
+}
+
+fn nth_mut(blocks: &mut [u8], n: usize) -> &mut [u8] {
+    &mut blocks[n * BLOCK_SIZE..][..BLOCK_SIZE]
 }
 
 impl<D: BlockDevice + ?Sized> BlockDevice for &mut D {
@@ -121,17 +137,17 @@ impl<D: BlockDevice + ?Sized> BlockDevice for &mut D {
         &mut self,
         block: u64,
         scratch: &mut [u8],
-        show: &mut dyn FnMut(&[u8]),
+        take: &mut dyn FnMut(&CopyOut<'_>),
     ) -> Result<(), DeviceError> {
-        (**self).read_with(block, scratch, show)
+        (**self).read_with(block, scratch, take)
     }
     fn write_with(
         &mut self,
         block: u64,
         scratch: &mut [u8],
-        fill: &mut dyn FnMut(&mut [u8]),
+        give: &mut dyn FnMut(&mut CopyIn<'_>),
     ) -> Result<(), DeviceError> {
-        (**self).write_with(block, scratch, fill)
+        (**self).write_with(block, scratch, give)
     }
 }
 
@@ -203,20 +219,22 @@ impl BlockDevice for MemoryDevice {
         &mut self,
         block: u64,
         scratch: &mut [u8],
-        show: &mut dyn FnMut(&[u8]),
+        take: &mut dyn FnMut(&CopyOut<'_>),
     ) -> Result<(), DeviceError> {
         let range = self.range(block, scratch.len())?;
-        show(&self.bytes[range]);
+        let blocks = &self.bytes[range];
+        take(&|n, to| to.copy_from_slice(nth(blocks, n)));
         Ok(())
     }
     fn write_with(
         &mut self,
         block: u64,
         scratch: &mut [u8],
-        fill: &mut dyn FnMut(&mut [u8]),
+        give: &mut dyn FnMut(&mut CopyIn<'_>),
     ) -> Result<(), DeviceError> {
         let range = self.range(block, scratch.len())?;
-        fill(&mut self.bytes[range]);
+        let blocks = &mut self.bytes[range];
+        give(&mut |n, from| nth_mut(blocks, n).copy_from_slice(from));
         Ok(())
     }
 }

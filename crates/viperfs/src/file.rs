@@ -277,15 +277,17 @@ impl<D: BlockDevice> Fs<D> {
             ..
         } = &mut self.store;
         let scratch = &mut io[..sums.len() * BLOCK_SIZE];
-        dev.read_with(block, scratch, &mut |bytes| {
-            for (i, (bytes, &sum)) in bytes.chunks_exact(BLOCK_SIZE).zip(sums).enumerate() {
-                if crc.of(bytes) != sum {
-                    continue;
-                }
+        dev.read_with(block, scratch, &mut |copy| {
+            for (i, &sum) in sums.iter().enumerate() {
                 let at = page + i as u64;
                 let slot = cache.claim((ino, at));
                 let data = &mut cache.slot_mut(slot).data;
-                data.copy_from_slice(bytes);
+                copy(i, data);
+                // The copy is judged: nobody else can change that any more.
+                if crc.of(&data[..]) != sum {
+                    cache.remove((ino, at));
+                    continue;
+                }
                 // What a truncation left behind the end of the file is not part of it.
                 let valid = size.saturating_sub(at * PAGE).min(PAGE) as usize;
                 data[valid..].fill(0);
@@ -382,12 +384,11 @@ impl<D: BlockDevice> Fs<D> {
             ..
         } = &mut self.store;
         let scratch = &mut io[..slots.len() * BLOCK_SIZE];
-        let result = dev.write_with(block, scratch, &mut |bytes| {
-            let blocks = bytes.chunks_exact_mut(BLOCK_SIZE);
-            for ((bytes, &slot), sum) in blocks.zip(slots).zip(sums.iter_mut()) {
+        let result = dev.write_with(block, scratch, &mut |copy| {
+            for (n, (&slot, sum)) in slots.iter().zip(sums.iter_mut()).enumerate() {
                 let data = &cache.slot(slot).data;
                 *sum = U32::new(crc.of(&data[..]));
-                bytes.copy_from_slice(&data[..]);
+                copy(n, data);
             }
         });
         self.store.unflushed = true;

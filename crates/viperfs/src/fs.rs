@@ -245,6 +245,28 @@ impl<D: BlockDevice> Fs<D> {
         }
     }
 
+    /// What may be on the volume from now on. What is there already stays, however much it is.
+    ///
+    /// A limit on inodes counts them now, which reads the whole tree, unless they are counted
+    /// already.
+    ///
+    /// # Errors
+    /// Any device error, [`Error::Corrupt`]: then the limits are what they were.
+    pub fn set_quota(&mut self, quota: Quota) -> Result<(), Error> {
+        if quota.inodes == u64::MAX {
+            self.inode_count = None;
+        } else if self.inode_count.is_none() {
+            self.inode_count = Some(self.count_inodes()?);
+        }
+        self.quota = quota;
+        Ok(())
+    }
+
+    /// What may be on the volume.
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+
     /// What the engine has done since mount.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -37,7 +37,7 @@ pub use access::{Credentials, Want, access, may_remove, mode_after_write};
 pub use allocate::SeekTo;
 pub use check::{CheckOptions, Problem, Progress, Report, check};
 pub use checksum::Crc32c;
-pub use device::{BLOCK_SIZE, BlockDevice, DeviceError, MemoryDevice};
+pub use device::{BLOCK_SIZE, BlockDevice, CopyIn, CopyOut, DeviceError, MemoryDevice};
 pub use dir::{DirEntry, NewNode, RenameMode};
 pub use error::{Error, MountError};
 pub use file::Piece;

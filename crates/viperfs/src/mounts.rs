@@ -81,6 +81,19 @@ impl<M> MountTable<M> {
         Err(Error::NotFound)
     }
 
+    /// What is mounted just at a path.
+    pub fn at(&self, path: &[u8]) -> Option<&M> {
+        let found = self.mounts.iter().find(|mount| mount.0 == path);
+        found.map(|mount| &mount.1)
+    }
+
+    /// Whether something is mounted at a path or below it.
+    pub fn holds(&self, path: &[u8]) -> bool {
+        self.mounts
+            .iter()
+            .any(|mount| inside(path, &mount.0).is_some())
+    }
+
     /// All mounts, inner ones before those that hold them.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &M)> {
         self.mounts.iter().map(|(path, mount)| (&path[..], mount))
@@ -170,6 +183,15 @@ mod tests {
         assert_eq!(at(b"/mnt/a", b"deep/x"), (2, "/x".into()));
         assert_eq!(at(b"/", b"/mnt/ab"), (3, "/ab".into()));
         assert_eq!(at(b"/", b"/mntx"), (0, "/mntx".into()));
+    }
+
+    #[test]
+    fn mounts_are_found_by_their_own_path() {
+        let t = table();
+        assert_eq!(t.at(b"/mnt/a"), Some(&1));
+        assert_eq!((t.at(b"/"), t.at(b"/mnt/a/x")), (Some(&0), None));
+        assert!(t.holds(b"/mnt") && t.holds(b"/mnt/a/deep") && t.holds(b"/"));
+        assert!(!t.holds(b"/mn") && !t.holds(b"/mnt/a/deep/er"));
     }
 
     #[test]

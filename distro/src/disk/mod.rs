@@ -11,7 +11,7 @@ use std::path::Path;
 pub use image::{built, kept, sized};
 pub use tools::{DiskTools, Entry, Volume, tools};
 
-use crate::cli::ExecOptions;
+use crate::cli::{ExecOptions, MachineOptions};
 use crate::error::{Context, Result, unable};
 use crate::image::System;
 use crate::qemu::Disk;
@@ -41,6 +41,19 @@ pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Re
         put(options, &disk)?;
     }
     Ok(Some(disk))
+}
+
+/// The options with further disks as paths that hold wherever QEMU runs.
+///
+/// # Errors
+///
+/// When an image is missing.
+pub fn with_more(options: &MachineOptions) -> Result<MachineOptions> {
+    let mut options = options.clone();
+    for path in &mut options.more_disks {
+        *path = named(path)?.path;
+    }
+    Ok(options)
 }
 
 fn put(options: &ExecOptions, disk: &Disk) -> Result<()> {

@@ -52,7 +52,8 @@ fn a_manifest_is_read() {
         blkd.caps[0],
         Cap::Device {
             name: Device::VirtioBlk,
-            dma_kib: 1024
+            dma_kib: 1024,
+            required: false,
         }
     );
     assert_eq!(blkd.restart.when, RestartWhen::Always);

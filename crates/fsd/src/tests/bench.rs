@@ -21,7 +21,9 @@ pub(super) const BOOT_NS: u64 = 1_700_000_000_000_000_000;
 /// Lines that the file server said.
 pub(super) type Log = Arc<Mutex<Vec<String>>>;
 
-type Make = Box<dyn FnMut(&Sources<()>) -> Started + Send>;
+/// The user and group that a client works for.
+type Who = (u64, u64);
+type Make = Box<dyn FnMut(&Sources<Who>) -> Started + Send>;
 
 struct Started {
     process: Process,
@@ -29,7 +31,8 @@ struct Started {
 }
 
 struct Init {
-    sources: Sources<()>,
+    sources: Sources<Who>,
+    kept: BTreeMap<u64, Vec<u8>>,
     makers: BTreeMap<&'static str, Make>,
     running: BTreeMap<&'static str, Started>,
 }
@@ -43,18 +46,23 @@ impl Init {
         }
     }
 
-    fn answer(&mut self, mut request: Reader) -> Result<Answer, Error> {
+    fn answer(&mut self, who: Who, mut request: Reader) -> Result<Answer, Error> {
         match request.label() as u16 {
             // connect
             1 => {
                 let name = request.bytes()?;
-                let name = if &*name == b"BLKD:" { "blkd" } else { "fsd" };
+                let name = name.as_str()?.to_lowercase();
+                let name = name.strip_suffix(':').ok_or(Error::NotFound)?;
+                if !self.makers.contains_key(name) {
+                    return Err(Error::NotFound);
+                }
                 let started = self.running.get(name).ok_or(Error::NoService)?;
+                let (user, group) = who;
                 let (ours, theirs) = Channel::pair(8)?;
                 send(
                     &started.up,
                     supervisor::NEW_CLIENT,
-                    (1u64, 1u64, theirs),
+                    (1u64, 1u64, theirs, &b""[..], user, group),
                     FOREVER,
                 )
                 .map_err(|_| Error::NoService)?;
@@ -64,8 +72,26 @@ impl Init {
             2 => {
                 let _ = request.word()?;
                 let (ours, theirs) = Channel::pair(8)?;
-                self.sources.adopt(ours, ());
+                self.sources.adopt(ours, who);
                 Ok(Answer::from_result(Ok(theirs)))
+            }
+            // duplicate_as
+            22 => {
+                let _ = request.word()?;
+                let (ours, theirs) = Channel::pair(8)?;
+                self.sources.adopt(ours, (request.word()?, request.word()?));
+                Ok(Answer::from_result(Ok(theirs)))
+            }
+            // keep, kept
+            20 => {
+                let slot = request.word()?;
+                self.kept.insert(slot, request.bytes()?.to_vec());
+                Ok(Answer::from_result(Ok(())))
+            }
+            21 => {
+                let kept = self.kept.get(&request.word()?);
+                let kept = kept.map_or(&b""[..], Vec::as_slice);
+                Ok(Answer::from_result(Ok(kept)))
             }
             // server_kill, server_restart
             operation @ (9 | 10) => {
@@ -87,14 +113,14 @@ impl Init {
 }
 
 impl Service for Init {
-    type Client = ();
+    type Client = Who;
 
-    fn connect(&mut self, _: NewClient) -> Result<(), Error> {
-        Ok(())
+    fn connect(&mut self, _: NewClient) -> Result<Who, Error> {
+        Ok((0, 0))
     }
 
-    fn request(&mut self, _: &mut (), request: Reader) -> Answer {
-        self.answer(request).unwrap_or_else(Answer::error)
+    fn request(&mut self, who: &mut Who, request: Reader) -> Answer {
+        self.answer(*who, request).unwrap_or_else(Answer::error)
     }
 
     fn stop(&mut self) {
@@ -105,13 +131,22 @@ impl Service for Init {
 }
 
 /// The world of the file server, with its log kept.
+#[derive(Clone)]
 struct Logged(System, Log);
 
 impl World for Logged {
     type Disk = <System as World>::Disk;
 
-    fn open_disk(&mut self, part: Option<(u64, u64)>) -> Result<Self::Disk, Error> {
-        self.0.open_disk(part)
+    fn open_disk(&mut self, number: u32, part: Option<(u64, u64)>) -> Result<Self::Disk, Error> {
+        self.0.open_disk(number, part)
+    }
+
+    fn keep(&mut self, slot: u32, text: &str) {
+        self.0.keep(slot, text);
+    }
+
+    fn kept(&mut self, slot: u32) -> String {
+        self.0.kept(slot)
     }
 
     fn wall_clock_ns(&self) -> i64 {
@@ -142,10 +177,10 @@ fn start_blkd(disk: &FakeDisk, device: &Device) -> Started {
     Started { process, up }
 }
 
-fn start_fsd(sources: &Sources<()>, log: &Log) -> Started {
+fn start_fsd(sources: &Sources<Who>, log: &Log) -> Started {
     let (up, down) = Channel::pair(16).unwrap();
     let (ours, theirs) = Channel::pair(8).unwrap();
-    sources.adopt(ours, ());
+    sources.adopt(ours, (0, 0));
     let slots = vec![
         (Slot::SUPERVISOR, down.into_owned()),
         (Slot::NAMES, theirs.into_owned()),
@@ -189,6 +224,13 @@ impl Bench {
     }
 
     pub(super) fn with(disk: FakeDisk, has_blkd: bool) -> Bench {
+        Bench::with_more(disk, has_blkd, &[])
+    }
+
+    /// A machine with further disks.
+    pub(super) fn with_more(disk: FakeDisk, has_blkd: bool, more: &[FakeDisk]) -> Bench {
+        const NAMES: [&str; 3] = ["blkd1", "blkd2", "blkd3"];
+        let more = more.to_vec();
         let log = Log::default();
         let (up, down) = Channel::pair(16).unwrap();
         let (served, said) = (disk.clone(), log.clone());
@@ -199,12 +241,17 @@ impl Bench {
                 let mut makers = BTreeMap::<_, Make>::new();
                 makers.insert("blkd", Box::new(move |_| start_blkd(&served, &device)));
                 makers.insert("fsd", Box::new(move |sources| start_fsd(sources, &said)));
-                let running = BTreeMap::new();
+                for (name, disk) in NAMES.into_iter().zip(more.clone()) {
+                    let device = host::device(Arc::new(NoRegisters), 512, 1);
+                    makers.insert(name, Box::new(move |_| start_blkd(&disk, &device)));
+                }
                 let mut init = Init {
                     sources,
+                    kept: BTreeMap::new(),
                     makers,
-                    running,
+                    running: BTreeMap::new(),
                 };
+                NAMES.iter().for_each(|name| init.start(name));
                 if has_blkd {
                     init.start("blkd");
                 }
@@ -267,6 +314,11 @@ impl Bench {
         }
         self.files.close(file)?;
         Ok(bytes)
+    }
+
+    /// The names of a program that works for a user.
+    pub(super) fn names_as(&self, user: u32, group: u32) -> names::Client {
+        names::Client::new(self.names.duplicate_as(0, user, group).unwrap())
     }
 
     /// A channel of its own to the file server.

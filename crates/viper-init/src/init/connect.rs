@@ -15,8 +15,7 @@ use viper_rt::{Error, client, clock};
 pub(super) struct Waiter {
     pub(super) deadline: u64,
     server: usize,
-    owner: usize,
-    process_id: u64,
+    who: super::NameClient,
     pending: Pending<Channel>,
 }
 
@@ -37,7 +36,7 @@ impl<W: World> Init<W> {
         };
         let state = self.managed[server].supervision.state();
         match state {
-            State::Ready => Outcome::Now(self.introduce(server, who.owner, who.process_id)),
+            State::Ready => Outcome::Now(self.introduce(server, who)),
             State::Off | State::Failed => Outcome::Now(Err(Error::NoService)),
             _ if deadline <= clock::now() => Outcome::Now(Err(Error::TimedOut)),
             _ if self.waiters.len() >= WAITERS_MAX => Outcome::Now(Err(Error::LimitReached)),
@@ -46,8 +45,7 @@ impl<W: World> Init<W> {
                     self.waiters.push(Waiter {
                         deadline,
                         server,
-                        owner: who.owner,
-                        process_id: who.process_id,
+                        who: who.clone(),
                         pending,
                     });
                     Outcome::Later
@@ -71,7 +69,7 @@ impl<W: World> Init<W> {
             let has_hope = supervision.has_hope();
             let waiter = self.waiters.swap_remove(index);
             let result = if is_ready {
-                self.introduce(waiter.server, waiter.owner, waiter.process_id)
+                self.introduce(waiter.server, &waiter.who)
             } else if has_hope {
                 Err(Error::TimedOut)
             } else {
@@ -103,21 +101,23 @@ impl<W: World> Init<W> {
     }
 
     /// Makes a channel and gives one end to the server.
-    fn introduce(
-        &mut self,
-        server: usize,
-        owner: usize,
-        process_id: u64,
-    ) -> Result<Channel, Error> {
+    fn introduce(&mut self, server: usize, who: &super::NameClient) -> Result<Channel, Error> {
         let service = self.managed[server].entry.service();
-        let owner = self.managed.get(owner).ok_or(Error::NoRight)?;
+        let owner = self.managed.get(who.owner).ok_or(Error::NoRight)?;
         let grant = owner.entry.grants(service);
         let to = self.managed[server]
             .channel
             .as_ref()
             .ok_or(Error::NoService)?;
         let (ours, theirs) = Channel::pair(CLIENT_DEPTH)?;
-        let message = (process_id, rights::ALL, theirs, grant.as_bytes());
+        let message = (
+            who.process_id,
+            rights::ALL,
+            theirs,
+            grant.as_bytes(),
+            u64::from(who.user),
+            u64::from(who.group),
+        );
         match client::send(to, supervisor::NEW_CLIENT, message, NOW) {
             Ok(()) => Ok(ours),
             Err(Error::WouldBlock) => Err(Error::Busy),

@@ -40,6 +40,33 @@ impl<W: World> Serve for Init<W> {
         Ok(theirs)
     }
 
+    fn duplicate_as(
+        &mut self,
+        client: &mut NameClient,
+        rights: u64,
+        user: u32,
+        group: u32,
+    ) -> Result<Channel, Error> {
+        if client.user != 0 && (client.user, client.group) != (user, group) {
+            return Err(Error::NoRight);
+        }
+        let mut other = NameClient {
+            user,
+            group,
+            ..client.clone()
+        };
+        self.duplicate(&mut other, rights)
+    }
+
+    fn keep(&mut self, client: &mut NameClient, slot: u32, bytes: Bytes) -> Result<(), Error> {
+        *self.kept_slot(client, slot)? = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Ok(())
+    }
+
+    fn kept(&mut self, client: &mut NameClient, slot: u32) -> Result<Bytes, Error> {
+        Ok(self.kept_slot(client, slot)?.unwrap_or(Bytes::clip(&[])))
+    }
+
     fn assign_set(
         &mut self,
         client: &mut NameClient,
@@ -202,6 +229,13 @@ impl<W: World> Init<W> {
             m.entry.name.eq_ignore_ascii_case(name) || m.entry.service().eq_ignore_ascii_case(name)
         };
         self.managed.iter().position(matches).ok_or(Error::NotFound)
+    }
+
+    fn kept_slot(&mut self, client: &NameClient, slot: u32) -> Result<&mut Option<Bytes>, Error> {
+        require(client, rights::KEEP)?;
+        let owner = self.managed.get_mut(client.owner).ok_or(Error::NoRight)?;
+        let place = owner.kept.get_mut(slot as usize);
+        place.ok_or(Error::InvalidArgument)
     }
 
     fn kill(&mut self, index: usize) -> Result<(), Error> {

@@ -46,6 +46,10 @@ impl World for Fake {
         host::spawn_process(&process.name, handles, &arguments, move || main())
     }
 
+    fn has_device(&self, name: &str) -> bool {
+        name == "pl011"
+    }
+
     fn device(&mut self, _: &str, _: u64) -> Option<Device> {
         None
     }
@@ -115,6 +119,22 @@ priority 5
 quota 1024 64 2
 restart always 0 0
 cap serve SECRETD:
+process lackd
+role server
+boot oned
+priority 5
+quota 1024 64 2
+restart never 0 0
+cap device virtio-blk-1 4 required
+cap serve LACKD:
+process haved
+role server
+boot oned
+priority 5
+quota 1024 64 2
+restart never 0 0
+cap device pl011 0 required
+cap serve HAVED:
 process sh
 role shell
 boot sh
@@ -124,6 +144,8 @@ restart never 0 0
 need echod
 cap connect ECHOD:
 cap connect ONED:
+cap connect LACKD:
+cap connect HAVED:
 cap system supervise
 cap system trace
 cap system boot-archive
@@ -142,9 +164,10 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
         done.lock().unwrap().send(outcome.is_ok()).unwrap();
         if outcome.is_ok() { 3 } else { 101 }
     };
-    let programs: [(&'static str, Main); 4] = [
+    let programs: [(&'static str, Main); 5] = [
         ("echod", Arc::new(serve)),
         ("oned", Arc::new(serve)),
+        ("haved", Arc::new(serve)),
         ("secretd", Arc::new(serve)),
         ("sh", Arc::new(shell)),
     ];
@@ -188,6 +211,18 @@ fn soon() -> u64 {
 
 fn echo(channel: &Channel, word: u64) -> Result<(u64, u64), Error> {
     client::call(channel, 1, word, soon())
+}
+
+#[test]
+fn a_server_whose_device_the_machine_lacks_is_not_there() {
+    boot("", |names| {
+        assert_eq!(
+            names.connect(b"LACKD:", soon()).err(),
+            Some(Error::NotFound)
+        );
+        assert_eq!(names.server_status(b"lackd").err(), Some(Error::NotFound));
+        assert!(names.connect(b"HAVED:", soon()).is_ok());
+    });
 }
 
 #[test]

@@ -54,13 +54,15 @@ impl<P: Platform> Kernel<P> {
             refs: 1,
             quota,
         };
-        let rights = Rights::DUPLICATE
-            | Rights::TRANSFER
-            | Rights::MANAGE
-            | Rights::MAP
-            | Rights::IRQ
-            | Rights::DMA;
-        let (handle, _) = self.create(thread, Kind::DEVICE, rights, |k| &mut k.devices, make)?;
+        let rights = self.rights_of(thread, device)?;
+        let (handle, _) = self.create(
+            thread,
+            Some(device),
+            Kind::DEVICE,
+            rights,
+            |k| &mut k.devices,
+            make,
+        )?;
         Ok((handle,))
     }
 
@@ -133,13 +135,8 @@ impl<P: Platform> Kernel<P> {
         Ok(())
     }
 
-    pub fn interrupt_create(
-        &mut self,
-        thread: u32,
-        device: Handle,
-        index: u32,
-    ) -> Handled<(Handle,)> {
-        let device = self.object(thread, device, Kind::DEVICE, Rights::IRQ)?;
+    pub fn interrupt_create(&mut self, thread: u32, by: Handle, index: u32) -> Handled<(Handle,)> {
+        let device = self.object(thread, by, Kind::DEVICE, Rights::IRQ)?;
         let (first, lines) = (self.devices[device].line, self.devices[device].lines);
         if index >= lines || (first + index) as usize >= LINES {
             return Err(Error::InvalidArgument.into());
@@ -155,8 +152,14 @@ impl<P: Platform> Kernel<P> {
             refs: 1,
             quota,
         };
-        let (handle, made) =
-            self.create(thread, Kind::INTERRUPT, rights, |k| &mut k.interrupts, make)?;
+        let (handle, made) = self.create(
+            thread,
+            Some(by),
+            Kind::INTERRUPT,
+            rights,
+            |k| &mut k.interrupts,
+            make,
+        )?;
         self.line_owner[line as usize] = made;
         self.platform.set_interrupt(line, true);
         Ok((handle,))

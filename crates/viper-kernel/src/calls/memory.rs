@@ -4,7 +4,7 @@ use viper_abi::{Error, Handle, Kind, MemoryFlags, PAGE_SIZE, Protection, Rights}
 use viper_vm::{PageRange, PhysAddr, VirtAddr};
 
 use crate::kernel::{Handled, Kernel, Stop};
-use crate::memory::user_range;
+use crate::mapping::user_range;
 use crate::platform::Platform;
 
 impl<P: Platform> Kernel<P> {
@@ -68,7 +68,22 @@ impl<P: Platform> Kernel<P> {
         if protection.without(known) != Protection::NONE {
             return Err(Error::InvalidArgument.into());
         }
-        Ok((self.map_memory(process, index, offset, len_bytes, protection, max, address)?,))
+        // Not 0 if this is the same call again, for the rest of the pages.
+        let done = core::mem::take(&mut self.threads[thread].progress);
+        let at = match done {
+            0 => self.map_memory(process, index, offset, len_bytes, protection, max, address)?,
+            _ => address,
+        };
+        if protection.contains(Protection::POPULATE) {
+            let range = user_range(at, len_bytes)?;
+            if let Some(next) = self.populate(process, range, protection, done)? {
+                let thread = &mut self.threads[thread];
+                thread.progress = next;
+                thread.context.x[5] = at;
+                return Err(Stop::Again);
+            }
+        }
+        Ok((at,))
     }
 
     pub fn memory_unmap(

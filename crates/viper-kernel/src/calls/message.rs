@@ -151,7 +151,8 @@ impl<P: Platform> Kernel<P> {
             refs: 1,
             quota,
         };
-        let (handle, _) = self.create(thread, Kind::EVENT, rights, |k| &mut k.events, make)?;
+        let (handle, _) =
+            self.create(thread, None, Kind::EVENT, rights, |k| &mut k.events, make)?;
         Ok((handle,))
     }
 
@@ -181,7 +182,8 @@ impl<P: Platform> Kernel<P> {
             refs: 1,
             quota,
         };
-        let (handle, _) = self.create(thread, Kind::POLL_SET, rights, |k| &mut k.sets, make)?;
+        let (handle, _) =
+            self.create(thread, None, Kind::POLL_SET, rights, |k| &mut k.sets, make)?;
         Ok((handle,))
     }
 

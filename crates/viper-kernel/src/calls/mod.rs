@@ -52,6 +52,12 @@ impl<P: Platform> Kernel<P> {
         Ok(entry.object)
     }
 
+    /// What a handle allows.
+    fn rights_of(&self, thread: u32, handle: Handle) -> Result<Rights, Error> {
+        let entry = self.caps.query(self.table_of(thread), cap_handle(handle));
+        Ok(Rights(entry.map_err(cap_error)?.rights.bits()))
+    }
+
     fn has_rights(&self, thread: u32, handle: Handle, rights: Rights) -> bool {
         self.any_object(thread, handle, rights).is_ok()
     }

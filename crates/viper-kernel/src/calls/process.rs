@@ -251,8 +251,8 @@ impl<P: Platform> Kernel<P> {
         Ok(())
     }
 
-    pub fn quota_create(&mut self, thread: u32, parent: Handle, limit: u64) -> Handled<(Handle,)> {
-        let parent = self.object(thread, parent, Kind::QUOTA, Rights::WRITE)?;
+    pub fn quota_create(&mut self, thread: u32, by: Handle, limit: u64) -> Handled<(Handle,)> {
+        let parent = self.object(thread, by, Kind::QUOTA, Rights::WRITE)?;
         let depth = self.quotas[parent].depth + 1;
         if depth > QUOTA_DEPTH_MAX {
             return Err(Error::LimitReached.into());
@@ -276,7 +276,7 @@ impl<P: Platform> Kernel<P> {
         self.quotas[parent].refs += 1;
         let object = ObjectRef::new(Kind::QUOTA, index);
         let rights = Rights::DUPLICATE | Rights::TRANSFER | Rights::READ | Rights::WRITE;
-        match self.install(thread, object, rights) {
+        match self.install_under(thread, Some(by), object, rights) {
             Ok(handle) => Ok((handle,)),
             Err(e) => {
                 self.drop_ref(object);

@@ -4,7 +4,7 @@ use viper_abi::{Error, Handle, Kind, PowerAction, Rights, SystemInfo};
 
 use super::encode;
 use crate::kernel::{Handled, Kernel, Stop};
-use crate::memory::Access;
+use crate::mapping::Access;
 use crate::platform::Platform;
 use crate::thread::{Wait, Waiting};
 

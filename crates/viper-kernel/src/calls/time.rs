@@ -20,7 +20,7 @@ impl<P: Platform> Kernel<P> {
             refs: 1,
             quota,
         };
-        match self.create(thread, Kind::TIMER, rights, |k| &mut k.timers, make) {
+        match self.create(thread, None, Kind::TIMER, rights, |k| &mut k.timers, make) {
             Ok((handle, _)) => Ok((handle,)),
             Err(e) => {
                 self.deadlines.remove_owner();

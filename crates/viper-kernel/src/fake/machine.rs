@@ -12,7 +12,7 @@ use crate::calls::PROCESS_RIGHTS;
 use crate::entry::Exception;
 use crate::fast::{Across, Way};
 use crate::kernel::{CORES_MAX, Kernel, cap_handle, cap_rights};
-use crate::memory::Access;
+use crate::mapping::Access;
 use crate::object::{Device, ObjectRef, Quota};
 use crate::platform::Platform;
 use crate::process::Start;

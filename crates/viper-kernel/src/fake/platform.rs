@@ -9,7 +9,7 @@ use viper_vm::{
 };
 
 use crate::kernel::CORES_MAX;
-use crate::memory::Access;
+use crate::mapping::Access;
 use crate::platform::{Frames, Platform};
 use crate::thread::{Context, FpState};
 

@@ -501,6 +501,40 @@ fn long_work_is_done_in_slices() {
     assert_eq!(m.census(), before);
 }
 
+#[test]
+fn memory_is_brought_in_by_slices() {
+    let mut m = FakeMachine::new(1, 1024);
+    m.kernel.work_max = 64;
+    let quota = m.root_quota(300 * 4096);
+    let (process, _) = m.spawn(quota, 3).unwrap();
+    let populate = u64::from((Protection::READ | Protection::WRITE | Protection::POPULATE).0);
+    let make = |m: &mut FakeMachine, pages: u64| {
+        let size = pages * 4096;
+        let memory = m.ask(0, number::memory_create, &[size, 0]).unwrap()[0];
+        let entries = m.kernel.platform.calls_repeated;
+        let mapped = m.ask(
+            0,
+            number::memory_map,
+            &[0, memory, 0, size, populate, 0x7000],
+        );
+        let slices = m.kernel.platform.calls_repeated - entries;
+        m.ask(0, number::handle_close, &[memory]).unwrap();
+        m.check_all();
+        (mapped.map(|x| x[0]), slices)
+    };
+    let (at, slices) = make(&mut m, 200);
+    let at = at.unwrap();
+    assert_eq!(slices, 200 / 64);
+    assert!((0..200).all(|page| m.peek(process, at + page * 4096).is_some()));
+    assert!(m.peek(process, at + 200 * 4096).is_none());
+    // The quota ends in the middle: nothing stays mapped, and the next call begins anew.
+    let (refused, slices) = make(&mut m, 150);
+    assert_eq!((refused, slices), (Err(Error::OutOfMemory), 1));
+    let (next, slices) = make(&mut m, 1);
+    assert_eq!(slices, 0);
+    assert!(m.peek(process, next.unwrap()).is_some());
+}
+
 /// The server waits for its client, which runs from then on.
 fn wait_for_client(p: &mut Pair) {
     assert_eq!(p.m.running(0), Some(p.server));

@@ -10,6 +10,8 @@
 //! Who reads a file in small pieces, one after the other, gets them without a message each: see
 //! `window`.
 
+mod mounts;
+
 use super::window::{self, Windows};
 use super::{
     Attributes, Changes, Client, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics,
@@ -18,6 +20,7 @@ use super::{
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
+pub use mounts::Mount;
 use viper_rt::abi::Rights;
 use viper_rt::handle::{Channel, Memory};
 use viper_rt::{Error, Mapping, Object, clock, trace};

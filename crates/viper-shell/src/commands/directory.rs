@@ -152,7 +152,9 @@ fn show_one(c: &mut Context<'_>, typed: &str, show: Show, titled: bool) -> Resul
     let mut waiting = Vec::from([(path, 0)]);
     while let Some((path, depth)) = waiting.pop() {
         if titled {
-            c.line(&format!("{}:", path::shown(&path)))?;
+            let title = path::shown(&path);
+            let colon = if title.ends_with(':') { "" } else { ":" };
+            c.line(&format!("{title}{colon}"))?;
         }
         let below = show_directory(c, &path, show, &mut totals)?;
         if show.all && !below.is_empty() {
