@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::qemu::{parse_forward, parse_memory};
+use crate::wire::Plug;
 
 /// Builds and boots ViperOS.
 ///
@@ -79,6 +80,12 @@ pub enum Command {
         /// How often; the medians are shown
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
         rounds: u8,
+    },
+    /// The other end of a wire, in a network of its own: `test` starts it
+    #[command(hide = true)]
+    WirePeer {
+        /// The peer's socket
+        at: PathBuf,
     },
     /// Say what is missing on this machine, and the command that brings it
     Doctor,
@@ -159,6 +166,9 @@ pub struct MachineOptions {
     #[arg(long, value_name = "tcp:HOST-GUEST", conflicts_with = "no_net")]
     #[arg(value_parser = parse_forward)]
     pub hostfwd: Vec<String>,
+    /// The wire that the card is plugged into, in place of QEMU's user network.
+    #[arg(skip)]
+    pub wire: Option<Plug>,
     /// Let virtual time count instructions: repeatable, one core at a time
     #[arg(long)]
     pub icount: bool,

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::wire::Plug;
+
 /// The emulator's name.
 pub const PROGRAM: &str = "qemu-system-aarch64";
 
@@ -45,6 +47,17 @@ impl Disk {
     }
 }
 
+/// What the machine's network card is plugged into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// There is no card.
+    None,
+    /// QEMU's user network, with these forwards (as of [`parse_forward`]).
+    User(Vec<String>),
+    /// A wire of this program.
+    Wire(Plug),
+}
+
 /// A machine, ready to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -68,8 +81,8 @@ pub struct Machine {
     pub disk: Option<Disk>,
     /// Further disks, in the order in which the guest counts them.
     pub more_disks: Vec<Disk>,
-    /// The network: none, or user mode with these forwards (`tcp:HOST-GUEST`).
-    pub network: Option<Vec<String>>,
+    /// The network.
+    pub network: Network,
     /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
     pub reboots: bool,
 }
@@ -119,14 +132,15 @@ impl Machine {
     }
 
     fn add_network(&self, list: &mut Arguments) {
-        let Some(forwards) = &self.network else {
-            return list.pair("-nic", "none");
+        let network = match &self.network {
+            Network::None => return list.pair("-nic", "none"),
+            Network::Wire(plug) => plug.netdev("net"),
+            Network::User(forwards) => forwards
+                .iter()
+                .fold(String::from("user,id=net"), |network, forward| {
+                    network + ",hostfwd=" + forward
+                }),
         };
-        let mut network = String::from("user,id=net");
-        for forward in forwards {
-            network.push_str(",hostfwd=");
-            network.push_str(forward);
-        }
         list.pair("-netdev", network);
         list.pair("-device", "virtio-net-device,netdev=net");
     }
@@ -223,7 +237,7 @@ mod tests {
             icount: false,
             disk: Some(Disk::scratch("a,b.img".into())),
             more_disks: vec![Disk::kept("c.img".into())],
-            network: None,
+            network: Network::None,
             reboots: false,
         }
     }
@@ -258,7 +272,7 @@ mod tests {
     fn a_network_with_a_forward_opens_only_the_loopback() {
         let forward = parse_forward("tcp:2222-22").expect("valid");
         let line = line(&Machine {
-            network: Some(vec![forward]),
+            network: Network::User(vec![forward]),
             ..machine()
         });
         assert!(line.contains("-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"));
