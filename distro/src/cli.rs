@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::qemu::{parse_forward, parse_memory};
+use crate::qemu::{parse_disk_size, parse_forward, parse_memory};
 
 /// Builds and boots ViperOS.
 ///
@@ -137,6 +137,9 @@ pub struct MachineOptions {
     /// Run without a disk
     #[arg(long, conflicts_with = "disk")]
     pub no_disk: bool,
+    /// Size of the throw-away disk, such as 512M, or of IMG, which is made if it is not there
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_disk", value_parser = parse_disk_size)]
+    pub disk_size: Option<u64>,
     /// Number of cores, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub smp: Option<u8>,
