@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::qemu::{parse_forward, parse_memory};
+use crate::qemu::{parse_disk_size, parse_forward, parse_memory};
 use crate::wire::Plug;
 
 /// Builds and boots ViperOS.
@@ -147,6 +147,9 @@ pub struct MachineOptions {
     /// One more raw image as a disk, kept; repeatable: they are D1, D2 and D3 in the guest
     #[arg(long = "disk2", visible_alias = "add-disk", value_name = "IMG")]
     pub more_disks: Vec<PathBuf>,
+    /// Size of the throw-away disk, such as 512M, or of IMG, which is made if it is not there
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_disk", value_parser = parse_disk_size)]
+    pub disk_size: Option<u64>,
     /// Number of cores, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub smp: Option<u8>,

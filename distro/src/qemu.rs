@@ -209,15 +209,30 @@ pub fn parse_forward(text: &str) -> Result<String, String> {
 ///
 /// A sentence for the user when the text has another form or the size is out of range.
 pub fn parse_memory(text: &str) -> Result<String, String> {
-    let (digits, unit) = text.split_at(text.len() - text.ends_with(['M', 'G']) as usize);
-    let mib = match (digits.parse::<u64>(), unit) {
-        (Ok(number), "G") => number.checked_mul(1024),
-        (Ok(number), _) => Some(number),
-        (Err(_), _) => None,
-    };
-    match mib {
-        Some(16..=262_144) => Ok(format!("{}M", mib.unwrap_or_default())),
+    match parse_mib(text) {
+        Some(mib @ 16..=262_144) => Ok(format!("{mib}M")),
         _ => Err("expected a size from 16M to 256G, such as 64M or 4G".into()),
+    }
+}
+
+/// The value of `--disk-size`, in MiB.
+///
+/// # Errors
+///
+/// A sentence for the user when it is malformed.
+pub fn parse_disk_size(text: &str) -> Result<u64, String> {
+    match parse_mib(text) {
+        Some(mib @ 16..=262_144) => Ok(mib),
+        _ => Err("expected a size from 16M to 256G, such as 64M or 4G".into()),
+    }
+}
+
+fn parse_mib(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at(text.len() - usize::from(text.ends_with(['M', 'G'])));
+    let number = digits.parse::<u64>().ok()?;
+    match unit {
+        "G" => number.checked_mul(1024),
+        _ => Some(number),
     }
 }
 
@@ -299,8 +314,10 @@ mod tests {
         assert_eq!(parse_memory("64M").as_deref(), Ok("64M"));
         assert_eq!(parse_memory("4G").as_deref(), Ok("4096M"));
         assert_eq!(parse_memory("128").as_deref(), Ok("128M"));
+        assert_eq!(parse_disk_size("4G"), Ok(4096));
         for text in ["", "M", "15M", "4T", "-1", "999999G", "1e3"] {
             assert!(parse_memory(text).is_err(), "{text}");
+            assert!(parse_disk_size(text).is_err(), "{text}");
         }
     }
 }
