@@ -179,6 +179,8 @@ impl System for Host {
             links: facts.nlink() as u32,
             inode: facts.ino(),
             modified_ns: facts.mtime() as u64 * 1_000_000_000 + facts.mtime_nsec() as u64,
+            user: facts.uid(),
+            group: facts.gid(),
         })
     }
 

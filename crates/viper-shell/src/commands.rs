@@ -18,6 +18,7 @@ mod script;
 mod session;
 mod system;
 mod variables;
+mod volumes;
 
 pub(crate) use help::help;
 pub(crate) use process::grants;
@@ -75,6 +76,7 @@ pub(crate) static GROUPS: &[(&str, &[Spec])] = &[
     ("Directories", directory::COMMANDS),
     ("Files", copy::COMMANDS),
     ("More about files", delete::COMMANDS),
+    ("Volumes", volumes::COMMANDS),
     ("Text", lines::COMMANDS),
     ("Names", names::COMMANDS),
     ("Programs", process::COMMANDS),

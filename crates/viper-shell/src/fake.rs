@@ -53,6 +53,8 @@ pub struct FakeSystem {
     pub uptime_ns: u64,
     /// How it was booted.
     pub boot_mode: Mode,
+    /// Volumes that were mounted.
+    pub mounted: Vec<VolumeInfo>,
     /// How it was ended.
     pub power: Option<Power>,
     /// Programs that were killed.
@@ -135,6 +137,7 @@ impl FakeSystem {
             uptime_ns: 90_061_000_000_000,
             boot_mode: Mode::Microkernel,
             power: None,
+            mounted: Vec::new(),
             killed: Vec::new(),
             open: BTreeMap::new(),
             next_id: 100,
@@ -281,9 +284,52 @@ impl System for FakeSystem {
         self.check("sync_all", "/")
     }
 
+    fn set_owner(&mut self, path: &str, user: u32, group: Option<u32>) -> Result<()> {
+        self.check("set_owner", path)?;
+        self.disk.set_owner(path, user, group)
+    }
+
+    /// `D1` has a volume, other devices have none.
+    fn mount(
+        &mut self,
+        device: &str,
+        path: &str,
+        options: &MountOptions,
+    ) -> Result<Option<String>> {
+        self.check("mount", path)?;
+        if device != "D1" {
+            return Ok(Some(format!("there is no disk {device}")));
+        }
+        self.mounted.push(VolumeInfo {
+            device: device.to_string(),
+            name: String::from("Work"),
+            root: path.to_string(),
+            format: String::from("fake"),
+            total: 1 << 20,
+            free: 1 << 19,
+            read_only: options.read_only,
+            limit_bytes: options.limit_bytes,
+            limit_files: options.limit_files,
+            ..VolumeInfo::default()
+        });
+        Ok(None)
+    }
+
+    fn unmount(&mut self, path: &str, _: bool) -> Result<()> {
+        self.check("unmount", path)?;
+        let at = self.mounted.iter().position(|volume| volume.root == path);
+        let at = at.ok_or(Error::NotFound)?;
+        if self.mounted[at].open_files > 0 {
+            return Err(Error::Busy);
+        }
+        self.mounted.remove(at);
+        Ok(())
+    }
+
     fn volumes(&mut self) -> Result<Vec<VolumeInfo>> {
         let used = self.disk.used();
-        Ok(Vec::from([VolumeInfo {
+        let first = [VolumeInfo {
+            device: String::from("D0"),
             name: String::from("System"),
             root: String::from("/"),
             format: String::from("fake"),
@@ -291,8 +337,9 @@ impl System for FakeSystem {
             free: self.disk.capacity.saturating_sub(used),
             files: 0,
             read_only: self.disk.read_only,
-            note: String::new(),
-        }]))
+            ..VolumeInfo::default()
+        }];
+        Ok(first.into_iter().chain(self.mounted.clone()).collect())
     }
 
     fn assigns(&mut self) -> Result<Vec<Assign>> {

@@ -87,6 +87,10 @@ pub struct Stat {
     pub inode: u64,
     /// Last change, since 1970.
     pub modified_ns: u64,
+    /// Who owns it.
+    pub user: u32,
+    /// The group it is for.
+    pub group: u32,
 }
 
 /// One name in a directory.
@@ -98,9 +102,22 @@ pub struct DirEntry {
     pub kind: FileKind,
 }
 
+/// How a volume is to be mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Without ever writing to it.
+    pub read_only: bool,
+    /// Bytes that may be in use on it.
+    pub limit_bytes: Option<u64>,
+    /// Files and directories that may be on it.
+    pub limit_files: Option<u64>,
+}
+
 /// State of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumeInfo {
+    /// The disk or partition it is on: "D1.2".
+    pub device: String,
     /// Its name.
     pub name: String,
     /// Where its root is, as a path.
@@ -117,6 +134,14 @@ pub struct VolumeInfo {
     pub read_only: bool,
     /// Errors met since it was mounted, or other remarks; empty when all is well.
     pub note: String,
+    /// Its identity, as text; empty when unknown.
+    pub identity: String,
+    /// Files that are open on it.
+    pub open_files: u32,
+    /// Bytes that may be in use on it.
+    pub limit_bytes: Option<u64>,
+    /// Files and directories that may be on it.
+    pub limit_files: Option<u64>,
 }
 
 /// What an assign stands for.
@@ -414,6 +439,10 @@ pub trait System {
     fn set_mode(&mut self, _path: &str, _mode: u32) -> Result<()> {
         Err(Error::Unsupported)
     }
+    /// Changes the owner, and the group if one is given.
+    fn set_owner(&mut self, _path: &str, _user: u32, _group: Option<u32>) -> Result<()> {
+        Err(Error::Unsupported)
+    }
     /// Sets the time of the last change: the given one, or now.
     fn set_modified(&mut self, _path: &str, _time_ns: Option<u64>) -> Result<()> {
         Err(Error::Unsupported)
@@ -422,6 +451,19 @@ pub trait System {
     fn sync_all(&mut self) -> Result<()>;
     /// The mounted volumes; the one that holds `/` first.
     fn volumes(&mut self) -> Result<Vec<VolumeInfo>>;
+    /// Mounts the volume of a device on a directory. `Some`: what is wrong with the device.
+    fn mount(
+        &mut self,
+        _device: &str,
+        _path: &str,
+        _options: &MountOptions,
+    ) -> Result<Option<String>> {
+        Err(Error::Unsupported)
+    }
+    /// Ends a mount; with `force` also if its disk does not take what was written.
+    fn unmount(&mut self, _path: &str, _force: bool) -> Result<()> {
+        Err(Error::Unsupported)
+    }
 
     // Assigns.
 

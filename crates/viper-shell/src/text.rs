@@ -148,6 +148,19 @@ pub(crate) fn protection(mode: u32) -> String {
         .collect()
 }
 
+/// `rwed r-e ---`: the flags of the owner, the group and everybody else.
+pub(crate) fn all_protection(mode: u32) -> String {
+    let class = |shift: u32| -> String {
+        let flags = [(4, 'r'), (2, 'w'), (1, 'e')];
+        let has = |bit: u32| (mode >> shift) & bit != 0;
+        flags
+            .iter()
+            .map(|&(bit, flag)| if has(bit) { flag } else { '-' })
+            .collect()
+    };
+    format!("{} {} {}", protection(mode), class(3), class(0))
+}
+
 /// Text filled up with blanks on the right.
 pub(crate) fn padded(text: &str, width: usize) -> String {
     let blanks = width.saturating_sub(text_width(text));

@@ -45,7 +45,13 @@ fn every_command_refuses_nonsense_with_a_usage_line() {
         "RmDir",
         "Touch",
         "Protect",
-        "Protect x",
+        "Owner",
+        "Mount D1",
+        "Mount a b c d",
+        "Mount READONLY",
+        "Mount D1 x QUOTA y",
+        "Unmount",
+        "Unmount a b",
         "MakeLink a",
         "ln a",
         "Truncate a",
@@ -396,6 +402,60 @@ fn delete_large_trees() {
 }
 
 #[test]
+fn volumes_are_mounted_shown_and_unmounted() {
+    let mut rig = Rig::new();
+    rig.ok("MakeDir w");
+    assert_eq!(rig.fails("Mount D9 w", 10), "Mount: there is no disk D9\n");
+    rig.ok("Mount D1 ON w READONLY QUOTA=16M FILES 5");
+    let page = rig.ok("Mount");
+    assert!(page.contains("D1      SYS:w  Work    read-only"), "{page}");
+    let page = rig.ok("Info ALL");
+    assert!(page.contains("1 MiB   512 KiB  512 KiB   50%  read-only") || page.contains("50%"));
+    assert!(page.contains("16 MiB"), "{page}");
+    rig.sys.mounted[0].open_files = 2;
+    assert_eq!(
+        rig.fails("Unmount w", 10),
+        "Unmount: w is in use: 2 files are open there\n"
+    );
+    rig.sys.mounted[0].open_files = 0;
+    rig.ok("Cd w");
+    let said = rig.fails("Unmount SYS:w", 10);
+    assert!(said.contains("the current directory is there"), "{said}");
+    rig.ok("Cd /");
+    rig.ok("Unmount w");
+    assert_eq!(
+        rig.fails("Unmount w", 10),
+        "Unmount: w: nothing is mounted there\n"
+    );
+}
+
+#[test]
+fn owners_and_flags_are_shown_and_set() {
+    let mut rig = Rig::new();
+    rig.ok("Touch f g");
+    rig.ok("Owner f g 7:8");
+    rig.ok("chown 9 g");
+    assert_eq!(rig.ok("Owner f"), "rw-d r-- r--  0644       7:8  f\n");
+    rig.ok("Protect f go-r");
+    rig.ok("Protect f u+e");
+    assert_eq!(
+        rig.ok("Protect f g"),
+        "rwed --- ---  0700       7:8  f\nrw-d r-- r--  0644       9:8  g\n"
+    );
+    rig.ok("Protect f g=rx; Protect f o+w; chmod 4755 g");
+    assert_eq!(
+        rig.ok("Protect f g"),
+        "rwed r-e -w-  0752       7:8  f\nrwed r-e r-e  4755       9:8  g\n"
+    );
+    rig.ok("Protect f -w");
+    assert!(rig.ok("List f OWNERS").contains(" r-e- r-e ---       7:8 "));
+    assert_eq!(
+        rig.fails("Owner nope", 10),
+        "Owner: nope: no such file or directory\n"
+    );
+}
+
+#[test]
 fn touch_protect_links() {
     let mut rig = Rig::new();
     rig.ok("Touch f");
@@ -630,7 +690,10 @@ fn tables() {
     );
     rig.ok("Caps");
     assert_eq!(rig.fails("Caps 99", 10), "Caps: there is no process 99\n");
-    assert!(rig.ok("Info").contains("System  SYS:  fake    64 MiB"));
+    assert!(
+        rig.ok("Info")
+            .contains("D0      System  SYS:  fake    64 MiB")
+    );
     assert!(
         rig.ok("free")
             .contains("Free            104,857,600  100 MiB")

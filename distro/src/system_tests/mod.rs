@@ -11,6 +11,7 @@ mod power;
 mod ssh;
 mod storage;
 mod suite;
+mod wire;
 mod write_log;
 
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Test> {
         devices::TESTS,
         suite::TESTS,
         net::TESTS,
+        wire::TESTS,
         http::TESTS,
         storage::TESTS,
         power::TESTS,

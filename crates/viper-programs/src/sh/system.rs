@@ -6,15 +6,15 @@ use super::{OpenFile, Viper, said};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use viper_proto::console::Mode as TermMode;
-use viper_proto::fs::{Attributes, Changes, flags, kind};
+use viper_proto::fs::{Attributes, Changes, Mount, flags, kind, mount_state};
 use viper_proto::names::state;
 use viper_rt::abi::PowerAction;
 use viper_rt::{Error, Object, clock};
 use viper_shell::error::{Error as Said, Result};
 use viper_shell::system::{
     Assign, AssignTarget, CapInfo, ConsoleMode, DirEntry, FileId, FileKind, Load, MemoryInfo, Mode,
-    OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System, SystemInfo,
-    TraceRecord, VolumeInfo, Waited,
+    MountOptions, OpenMode, Pid, PipeId, Power, ProcessInfo, ServerInfo, Spawn, Stat, System,
+    SystemInfo, TraceRecord, VolumeInfo, Waited,
 };
 
 /// Services that are shown as assigns.
@@ -220,32 +220,63 @@ impl System for Viper {
         self.files.sync(&self.names).map_err(said)
     }
 
-    fn volumes(&mut self) -> Result<Vec<VolumeInfo>> {
-        let mut volume = VolumeInfo {
-            name: String::from("SYS"),
-            root: String::from("/"),
-            format: String::from("viperfs"),
-            total: 0,
-            free: 0,
-            files: 0,
-            read_only: false,
-            note: String::new(),
+    fn set_owner(&mut self, path: &str, user: u32, group: Option<u32>) -> Result<()> {
+        self.writable()?;
+        let with_group = if group.is_some() { Changes::GROUP } else { 0 };
+        let changes = Changes {
+            which: Changes::USER | with_group,
+            user,
+            group: group.unwrap_or(0),
+            ..Changes::default()
         };
+        self.files
+            .set_attributes(&self.names, path, changes)
+            .map_err(said)
+    }
+
+    fn mount(
+        &mut self,
+        device: &str,
+        path: &str,
+        options: &MountOptions,
+    ) -> Result<Option<String>> {
+        self.writable()?;
+        let how = viper_proto::fs::MountOptions {
+            read_only: options.read_only,
+            quota_bytes: options.limit_bytes.unwrap_or(u64::MAX),
+            quota_inodes: options.limit_files.unwrap_or(u64::MAX),
+        };
+        self.files
+            .mount(&self.names, device, path, how)
+            .map_err(said)
+    }
+
+    fn unmount(&mut self, path: &str, force: bool) -> Result<()> {
+        self.writable()?;
+        self.files.unmount(&self.names, path, force).map_err(said)
+    }
+
+    fn volumes(&mut self) -> Result<Vec<VolumeInfo>> {
         if self.recovery {
             let list = self.boot.list(&self.names).map_err(said)?;
-            volume.name = String::from("BOOT");
-            volume.format = String::from("boot archive");
-            volume.total = list.iter().map(|(_, len)| len).sum();
-            volume.files = list.len() as u64;
-            volume.read_only = true;
-            return Ok(Vec::from([volume]));
+            return Ok(Vec::from([VolumeInfo {
+                name: String::from("BOOT"),
+                root: String::from("/"),
+                format: String::from("boot archive"),
+                total: list.iter().map(|(_, len)| len).sum(),
+                files: list.len() as u64,
+                read_only: true,
+                ..VolumeInfo::default()
+            }]));
         }
-        let s = self.files.statistics(&self.names).map_err(said)?;
-        volume.total = s.blocks.saturating_mul(s.block_bytes);
-        volume.free = s.blocks_free.saturating_mul(s.block_bytes);
-        volume.files = s.inodes.saturating_sub(s.inodes_free);
-        volume.read_only = s.read_only;
-        Ok(Vec::from([volume]))
+        let mut volumes = Vec::new();
+        for index in 0.. {
+            match self.files.mount_at(&self.names, index).map_err(said)? {
+                Some(mount) => volumes.push(volume(self, mount)),
+                None => break,
+            }
+        }
+        Ok(volumes)
     }
 
     fn assigns(&mut self) -> Result<Vec<Assign>> {
@@ -503,6 +534,8 @@ fn boot_stat(viper: &mut Viper, path: &str) -> Result<Stat> {
         links: 1,
         inode: 1,
         modified_ns: 0,
+        user: 0,
+        group: 0,
     };
     if !matches!(path, "/" | "/c") {
         stat.kind = FileKind::File;
@@ -522,7 +555,49 @@ fn stat(a: Attributes) -> Stat {
         links: a.links,
         inode: a.inode,
         modified_ns: a.modified_ns,
+        user: a.user,
+        group: a.group,
     }
+}
+
+/// What is known of a mount: of one whose volume is not there, little.
+fn volume(viper: &mut Viper, mount: Mount) -> VolumeInfo {
+    let Viper { files, names, .. } = viper;
+    let limit = |limit: u64| Some(limit).filter(|&limit| limit != u64::MAX);
+    let (id, name) = files.volume_at(names, &mount.path).unwrap_or_default();
+    let s = files.statistics_at(names, &mount.path).unwrap_or_default();
+    let note = match mount.info.state {
+        mount_state::FAILED => "the disk failed",
+        mount_state::ABSENT => "not there",
+        _ => "",
+    };
+    VolumeInfo {
+        device: mount.device,
+        name,
+        root: mount.path,
+        format: String::from("viperfs"),
+        total: s.blocks.saturating_mul(s.block_bytes),
+        free: s.blocks_free.saturating_mul(s.block_bytes),
+        files: mount.info.inodes,
+        read_only: mount.info.state != mount_state::WRITABLE,
+        note: note.into(),
+        identity: identity(id.uuid_high, id.uuid_low),
+        open_files: mount.info.open_files,
+        limit_bytes: limit(mount.info.quota_bytes),
+        limit_files: limit(mount.info.quota_inodes),
+    }
+}
+
+/// An identity as people write it: groups of hexadecimal digits.
+fn identity(high: u64, low: u64) -> String {
+    alloc::format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
 }
 
 fn file_kind(number: u32) -> FileKind {

@@ -1,4 +1,4 @@
-//! Delete, Touch, Protect, MakeLink.
+//! Delete, Touch, Protect, Owner, MakeLink.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -42,13 +42,26 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec::new(
         "Protect",
         &["chmod"],
-        "Protect path... [+|-]rwed",
-        "changes flags",
+        "Protect path... [[ugo][+|-]rwed|number]",
+        "shows or changes flags",
         protect,
     )
     .details(
-        "`Protect x rwed` sets the flags, `Protect x -w` takes one away, `Protect x +e` adds one. \
-         chmod takes its mode first: `chmod 755 x`.",
+        "`Protect x` shows the flags of the owner, the group and everybody else. `Protect x rwed` \
+         sets them, `Protect x -w` takes one away, `Protect x +e` adds one; with u, g or o in front \
+         only those of the owner, the group or others: `Protect x go-r`. chmod takes its mode first: \
+         `chmod 755 x`.",
+    ),
+    Spec::new(
+        "Owner",
+        &["chown"],
+        "Owner path... [user[:group]]",
+        "shows or changes who owns files",
+        owner,
+    )
+    .details(
+        "Users and groups are numbers; 0 is the system. `Owner x` shows them, `Owner x 1000:1000` \
+         sets them. chown takes the owner first: `chown 1000 x`.",
     ),
     Spec::new(
         "MakeLink",
@@ -257,21 +270,38 @@ impl Change {
             let set = u32::from_str_radix(text, 8).ok()?;
             return Some(Self { clear: 0o7777, set });
         }
-        let text = text.trim_start_matches(['u', 'g', 'o', 'a']);
+        let plain = text.trim_start_matches(['u', 'g', 'o', 'a']);
+        let (classes, text) = (&text[..text.len() - plain.len()], plain);
+        let mask = classes.chars().fold(0, |mask, class| {
+            mask | match class {
+                'u' => 0o700,
+                'g' => 0o070,
+                'o' => 0o007,
+                _ => 0o777,
+            }
+        });
+        let mask = if classes.is_empty() { 0o777 } else { mask };
         let (sign, flags) = match text.as_bytes().first()? {
             b'+' | b'-' | b'=' => (text.as_bytes()[0], &text[1..]),
+            _ if !classes.is_empty() => return None,
             _ => (b'=', text),
+        };
+        // Without a class, only the owner is given the right to write, and it is taken from all.
+        let write = match (classes.is_empty(), sign) {
+            (true, b'+' | b'=') => 0o200,
+            _ => 0o222,
         };
         let mut bits = 0;
         for flag in flags.chars() {
             bits |= match flag.to_ascii_lowercase() {
                 'r' => 0o444,
-                'w' | 'd' => 0o200,
+                'w' | 'd' => write,
                 'e' | 'x' => 0o111,
                 '-' if sign == b'=' => 0,
                 _ => return None,
             };
         }
+        let bits = bits & mask;
         Some(match sign {
             b'+' => Self {
                 clear: 0,
@@ -282,11 +312,51 @@ impl Change {
                 set: 0,
             },
             _ => Self {
-                clear: 0o777,
+                clear: mask,
                 set: bits,
             },
         })
     }
+}
+
+/// `5`, `5:6`, `5.6`: a user, and perhaps a group.
+fn parse_owner(text: &str) -> Option<(u32, Option<u32>)> {
+    match text.split_once([':', '.']) {
+        Some((user, group)) => Some((user.parse().ok()?, Some(group.parse().ok()?))),
+        None => Some((text.parse().ok()?, None)),
+    }
+}
+
+fn owner(c: &mut Context<'_>, arguments: &[String]) -> Ended {
+    let first = arguments.first().and_then(|text| parse_owner(text));
+    let last = arguments.last().and_then(|text| parse_owner(text));
+    let (owner, files) = match (first, last, arguments) {
+        (_, Some(owner), [files @ .., _]) if !files.is_empty() => (owner, files),
+        (Some(owner), _, [_, files @ ..]) if !files.is_empty() => (owner, files),
+        (_, _, files) => return show(c, "Owner", files),
+    };
+    each(c, "Owner", files, |c, path, _| {
+        c.sys.set_owner(path, owner.0, owner.1)
+    })
+}
+
+/// Shows flags and owners.
+fn show(c: &mut Context<'_>, name: &str, files: &[String]) -> Ended {
+    let mut lines = Vec::new();
+    let code = each(c, name, files, |c, path, typed| {
+        let stat = c.sys.stat(path, true)?;
+        let flags = text::all_protection(stat.mode);
+        let owner = format!("{}:{}", stat.user, stat.group);
+        lines.push(format!(
+            "{flags}  {:04o} {owner:>9}  {typed}",
+            stat.mode & 0o7777
+        ));
+        Ok(())
+    })?;
+    for line in lines {
+        c.line(&line)?;
+    }
+    Ok(code)
 }
 
 fn protect(c: &mut Context<'_>, arguments: &[String]) -> Ended {
@@ -295,7 +365,7 @@ fn protect(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let (change, files) = match (first, last, arguments) {
         (_, Some(change), [files @ .., _]) if !files.is_empty() => (change, files),
         (Some(change), _, [_, files @ ..]) if !files.is_empty() => (change, files),
-        _ => return Err(Stop::Usage),
+        (_, _, files) => return show(c, "Protect", files),
     };
     each(c, "Protect", files, |c, path, _| {
         let mode = c.sys.stat(path, true)?.mode;

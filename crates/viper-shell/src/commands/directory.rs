@@ -1,4 +1,4 @@
-//! Dir, List, Cd, MakeDir, Info.
+//! Dir, List, Cd, MakeDir.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,29 +10,32 @@ use crate::error::Error;
 use crate::path;
 use crate::shell::OK;
 use crate::system::{DirEntry, FileKind};
-use crate::text::{self, Moment, Table};
+use crate::text::{self, Moment};
 
 pub(super) static COMMANDS: &[Spec] = &[
     Spec::new(
         "Dir",
         &["ls"],
-        "Dir [path...] [ALL] [FILES|DIRS] [LONG]",
+        "Dir [path...] [ALL] [FILES|DIRS] [LONG] [OWNERS]",
         "shows names",
         dir,
     )
     .details(
         "Directories end in `/` and come first. ALL goes into directories, FILES and DIRS show \
-         only one kind, LONG is List. Letters: -a with hidden names, -l LONG, -R ALL, -1 one \
+         only one kind, LONG is List, OWNERS is List OWNERS. Letters: -a with hidden names, -l LONG, -R ALL, -1 one \
          per line.",
     ),
     Spec::new(
         "List",
         &["ll"],
-        "List [path...] [ALL]",
+        "List [path...] [ALL] [OWNERS]",
         "shows names with sizes and dates",
         list,
     )
-    .details("The flags are r read, w write, e execute, d delete."),
+    .details(
+        "The flags are r read, w write, e execute, d delete, as they are for the owner. OWNERS (-o) \
+         also shows those of the group and of everybody else, and user and group by number.",
+    ),
     Spec::new(
         "Cd",
         &["chdir"],
@@ -50,7 +53,6 @@ pub(super) static COMMANDS: &[Spec] = &[
         make_dir,
     )
     .details("PARENTS (-p) makes the directories above, too, and accepts existing ones."),
-    Spec::new("Info", &["df", "mount"], "Info", "shows the volumes", info),
 ];
 
 /// Names that are sorted together; a larger directory is shown piece by piece.
@@ -61,6 +63,7 @@ pub(super) const TREE_MAX: usize = 64;
 #[derive(Clone, Copy)]
 struct Show {
     long: bool,
+    owners: bool,
     all: bool,
     hidden: bool,
     files: bool,
@@ -81,6 +84,7 @@ fn dir(c: &mut Context<'_>, arguments: &[String]) -> Ended {
         ("FILES", ""),
         ("DIRS", ""),
         ("LONG", "l"),
+        ("OWNERS", "o"),
         ("HIDDEN", "aA"),
         ("ONE", "1"),
         ("IGNORED", "hFdtr"),
@@ -88,7 +92,8 @@ fn dir(c: &mut Context<'_>, arguments: &[String]) -> Ended {
     let args = Arguments::parse(arguments, &keywords)?;
     let width = if args.has("ONE") { None } else { c.width() };
     let show = Show {
-        long: args.has("LONG"),
+        long: args.has("LONG") || args.has("OWNERS"),
+        owners: args.has("OWNERS"),
         all: args.has("ALL"),
         hidden: args.has("HIDDEN"),
         files: !args.has("DIRS"),
@@ -99,9 +104,11 @@ fn dir(c: &mut Context<'_>, arguments: &[String]) -> Ended {
 }
 
 fn list(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    let args = Arguments::parse(arguments, &[("ALL", "R"), ("IGNORED", "ahlt")])?;
+    let keywords = [("ALL", "R"), ("OWNERS", "o"), ("IGNORED", "ahlt")];
+    let args = Arguments::parse(arguments, &keywords)?;
     let show = Show {
         long: true,
+        owners: args.has("OWNERS"),
         all: args.has("ALL"),
         hidden: true,
         files: true,
@@ -145,7 +152,7 @@ fn show_one(c: &mut Context<'_>, typed: &str, show: Show, titled: bool) -> Resul
             kind: FileKind::File,
         };
         if show.long {
-            return long_line(c, &path, &entry, 0, &mut totals);
+            return long_line(c, &path, &entry, (0, show.owners), &mut totals);
         }
         return c.line(typed);
     }
@@ -227,7 +234,7 @@ fn show_directory(
                 .unwrap_or(0);
             for entry in &entries {
                 let full = path::join(path, &entry.name);
-                long_line(c, &full, entry, widest, totals)?;
+                long_line(c, &full, entry, (widest, show.owners), totals)?;
             }
         } else {
             let names: Vec<String> = entries.iter().map(display_name).collect();
@@ -260,7 +267,7 @@ fn long_line(
     c: &mut Context<'_>,
     path: &str,
     entry: &DirEntry,
-    widest: usize,
+    (widest, owners): (usize, bool),
     totals: &mut Totals,
 ) -> Result<(), Stop> {
     let stat = match c.sys.stat(path, false) {
@@ -287,10 +294,13 @@ fn long_line(
     let name = text::padded(&entry.name, widest.max(24));
     let moment = Moment::new(stat.modified_ns);
     let (date, time) = (moment.date(), moment.time());
-    let mut line = format!(
-        "{name} {size:>12} {} {date} {time}",
-        text::protection(stat.mode)
-    );
+    let flags = text::protection(stat.mode);
+    let mut line = format!("{name} {size:>12} {flags} {date} {time}");
+    if owners {
+        let owner = format!("{}:{}", stat.user, stat.group);
+        let all = text::all_protection(stat.mode);
+        line = format!("{name} {size:>12} {all} {owner:>9} {date} {time}");
+    }
     if stat.kind == FileKind::Link {
         let target = c.sys.read_link(path).unwrap_or_default();
         line.push_str(&format!(" -> {target}"));
@@ -362,35 +372,4 @@ fn make_one(c: &mut Context<'_>, typed: &str, parents: bool) -> Result<(), Stop>
         }
     }
     Ok(())
-}
-
-fn info(c: &mut Context<'_>, arguments: &[String]) -> Ended {
-    Arguments::parse(arguments, &[("IGNORED", "hHkT")])?.nothing_else()?;
-    let mut table = Table::new(&[
-        "Volume", "Root", "Format", ">Size", ">Used", ">Free", ">Full", "State",
-    ]);
-    for volume in c.sys.volumes()? {
-        let used = volume.total.saturating_sub(volume.free);
-        let full = (u128::from(used) * 100).div_ceil(u128::from(volume.total.max(1)));
-        let mut state = String::from(if volume.read_only {
-            "read-only"
-        } else {
-            "read/write"
-        });
-        if !volume.note.is_empty() {
-            state = format!("{state}, {}", volume.note);
-        }
-        table.row(Vec::from([
-            volume.name,
-            path::shown(&volume.root),
-            volume.format,
-            text::size(volume.total),
-            text::size(used),
-            text::size(volume.free),
-            format!("{full}%"),
-            state,
-        ]));
-    }
-    c.out(&table.text())?;
-    Ok(OK)
 }

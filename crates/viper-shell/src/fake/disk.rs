@@ -29,6 +29,7 @@ struct Inode {
     bytes: Vec<u8>,
     target: String,
     mode: u32,
+    owner: (u32, u32),
     modified: u64,
     links: u32,
 }
@@ -119,6 +120,7 @@ impl Disk {
             bytes,
             target,
             mode,
+            owner: (0, 0),
             modified: CREATED,
             links: 1,
         };
@@ -268,6 +270,8 @@ impl Disk {
             links: inode.links,
             inode: number,
             modified_ns: inode.modified,
+            user: inode.owner.0,
+            group: inode.owner.1,
         })
     }
 
@@ -417,6 +421,14 @@ impl Disk {
         self.writable()?;
         let (_, number) = self.find(path, true)?;
         self.get(number)?.mode = mode;
+        Ok(())
+    }
+
+    pub(super) fn set_owner(&mut self, path: &str, user: u32, group: Option<u32>) -> Result<()> {
+        self.writable()?;
+        let (_, number) = self.find(path, true)?;
+        let inode = self.get(number)?;
+        inode.owner = (user, group.unwrap_or(inode.owner.1));
         Ok(())
     }
 
