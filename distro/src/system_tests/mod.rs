@@ -6,6 +6,7 @@ mod boot;
 mod devices;
 mod http;
 mod lab;
+mod mounts;
 mod net;
 mod power;
 mod ssh;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Test> {
         net::TESTS,
         http::TESTS,
         storage::TESTS,
+        mounts::TESTS,
         power::TESTS,
         ssh::TESTS,
         write_log::TESTS,
