@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::qemu::{parse_forward, parse_memory};
+use crate::qemu::{parse_disk_size, parse_forward, parse_memory};
+use crate::wire::Plug;
 
 /// Builds and boots ViperOS.
 ///
@@ -80,6 +81,12 @@ pub enum Command {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
         rounds: u8,
     },
+    /// The other end of a wire, in a network of its own: `test` starts it
+    #[command(hide = true)]
+    WirePeer {
+        /// The peer's socket
+        at: PathBuf,
+    },
     /// Say what is missing on this machine, and the command that brings it
     Doctor,
     /// Check the sources for what no compiler checks
@@ -140,6 +147,9 @@ pub struct MachineOptions {
     /// One more raw image as a disk, kept; repeatable: they are D1, D2 and D3 in the guest
     #[arg(long = "disk2", visible_alias = "add-disk", value_name = "IMG")]
     pub more_disks: Vec<PathBuf>,
+    /// Size of the throw-away disk, such as 512M, or of IMG, which is made if it is not there
+    #[arg(long, value_name = "SIZE", conflicts_with = "no_disk", value_parser = parse_disk_size)]
+    pub disk_size: Option<u64>,
     /// Number of cores, 1 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub smp: Option<u8>,
@@ -159,6 +169,9 @@ pub struct MachineOptions {
     #[arg(long, value_name = "tcp:HOST-GUEST", conflicts_with = "no_net")]
     #[arg(value_parser = parse_forward)]
     pub hostfwd: Vec<String>,
+    /// The wire that the card is plugged into, in place of QEMU's user network.
+    #[arg(skip)]
+    pub wire: Option<Plug>,
     /// Let virtual time count instructions: repeatable, one core at a time
     #[arg(long)]
     pub icount: bool,

@@ -32,6 +32,7 @@ pub mod setup;
 pub mod system_tests;
 pub mod toolchain;
 pub mod ui;
+pub mod wire;
 pub mod workspace;
 pub mod write_log;
 
@@ -111,6 +112,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             setup::emulator(consent)?;
             compare::compare(&build()?, consent, rounds)
         }
+        Some(Command::WirePeer { at }) => wire::peer::run(&at),
         Some(Command::Doctor) => Ok(doctor::doctor(&workspace)),
         Some(Command::Check {
             what: cli::Check::Clippy,

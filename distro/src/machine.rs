@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::{MachineOptions, Mode};
 use crate::image::System;
-use crate::qemu::{Disk, Machine};
+use crate::qemu::{Disk, Machine, Network};
 
 /// The machine that `options` describe.
 pub fn assemble(
@@ -28,8 +28,16 @@ pub fn assemble(
         icount: options.icount,
         disk,
         more_disks: options.more_disks.iter().cloned().map(Disk::kept).collect(),
-        network: (!options.no_net).then(|| options.hostfwd.clone()),
+        network: network(options),
         reboots: false,
+    }
+}
+
+fn network(options: &MachineOptions) -> Network {
+    match &options.wire {
+        _ if options.no_net => Network::None,
+        Some(plug) => Network::Wire(plug.clone()),
+        None => Network::User(options.hostfwd.clone()),
     }
 }
 

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::wire::Plug;
+
 /// The emulator's name.
 pub const PROGRAM: &str = "qemu-system-aarch64";
 
@@ -45,6 +47,17 @@ impl Disk {
     }
 }
 
+/// What the machine's network card is plugged into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// There is no card.
+    None,
+    /// QEMU's user network, with these forwards (as of [`parse_forward`]).
+    User(Vec<String>),
+    /// A wire of this program.
+    Wire(Plug),
+}
+
 /// A machine, ready to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -68,8 +81,8 @@ pub struct Machine {
     pub disk: Option<Disk>,
     /// Further disks, in the order in which the guest counts them.
     pub more_disks: Vec<Disk>,
-    /// The network: none, or user mode with these forwards (`tcp:HOST-GUEST`).
-    pub network: Option<Vec<String>>,
+    /// The network.
+    pub network: Network,
     /// Whether a reset of the machine starts it again; otherwise it ends QEMU.
     pub reboots: bool,
 }
@@ -119,14 +132,15 @@ impl Machine {
     }
 
     fn add_network(&self, list: &mut Arguments) {
-        let Some(forwards) = &self.network else {
-            return list.pair("-nic", "none");
+        let network = match &self.network {
+            Network::None => return list.pair("-nic", "none"),
+            Network::Wire(plug) => plug.netdev("net"),
+            Network::User(forwards) => forwards
+                .iter()
+                .fold(String::from("user,id=net"), |network, forward| {
+                    network + ",hostfwd=" + forward
+                }),
         };
-        let mut network = String::from("user,id=net");
-        for forward in forwards {
-            network.push_str(",hostfwd=");
-            network.push_str(forward);
-        }
         list.pair("-netdev", network);
         list.pair("-device", "virtio-net-device,netdev=net");
     }
@@ -195,15 +209,30 @@ pub fn parse_forward(text: &str) -> Result<String, String> {
 ///
 /// A sentence for the user when the text has another form or the size is out of range.
 pub fn parse_memory(text: &str) -> Result<String, String> {
-    let (digits, unit) = text.split_at(text.len() - text.ends_with(['M', 'G']) as usize);
-    let mib = match (digits.parse::<u64>(), unit) {
-        (Ok(number), "G") => number.checked_mul(1024),
-        (Ok(number), _) => Some(number),
-        (Err(_), _) => None,
-    };
-    match mib {
-        Some(16..=262_144) => Ok(format!("{}M", mib.unwrap_or_default())),
+    match parse_mib(text) {
+        Some(mib @ 16..=262_144) => Ok(format!("{mib}M")),
         _ => Err("expected a size from 16M to 256G, such as 64M or 4G".into()),
+    }
+}
+
+/// The value of `--disk-size`, in MiB.
+///
+/// # Errors
+///
+/// A sentence for the user when it is malformed.
+pub fn parse_disk_size(text: &str) -> Result<u64, String> {
+    match parse_mib(text) {
+        Some(mib @ 16..=262_144) => Ok(mib),
+        _ => Err("expected a size from 16M to 256G, such as 64M or 4G".into()),
+    }
+}
+
+fn parse_mib(text: &str) -> Option<u64> {
+    let (digits, unit) = text.split_at(text.len() - usize::from(text.ends_with(['M', 'G'])));
+    let number = digits.parse::<u64>().ok()?;
+    match unit {
+        "G" => number.checked_mul(1024),
+        _ => Some(number),
     }
 }
 
@@ -223,7 +252,7 @@ mod tests {
             icount: false,
             disk: Some(Disk::scratch("a,b.img".into())),
             more_disks: vec![Disk::kept("c.img".into())],
-            network: None,
+            network: Network::None,
             reboots: false,
         }
     }
@@ -258,7 +287,7 @@ mod tests {
     fn a_network_with_a_forward_opens_only_the_loopback() {
         let forward = parse_forward("tcp:2222-22").expect("valid");
         let line = line(&Machine {
-            network: Some(vec![forward]),
+            network: Network::User(vec![forward]),
             ..machine()
         });
         assert!(line.contains("-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"));
@@ -285,8 +314,10 @@ mod tests {
         assert_eq!(parse_memory("64M").as_deref(), Ok("64M"));
         assert_eq!(parse_memory("4G").as_deref(), Ok("4096M"));
         assert_eq!(parse_memory("128").as_deref(), Ok("128M"));
+        assert_eq!(parse_disk_size("4G"), Ok(4096));
         for text in ["", "M", "15M", "4T", "-1", "999999G", "1e3"] {
             assert!(parse_memory(text).is_err(), "{text}");
+            assert!(parse_disk_size(text).is_err(), "{text}");
         }
     }
 }

@@ -17,7 +17,7 @@ use viper_proto::net::{
 };
 use viper_rt::Error;
 use viper_rt::abi::{FOREVER, Signals};
-use viper_rt::handle::{Event, Memory};
+use viper_rt::handle::{Event, Memory, Process};
 use viper_rt::message::{Bytes, List};
 use viper_rt::server::{Deferrable, Outcome};
 
@@ -229,6 +229,11 @@ impl<C: NetworkCard> Serve for Netd<C> {
         let all = self.stack.name_servers();
         let server = all.get(index as usize).ok_or(Error::NotFound)?;
         Ok((*server).into())
+    }
+
+    fn introduce(&mut self, client: &mut Client, process: Process) -> Result<(), Error> {
+        client.process_id = process.info()?.id;
+        Ok(())
     }
 
     fn socket_at(&mut self, _: &mut Client, index: u32) -> Result<SocketInfo, Error> {

@@ -4,6 +4,7 @@ use crate::job::Job;
 use crate::net::{Network, Socket};
 use crate::program::Program;
 use crate::sftp::Sftp;
+use crate::terminal::Screen;
 use crate::world::{Launch, World};
 use viper_rt::Error;
 use viper_ssh::pump::Joint;
@@ -67,8 +68,8 @@ impl<W: World> Channel<W> {
         let moved = match &mut self.local {
             Local::Program(program) => {
                 program.look();
-                let terminal = &mut program.terminal;
-                self.joint.pump(session, id, terminal, space)
+                let mut screen = Screen(&mut program.terminal);
+                self.joint.pump(session, id, &mut screen, space)
             }
             Local::Files(files) => self.joint.pump(session, id, files, space),
             Local::Tcp(socket) => self.joint.pump(session, id, socket, space),

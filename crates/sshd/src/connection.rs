@@ -247,8 +247,13 @@ impl<W: World> Connection<W> {
         shared: &mut Shared<'_, W>,
         attempt: AuthAttempt,
     ) -> Result<(), SshError> {
-        if matches!(attempt.method, AuthMethod::None) {
-            return self.session.answer_auth(AuthAnswer::Reject);
+        match attempt.method {
+            AuthMethod::None => return self.session.answer_auth(AuthAnswer::Reject),
+            AuthMethod::KeyboardInteractive => {
+                let questions = AuthAnswer::Ask(login::questions());
+                return self.session.answer_auth(questions);
+            }
+            _ => {}
         }
         let from = self.socket.peer().ip();
         let files = shared.world.files(Identity::default());

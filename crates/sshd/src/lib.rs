@@ -23,4 +23,4 @@ pub mod world;
 pub use host_key::HOST_KEY;
 pub use login::{AUTHORIZED_KEYS, Identity, USERS};
 pub use server::{Settings, Sshd};
-pub use terminal::{Seat, SeatKind};
+pub use terminal::Seat;

@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use viper_rt::clock::{MILLISECOND, SECOND};
 use viper_ssh::key::{AuthorizedKeys, KeyOptions, check_password};
 use viper_ssh::sftp::{Attributes, OpenFlags, SftpFs, Status};
-use viper_ssh::{AuthAttempt, AuthMethod};
+use viper_ssh::{AuthAttempt, AuthMethod, Prompt, Prompts};
 
 /// The users.
 pub const USERS: &str = "/s/ssh/users";
@@ -53,22 +53,38 @@ struct User<'a> {
     identity: Identity,
 }
 
+/// What is asked of those who log in by questions: the password, and nothing else.
+pub(crate) fn questions() -> Prompts {
+    Prompts {
+        prompts: Vec::from([Prompt {
+            text: String::from("Password: "),
+            echo: false,
+        }]),
+        ..Prompts::default()
+    }
+}
+
 /// Decides upon an attempt. Takes its time: a password is slow to check, on purpose.
 pub(crate) fn judge<F: SftpFs>(files: &mut F, attempt: &AuthAttempt, from: IpAddr) -> Verdict {
     let users = read_text(files, USERS).unwrap_or_default();
     let user = find(&users, &attempt.user);
     let hash = user.map(|user| user.hash);
     let identity = user.map(|user| user.identity).unwrap_or_default();
-    match &attempt.method {
-        AuthMethod::Password(password) => {
-            let right = check_password(hash.unwrap_or(NOBODY), password) && hash.is_some();
-            Verdict {
-                accepted: right,
-                identity,
-                wrong_guess: !right,
-                ..Verdict::default()
-            }
+    let password = |password: &str| {
+        let right = check_password(hash.unwrap_or(NOBODY), password) && hash.is_some();
+        Verdict {
+            accepted: right,
+            identity,
+            wrong_guess: !right,
+            ..Verdict::default()
         }
+    };
+    match &attempt.method {
+        AuthMethod::Password(given) => password(given),
+        AuthMethod::Answers(answers) => match answers.as_slice() {
+            [given] => password(given),
+            _ => Verdict::default(),
+        },
         AuthMethod::PublicKey { key, proven } => {
             let place = match identity.user {
                 0 => AUTHORIZED_KEYS.into(),

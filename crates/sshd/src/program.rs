@@ -1,8 +1,9 @@
 //! A program of a session: its process, and the terminal or streams it has.
 
-use crate::terminal::{Seat, SeatKind, Terminal};
+use crate::terminal::Seat;
 use crate::world::{Launch, World};
 use alloc::string::String;
+use viper_console::{SeatKind, Terminal};
 use viper_proto::console::Size;
 use viper_rt::abi::{EndReason, FaultKind, ProcessInfo, Signals, Slot};
 use viper_rt::handle::{Channel, Process};
@@ -51,8 +52,7 @@ impl Program {
             let seat = Seat {
                 connection,
                 channel,
-                id,
-                kind: *kind,
+                seat: viper_console::Seat { id, kind: *kind },
             };
             ours.push((here, seat));
             streams.push((*slot, there.into_owned()));
@@ -80,10 +80,8 @@ impl Program {
     /// Another channel to the terminal.
     pub(crate) fn duplicate(&mut self, seat: &Seat) -> Result<Channel, Error> {
         let (ours, theirs) = Channel::pair(DEPTH)?;
-        let copy = Seat {
-            id: self.next_seat,
-            ..seat.clone()
-        };
+        let mut copy = seat.clone();
+        copy.seat.id = self.next_seat;
         self.next_seat += 1;
         self.sources.adopt(ours, copy);
         Ok(theirs)
@@ -110,7 +108,7 @@ impl Program {
     /// Delivers a signal of the client; tells whether there is such a signal here.
     pub(crate) fn signal(&mut self, name: &str) -> bool {
         match name {
-            "INT" if self.terminal.interrupt() => true,
+            "INT" if self.terminal.interrupt_now() => true,
             "INT" | "TERM" | "KILL" | "HUP" | "QUIT" | "ABRT" => {
                 self.signal = Some(name.into());
                 self.process.kill(20).is_ok()

@@ -5,12 +5,13 @@ use crate::host_key::{self, HostKey};
 use crate::job::{Graves, Job};
 use crate::login::{Guesses, Identity};
 use crate::net::{ANY_BIT, Listener, Network, Socket, Stream};
-use crate::terminal::{Seat, Terminal};
+use crate::terminal::Seat;
 use crate::world::World;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
+use viper_console::Terminal;
 use viper_proto::console::{self, Mode, Size};
 use viper_rt::Error;
 use viper_rt::abi::{FOREVER, Signals};
@@ -189,6 +190,7 @@ impl<W: World> Sshd<W> {
     fn config(&self) -> Option<ServerConfig> {
         let mut config = ServerConfig::new(Vec::from([self.host_key.clone()?]));
         config.password = self.settings.password;
+        config.keyboard_interactive = self.settings.password;
         let common = &mut config.common;
         common.rekey_bytes = self.settings.rekey_bytes;
         common.rekey_time = self.settings.rekey_time;
@@ -297,7 +299,7 @@ impl<W: World> Service for Sshd<W> {
 
     fn disconnect(&mut self, seat: Seat) {
         if let Ok(terminal) = self.terminal(&seat) {
-            terminal.leave(&seat);
+            terminal.leave(&seat.seat);
         }
     }
 
@@ -354,7 +356,7 @@ impl<W: World> console::Serve for Sshd<W> {
         deadline: u64,
     ) -> Outcome<Bytes> {
         let outcome = match self.terminal(seat) {
-            Ok(terminal) => terminal.read(seat, call, max, deadline),
+            Ok(terminal) => terminal.read(&seat.seat, call, max, deadline),
             Err(_) => return Outcome::Now(Ok(Bytes::clip(&[]))),
         };
         // What was taken makes room for more input; what was written before is asked about.
@@ -364,7 +366,7 @@ impl<W: World> console::Serve for Sshd<W> {
 
     fn write(&mut self, seat: &mut Seat, call: Deferrable<u32>, bytes: Bytes) -> Outcome<u32> {
         let outcome = match self.terminal(seat) {
-            Ok(terminal) => terminal.write(seat, call, bytes),
+            Ok(terminal) => terminal.write(&seat.seat, call, bytes),
             Err(error) => return Outcome::Now(Err(error)),
         };
         self.gather(seat);
@@ -372,7 +374,7 @@ impl<W: World> console::Serve for Sshd<W> {
     }
 
     fn set_mode(&mut self, seat: &mut Seat, mode: Mode) -> Result<Mode, Error> {
-        let result = self.terminal(seat)?.set_mode(seat, mode);
+        let result = self.terminal(seat)?.set_mode(&seat.seat, mode);
         self.gather(seat);
         result
     }
@@ -383,7 +385,7 @@ impl<W: World> console::Serve for Sshd<W> {
 
     fn drain(&mut self, seat: &mut Seat, call: Deferrable<()>) -> Outcome<()> {
         let outcome = match self.terminal(seat) {
-            Ok(terminal) => terminal.drain(seat, call),
+            Ok(terminal) => terminal.drain(&seat.seat, call),
             Err(error) => return Outcome::Now(Err(error)),
         };
         self.gather(seat);
@@ -392,13 +394,13 @@ impl<W: World> console::Serve for Sshd<W> {
 
     fn interrupt(&mut self, seat: &mut Seat, call: Deferrable<()>) -> Outcome<()> {
         match self.terminal(seat) {
-            Ok(terminal) => terminal.watch(seat, call),
+            Ok(terminal) => terminal.interrupt(&seat.seat, call),
             Err(error) => Outcome::Now(Err(error)),
         }
     }
 
     fn foreground(&mut self, seat: &mut Seat) -> Result<(), Error> {
-        self.terminal(seat)?.foreground(seat);
+        self.terminal(seat)?.foreground(&seat.seat);
         Ok(())
     }
 

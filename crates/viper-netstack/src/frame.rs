@@ -32,6 +32,7 @@ pub(crate) struct Segment {
     pub(crate) sequence: u32,
     pub(crate) acknowledgement: u32,
     pub(crate) flags: u8,
+    pub(crate) window: u16,
     /// Payload bytes, and one for each of SYN and FIN.
     pub(crate) len: u32,
 }
@@ -163,6 +164,7 @@ pub(crate) fn segment(payload: &[u8]) -> Option<Segment> {
         sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
         acknowledgement: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
         flags,
+        window: u16::from_be_bytes([header[14], header[15]]),
         len: data_len as u32 + phantom,
     })
 }

@@ -8,15 +8,18 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::iface::Route as EngineRoute;
 use smoltcp::iface::{Config as EngineConfig, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{Checksum, DeviceCapabilities, Medium as EngineMedium};
+use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities, Medium as EngineMedium};
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+use smoltcp::wire::{
+    EthernetAddress, HardwareAddress, IpCidr, IpProtocol, IpRepr, TcpPacket, TcpRepr,
+};
 
 use crate::address::{is_unicast, link_local, to_engine};
 use crate::device::{FrameDevice, FrameQueue};
 use crate::frame::{ETHERNET_LEN, ICMP, Packet, word};
 use crate::neighbour::Neighbours;
+use crate::recovery::Recovery;
 use crate::slaac::{Slaac, solicitation};
 use crate::slot::Half;
 use crate::stack::{HASTE, to_nanos};
@@ -111,6 +114,7 @@ impl Port {
             out: Out::Queue(&mut queue),
             abilities: &abilities,
             counters: &mut counters,
+            watch: None,
         };
         let mut engine = Box::new(Interface::new(engine_config, &mut wire, now));
         engine.set_any_ip(is_loopback);
@@ -246,6 +250,32 @@ impl Port {
             .update(|routes| routes.retain(|route| route.cidr != cidr));
     }
 
+    /// A segment as it would come from the peer, in a frame in `space`.
+    pub(crate) fn frame_of<'b>(
+        &self,
+        (source, destination): (IpAddr, IpAddr),
+        segment: &TcpRepr<'_>,
+        space: &'b mut [u8],
+    ) -> Option<&'b [u8]> {
+        let link_len = if self.mac.is_some() { ETHERNET_LEN } else { 0 };
+        let (from, to) = (to_engine(source), to_engine(destination));
+        let len = segment.buffer_len();
+        let header = IpRepr::new(from, to, IpProtocol::Tcp, len, 64);
+        let frame = space.get_mut(..link_len + header.buffer_len())?;
+        let (link, packet) = frame.split_at_mut(link_len);
+        if let Some(mac) = self.mac {
+            let kind: u16 = if source.is_ipv4() { 0x0800 } else { 0x86dd };
+            link.get_mut(..6)?.copy_from_slice(&mac);
+            link.get_mut(12..)?.copy_from_slice(&kind.to_be_bytes());
+        }
+        let sums = ChecksumCapabilities::default();
+        header.emit(&mut *packet, &sums);
+        let at = packet.len() - len;
+        let mut packet = TcpPacket::new_unchecked(packet.get_mut(at..)?);
+        segment.emit(&mut packet, &from, &to, &sums);
+        Some(frame)
+    }
+
     /// Shows the engine a frame, together with the one socket that it may be for.
     pub(crate) fn feed(&mut self, now: Instant, frame: &[u8], set: &mut SocketSet<'static>) {
         let mut wire = Wire {
@@ -253,6 +283,7 @@ impl Port {
             out: Out::Queue(&mut self.queue),
             abilities: &self.abilities,
             counters: &mut self.counters,
+            watch: None,
         };
         self.engine.poll_ingress_single(now, &mut wire, set);
     }
@@ -264,6 +295,7 @@ impl Port {
             out: Out::Queue(&mut self.queue),
             abilities: &self.abilities,
             counters: &mut self.counters,
+            watch: None,
         };
         self.engine
             .poll_ingress_single(now, &mut wire, &mut self.system);
@@ -274,6 +306,7 @@ impl Port {
         &'a mut self,
         now: Instant,
         half: &mut Half,
+        watch: Option<(&'a mut Recovery, u64)>,
         device: Option<&'a mut dyn FrameDevice>,
     ) -> Sent {
         let Some(out) = out(device, &mut self.queue, &mut self.spare, self.mac.is_none()) else {
@@ -288,6 +321,7 @@ impl Port {
             out,
             abilities: &self.abilities,
             counters: &mut self.counters,
+            watch,
         };
         let mut packets = 0;
         while packets < BURST {
@@ -327,6 +361,7 @@ impl Port {
             out,
             abilities: &self.abilities,
             counters: &mut self.counters,
+            watch: None,
         };
         self.engine.poll_maintenance(now);
         send_fragments(&mut self.engine, now, &mut wire);

@@ -17,6 +17,7 @@ mod listener;
 mod neighbour;
 mod ping;
 mod poll;
+mod recovery;
 mod slaac;
 mod slot;
 pub mod sntp;

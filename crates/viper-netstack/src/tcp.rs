@@ -5,11 +5,12 @@ use core::net::SocketAddr;
 
 use smoltcp::socket::tcp::{CongestionControl, RecvError, Socket as Engine, SocketBuffer, State};
 use smoltcp::time::Duration;
-use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
+use smoltcp::wire::{IpEndpoint, IpListenEndpoint, TcpControl, TcpRepr, TcpSeqNumber};
 
 use crate::address::is_unicast;
 use crate::flow::Key;
 use crate::frame::{ETHERNET_LEN, Packet, Segment, segment};
+use crate::recovery::Recovery;
 use crate::slot::{Half, Socket};
 use crate::stack::{HASTE, instant};
 use crate::status::state;
@@ -48,6 +49,9 @@ pub(crate) struct Tcp {
     read: u32,
     /// What the peer has acknowledged last.
     acknowledged: Option<u32>,
+    /// The window that the peer has told last, as it stands in its segments.
+    window: u16,
+    recovery: Recovery,
 }
 
 /// Whose a connection is.
@@ -91,6 +95,8 @@ impl Tcp {
             first: None,
             read: 0,
             acknowledged: None,
+            window: 0,
+            recovery: Recovery::default(),
         }
     }
 
@@ -172,6 +178,50 @@ impl Tcp {
         );
         let is_repeated = segment.is_bare() && old == Some(segment.acknowledgement);
         is_repeated && owes_fin && engine.send_queue() == 0
+    }
+
+    /// Learns from a segment that was shown to the engine what the peer has; whether it lacks
+    /// the first of what was sent to it.
+    fn note_acknowledged(&mut self, now: u64, segment: &Segment) -> bool {
+        let is_past = matches!(
+            self.engine().state(),
+            State::Closed | State::Listen | State::SynSent | State::SynReceived
+        );
+        if is_past || !segment.has(Segment::ACK) || segment.has(Segment::RST) {
+            return false;
+        }
+        let is_same = core::mem::replace(&mut self.window, segment.window) == segment.window;
+        let is_bare = segment.is_bare() && is_same;
+        self.recovery
+            .note_acknowledged(now, segment.acknowledgement, is_bare)
+    }
+
+    /// Acknowledgements after which the engine repeats the first segment that the peer lacks.
+    ///
+    /// It counts duplicates, and does so anew after one with another window. The last puts the
+    /// window right again.
+    fn duplicates(&self) -> Option<[TcpRepr<'static>; 5]> {
+        let first = self.first?;
+        let end = u32::from(self.is_finished);
+        let waiting = (self.engine().recv_queue() as u32).wrapping_add(end);
+        let expected = first.wrapping_add(self.read).wrapping_add(waiting);
+        let acknowledged = self.recovery.first()?;
+        let like = |window_len| TcpRepr {
+            src_port: self.remote.port(),
+            dst_port: self.local.port(),
+            control: TcpControl::None,
+            seq_number: TcpSeqNumber(expected as i32),
+            ack_number: Some(TcpSeqNumber(acknowledged as i32)),
+            window_len,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let other = like(self.window.checked_sub(1)?);
+        Some([other, other, other, other, like(self.window)])
     }
 
     /// Learns from a SYN that the engine has accepted where the stream of the peer begins.
@@ -534,8 +584,34 @@ impl Stack {
         if let Some(segment) = segment.filter(|segment| segment.has(Segment::SYN)) {
             connection.note_first(segment);
         }
+        let is_lost = segment
+            .filter(|_| connection.half.interface != 0)
+            .is_some_and(|segment| connection.note_acknowledged(self.now, segment));
+        if is_lost {
+            self.repeat_first(id);
+        }
         self.settle(id, Error::Reset);
         self.mark_dirty(id);
+    }
+
+    /// Has the engine repeat the first segment that is not acknowledged.
+    fn repeat_first(&mut self, id: SocketId) {
+        let now = instant(self.now);
+        let Some(connection) = self.slots.tcp_mut(id) else {
+            return;
+        };
+        let Some(duplicates) = connection.duplicates() else {
+            return;
+        };
+        let ends = (connection.remote.ip(), connection.local.ip());
+        if let Some(port) = self.ports.get_mut(connection.half.interface) {
+            for duplicate in &duplicates {
+                let mut frame = [0; COPY_MAX];
+                if let Some(frame) = port.frame_of(ends, duplicate, &mut frame) {
+                    port.feed(now, frame, &mut connection.half.set);
+                }
+            }
+        }
     }
 
     /// Lets a connection send what it has to send.
@@ -556,12 +632,17 @@ impl Stack {
             connection.engine_mut().abort();
         }
         let index = connection.half.interface;
-        let Some(port) = self.ports.get_mut(index) else {
+        if connection.recovery.is_overdue(now) {
+            self.repeat_first(id);
+        }
+        let (Some(port), Some(connection)) = (self.ports.get_mut(index), self.slots.tcp_mut(id))
+        else {
             return false;
         };
         let mut sent = port.flush(
             instant(now),
             &mut connection.half,
+            (index != 0).then_some((&mut connection.recovery, now)),
             Self::device(devices, index),
         );
         connection.has_sent |= sent.packets > 0;
@@ -583,7 +664,8 @@ impl Stack {
         } else {
             Error::AddressGone
         };
-        sent.next = [sent.next, connection.give_up, silence_ends]
+        let probe = connection.recovery.next();
+        sent.next = [sent.next, connection.give_up, silence_ends, probe]
             .into_iter()
             .flatten()
             .min();

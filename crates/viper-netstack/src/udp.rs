@@ -273,7 +273,7 @@ impl Stack {
             let Some(port) = self.ports.get_mut(index) else {
                 continue;
             };
-            let sent = port.flush(now, half, Self::device(devices, index));
+            let sent = port.flush(now, half, None, Self::device(devices, index));
             total.packets += sent.packets;
             total.is_stalled |= sent.is_stalled;
             total.next = [total.next, sent.next].into_iter().flatten().min();

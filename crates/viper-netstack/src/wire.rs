@@ -2,10 +2,12 @@
 
 use alloc::vec::Vec;
 
-use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 use crate::device::{FrameDevice, FrameQueue, scratch};
+use crate::frame::{ETHERNET_LEN, Segment, TCP, ip, segment};
+use crate::recovery::Recovery;
 use crate::status::Counters;
 
 /// One conversation with the engine.
@@ -14,6 +16,8 @@ pub(crate) struct Wire<'a> {
     pub(crate) out: Out<'a>,
     pub(crate) abilities: &'a DeviceCapabilities,
     pub(crate) counters: &'a mut Counters,
+    /// Who is told of the data of TCP that is sent, and when that is in nanoseconds.
+    pub(crate) watch: Option<(&'a mut Recovery, u64)>,
 }
 
 /// Where frames go.
@@ -69,17 +73,25 @@ impl Device for Wire<'_> {
 
     fn receive(&mut self, _now: Instant) -> Option<(Received<'_>, Sending<'_>)> {
         let frame = self.frame.take()?;
-        let (out, counters) = (shorten(&mut self.out), &mut *self.counters);
-        Some((Received { frame }, Sending { out, counters }))
+        let sending = Sending {
+            out: shorten(&mut self.out),
+            counters: &mut *self.counters,
+            watch: None,
+            link_len: 0,
+        };
+        Some((Received { frame }, sending))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sending<'_>> {
         if !self.out.has_room() {
             return None;
         }
+        let is_ethernet = self.abilities.medium == Medium::Ethernet;
         Some(Sending {
             out: shorten(&mut self.out),
             counters: &mut *self.counters,
+            watch: self.watch.as_mut().map(|(who, now)| (&mut **who, *now)),
+            link_len: if is_ethernet { ETHERNET_LEN } else { 0 },
         })
     }
 
@@ -103,11 +115,20 @@ impl RxToken for Received<'_> {
 pub(crate) struct Sending<'a> {
     out: Out<'a>,
     counters: &'a mut Counters,
+    watch: Option<(&'a mut Recovery, u64)>,
+    link_len: usize,
 }
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
-        let (result, sent) = self.out.send(len, f);
+        let (watch, link_len) = (self.watch.take(), self.link_len);
+        let (result, sent) = self.out.send(len, |frame| {
+            let result = f(frame);
+            if let Some((recovery, now)) = watch {
+                note(recovery, now, frame.get(link_len..).unwrap_or(&[]));
+            }
+            result
+        });
         if sent {
             self.counters.frames_sent += 1;
             self.counters.bytes_sent += len as u64;
@@ -115,6 +136,15 @@ impl TxToken for Sending<'_> {
             self.counters.send_drops += 1;
         }
         result
+    }
+}
+
+/// Tells of the data in a packet.
+fn note(recovery: &mut Recovery, now: u64, packet: &[u8]) {
+    let data = ip(packet).filter(|packet| packet.protocol == TCP);
+    if let Some(segment) = data.and_then(|packet| segment(packet.payload)) {
+        let phantom = u32::from(segment.has(Segment::SYN)) + u32::from(segment.has(Segment::FIN));
+        recovery.note_sent(now, segment.sequence, segment.len - phantom);
     }
 }
 

@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod bench;
 pub mod devtest;
 pub mod machine;
+pub mod nettest;
 pub mod own;
 pub mod sh;
 pub mod suite;

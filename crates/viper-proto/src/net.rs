@@ -9,7 +9,7 @@ pub mod datagram;
 pub mod rules;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use viper_rt::handle::{Event, Memory};
+use viper_rt::handle::{Event, Memory, Process};
 use viper_rt::message::{Bytes, List};
 use viper_rt::message_struct;
 use viper_rt::ring::{self, Place};
@@ -318,6 +318,8 @@ interface! {
     /// Returns when the network has an address, or none will come soon. `NotFound` if there is no
     /// card.
     13 => retry later ready(deadline: u64) -> ();
+    /// Tells whose process this client is, for lists of sockets. Needs READ on the process.
+    14 => retry now introduce(process: Process) -> ();
 }
 
 #[cfg(test)]

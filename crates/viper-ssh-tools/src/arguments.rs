@@ -52,6 +52,8 @@ pub struct Options {
     pub verbose: bool,
     /// `-q`: no progress.
     pub quiet: bool,
+    /// `-r`: directories with what is in them.
+    pub recursive: bool,
     /// `-b`: commands from a file.
     pub batch_file: Option<String>,
     /// `-o StrictHostKeyChecking`.
@@ -60,6 +62,8 @@ pub struct Options {
     pub batch: bool,
     /// `-o UserKnownHostsFile`.
     pub known_hosts: Option<String>,
+    /// `-o HashKnownHosts=no`: the names of known hosts are kept as they are.
+    pub plain_hosts: bool,
     /// `-o RekeyLimit`, in bytes.
     pub rekey_bytes: Option<u64>,
     /// What stands behind the options.
@@ -115,6 +119,7 @@ impl Options {
             'n' => self.no_input = true,
             'v' => self.verbose = true,
             'q' => self.quiet = true,
+            'r' => self.recursive = true,
             _ => return false,
         }
         true
@@ -150,6 +155,7 @@ impl Options {
                 }
             }
             "batchmode" => self.batch = value == "yes",
+            "hashknownhosts" => self.plain_hosts = value == "no",
             "userknownhostsfile" => self.known_hosts = Some(value.into()),
             "user" => self.user = Some(value.into()),
             "port" => self.port = Some(port(value)?),
@@ -242,11 +248,11 @@ mod tests {
     #[test]
     fn options_end_where_the_host_stands() {
         let options =
-            parsed("-p 2222 -lviper -vT -i S:key -o BatchMode=yes me@host ls -l").unwrap();
+            parsed("-p 2222 -lviper -rvT -i S:key -o BatchMode=yes me@host ls -l").unwrap();
         assert_eq!(options.port, Some(2222));
         assert_eq!(options.user.as_deref(), Some("viper"));
         assert_eq!(options.terminal, Some(false));
-        assert!(options.verbose && options.batch);
+        assert!(options.verbose && options.batch && options.recursive);
         assert_eq!(options.keys, ["S:key"]);
         assert_eq!(options.words, ["me@host", "ls", "-l"]);
         for wrong in [

@@ -7,15 +7,19 @@ use crate::user::User;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use viper_proto::fs::kind;
 use viper_rt::clock::{self, MILLISECOND};
+use viper_ssh::sftp::FileKind;
 
 const HELP: &str = "\
 cd PATH, pwd, ls [-l] [PATH]     on the server
 lcd PATH, lpwd, lls [PATH]       on this machine
-get REMOTE [LOCAL], put LOCAL [REMOTE]
+get [-r] REMOTE [LOCAL], put [-r] LOCAL [REMOTE]
 mkdir, rmdir, rm PATH            on the server
 rename FROM TO, ln -s TARGET PATH, chmod MODE PATH
 exit, quit, bye";
+/// Directories within directories that are copied.
+const DEPTH_MAX: u32 = 32;
 /// How often progress is shown.
 const SHOW_NS: u64 = 200 * MILLISECOND;
 
@@ -97,10 +101,14 @@ impl<'a> Commands<'a> {
             ["ls", path] => self.list(path, false)?,
             ["lls"] => self.list_local("")?,
             ["lls", path] => self.list_local(path)?,
-            ["get", from] => self.get(from, "")?,
-            ["get", from, to] => self.get(from, to)?,
-            ["put", from] => self.put(from, "")?,
-            ["put", from, to] => self.put(from, to)?,
+            ["get", "-r", from] => self.get(from, "", true)?,
+            ["get", "-r", from, to] => self.get(from, to, true)?,
+            ["get", from] => self.get(from, "", false)?,
+            ["get", from, to] => self.get(from, to, false)?,
+            ["put", "-r", from] => self.put(from, "", true)?,
+            ["put", "-r", from, to] => self.put(from, to, true)?,
+            ["put", from] => self.put(from, "", false)?,
+            ["put", from, to] => self.put(from, to, false)?,
             ["mkdir", path] => self.remote.make_directory(&self.remote_path(path))?,
             ["rmdir", path] => self.remote.remove_directory(&self.remote_path(path))?,
             ["rm", path] => self.remote.remove(&self.remote_path(path))?,
@@ -154,11 +162,12 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// Fetches a file; into a directory under its own name.
+    /// Fetches a file, or if `recursive` a directory with what is in it; into a directory under its
+    /// own name.
     ///
     /// # Errors
     /// A sentence about why not.
-    pub fn get(&mut self, from: &str, to: &str) -> Result<()> {
+    pub fn get(&mut self, from: &str, to: &str, recursive: bool) -> Result<()> {
         let whole = self.remote_path(from);
         let name = last(from);
         let to = match to {
@@ -166,18 +175,55 @@ impl<'a> Commands<'a> {
             to if self.local.is_directory(to) => inside(to, name),
             to => String::from(to),
         };
+        if self.remote.is_directory(&whole) {
+            return match recursive {
+                true => self.get_tree(&whole, &to, 0),
+                false => fail(format!("{from} is a directory")),
+            };
+        }
+        self.get_file(&whole, &to)
+    }
+
+    /// Fetches what is in a directory, which is made here if it is not there.
+    fn get_tree(&mut self, from: &str, to: &str, depth: u32) -> Result<()> {
+        if depth >= DEPTH_MAX {
+            return fail(format!("{from}: directories are too deep"));
+        }
+        if !self.local.is_directory(to) {
+            self.local.make_directory(to)?;
+        }
+        for entry in self.remote.list(from)? {
+            if !is_plain(&entry.name) {
+                return fail(format!("{from}: the server names a file {:?}", entry.name));
+            }
+            let (from, to) = (inside(from, &entry.name), inside(to, &entry.name));
+            match entry.attributes.kind() {
+                Some(FileKind::Directory) => self.get_tree(&from, &to, depth + 1)?,
+                // A link to a directory could lead back to where this began.
+                Some(FileKind::Symlink) if self.remote.is_directory(&from) => {
+                    self.user.say(&format!("{from}: a link, not followed"));
+                }
+                _ => self.get_file(&from, &to)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn get_file(&mut self, whole: &str, to: &str) -> Result<()> {
+        let name = last(whole);
         let mut shown = Shown::new(self.user, name, self.shows_progress);
         let mut progress = |done, of| shown.show(done, of);
-        let result = self.remote.get(&whole, self.local, &to, &mut progress);
+        let result = self.remote.get(whole, self.local, to, &mut progress);
         shown.end();
         result
     }
 
-    /// Stores a file; into a directory under its own name.
+    /// Stores a file, or if `recursive` a directory with what is in it; into a directory under its
+    /// own name.
     ///
     /// # Errors
     /// A sentence about why not.
-    pub fn put(&mut self, from: &str, to: &str) -> Result<()> {
+    pub fn put(&mut self, from: &str, to: &str, recursive: bool) -> Result<()> {
         let name = last(from);
         let to = match to {
             "" => self.remote_path(name),
@@ -190,17 +236,53 @@ impl<'a> Commands<'a> {
                 }
             }
         };
-        let mut shown = Shown::new(self.user, name, self.shows_progress);
+        if recursive && self.local.is_directory(from) {
+            return self.put_tree(from, &to, 0);
+        }
+        self.put_file(from, &to)
+    }
+
+    /// Stores what is in a directory, which is made there if need be.
+    fn put_tree(&mut self, from: &str, to: &str, depth: u32) -> Result<()> {
+        if depth >= DEPTH_MAX {
+            return fail(format!("{from}: directories are too deep"));
+        }
+        if !self.remote.is_directory(to) {
+            self.remote.make_directory(to)?;
+        }
+        for entry in self.local.list(from)? {
+            let (from, to) = (inside(from, &entry.name), inside(to, &entry.name));
+            match entry.kind {
+                kind::DIRECTORY => self.put_tree(&from, &to, depth + 1)?,
+                kind::LINK if self.local.is_directory(&from) => {
+                    self.user.say(&format!("{from}: a link, not followed"));
+                }
+                _ => self.put_file(&from, &to)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn put_file(&mut self, from: &str, to: &str) -> Result<()> {
+        let mut shown = Shown::new(self.user, last(from), self.shows_progress);
         let mut progress = |done, of| shown.show(done, of);
-        let result = self.remote.put(self.local, from, &to, &mut progress);
+        let result = self.remote.put(self.local, from, to, &mut progress);
         shown.end();
         result
     }
 }
 
+/// Whether a name that a server tells may be one here: nothing that leads elsewhere.
+fn is_plain(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', ':', '\0'])
+}
+
 /// The last part of a path.
 fn last(path: &str) -> &str {
-    path.rsplit(['/', ':']).next().unwrap_or(path)
+    path.trim_end_matches('/')
+        .rsplit(['/', ':'])
+        .next()
+        .unwrap_or(path)
 }
 
 fn inside(directory: &str, name: &str) -> String {
@@ -297,6 +379,11 @@ mod tests {
 
     #[test]
     fn names_within_paths() {
+        assert!(is_plain("a b") && is_plain("..."));
+        for wrong in ["", ".", "..", "../a", "/a", "S:a"] {
+            assert!(!is_plain(wrong), "{wrong}");
+        }
+        assert_eq!(last("a/b//"), "b");
         assert_eq!((last("a/b"), last("T:x"), last("x")), ("b", "x", "x"));
         assert_eq!(inside("T:", "x"), "T:x");
         assert_eq!(inside("/a", "x"), "/a/x");

@@ -1,9 +1,10 @@
 //! Whether a server is the one it is taken for: `S:ssh/known_hosts`.
 
 use crate::arguments::{Options, Strict};
-use crate::failure::{Result, fail};
+use crate::failure::{About, Result, fail};
 use crate::local::Local;
 use crate::user::User;
+use viper_proto::entropy::Random;
 use viper_ssh::key::{HostKeyCheck, KnownHosts};
 use viper_ssh::{Error, PublicKey};
 
@@ -58,8 +59,24 @@ pub fn check(
             "the host {host} is not known: {fingerprint}"
         ));
     }
-    if let Err(failure) = local.append(path, &KnownHosts::line(host, port, key)) {
+    if let Err(failure) = remember(local, options, path, (host, port), key) {
         user.say(&alloc::format!("the host is not remembered: {failure}"));
     }
     Ok(())
+}
+
+fn remember(
+    local: &mut Local,
+    options: &Options,
+    path: &str,
+    (host, port): (&str, u16),
+    key: &PublicKey,
+) -> Result<()> {
+    let line = if options.plain_hosts {
+        KnownHosts::line(host, port, key)
+    } else {
+        let mut random = Random::new(local.names()).about("random numbers")?;
+        KnownHosts::hashed_line(host, port, key, &mut random)
+    };
+    local.append(path, &line)
 }

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use crate::device::{self, Device};
 use crate::dma::{DmaArray, DmaPool, DmaRegion, DmaSegment};
 use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
@@ -135,12 +136,7 @@ pub struct Topology {
 /// and gives everything back.
 #[derive(Debug)]
 pub struct Block<R> {
-    transport: Transport<R>,
-    pool: DmaPool,
-    config: BlockConfig,
-    live: Live,
-    /// Why the device is stopped, if it is.
-    state: Result<(), Error>,
+    device: Device<R, Live>,
 }
 
 /// What is made anew at each start of the device.
@@ -173,25 +169,15 @@ impl<R: Registers> Block<R> {
     /// [`Error::WrongDevice`], [`Error::Invalid`] for the configuration, [`Error::OutOfMemory`],
     /// or what the negotiation ended with.
     pub fn new(
-        mut transport: Transport<R>,
+        transport: Transport<R>,
         memory: DmaRegion,
         config: BlockConfig,
     ) -> Result<Self, Error> {
-        if transport.kind() != DeviceKind::Block {
-            return Err(Error::WrongDevice);
-        }
         if !config.is_valid() {
             return Err(Error::Invalid);
         }
-        let mut pool = DmaPool::new(memory);
-        let live = Live::start(&mut transport, &mut pool, &config)?;
-        Ok(Self {
-            transport,
-            pool,
-            config,
-            live,
-            state: Ok(()),
-        })
+        let device = Device::new(transport, memory, config)?;
+        Ok(Self { device })
     }
 
     /// Queues a request. The device learns of it at the next [`Self::kick`].
@@ -206,8 +192,8 @@ impl<R: Registers> Block<R> {
     ///
     /// Linear in the segments; no register access, no allocation.
     pub fn submit(&mut self, request: &Request<'_>) -> Result<(), Error> {
-        self.state?;
-        let live = &mut self.live;
+        self.device.check()?;
+        let live = &mut self.device.live;
         let slot = live.queue.vacant().ok_or(Error::Full)?;
         let at = usize::from(slot);
         live.info.check_kind(request)?;
@@ -257,10 +243,10 @@ impl<R: Registers> Block<R> {
     ///
     /// The error that stopped the device, if it is stopped.
     pub fn kick(&mut self) -> Result<bool, Error> {
-        self.state?;
-        let notify = self.live.queue.publish();
+        self.device.check()?;
+        let notify = self.device.live.queue.publish();
         if notify {
-            self.transport.notify(QUEUE);
+            self.device.transport.notify(QUEUE);
         }
         Ok(notify)
     }
@@ -272,8 +258,7 @@ impl<R: Registers> Block<R> {
     ///
     /// [`Error::NeedsReset`] if the device says so, and the error that stopped the device.
     pub fn on_interrupt(&mut self) -> Result<Interrupt, Error> {
-        let outcome = self.acknowledge();
-        self.stop_on(outcome)
+        self.device.on_interrupt()
     }
 
     /// Takes one completion, in the order in which the device gave them. `None` means that an
@@ -285,18 +270,17 @@ impl<R: Registers> Block<R> {
     /// then stopped, its completions no longer taken, until a reset. Else the error that stopped
     /// the device.
     pub fn poll_completion(&mut self) -> Result<Option<Completion>, Error> {
-        self.state?;
-        let used = match self.live.queue.take() {
-            Ok(Some(used)) => used,
-            Ok(None) => return Ok(None),
-            Err(error) => return self.stop_on(Err(error)),
+        self.device.check()?;
+        let taken = self.device.live.queue.take();
+        let Some(used) = self.device.stop_on(taken)? else {
+            return Ok(None);
         };
         let Pending {
             token,
             bytes: asked,
             is_read,
         } = used.payload;
-        let status = match self.live.statuses.get(usize::from(used.slot)) {
+        let status = match self.device.live.statuses.get(usize::from(used.slot)) {
             STATUS_OK => Status::Ok,
             STATUS_UNSUPPORTED => Status::Unsupported,
             _ => Status::IoError,
@@ -322,11 +306,9 @@ impl<R: Registers> Block<R> {
     /// [`Error::ResetTimeout`] if the device does not reset. No token is given back then, for the
     /// device may still use the memory.
     pub fn cancel_all_by_reset(&mut self, mut cancelled: impl FnMut(u64)) -> Result<(), Error> {
-        self.state = Err(Error::NeedsReset);
-        self.transport.reset()?;
-        self.live
-            .queue
-            .cancel_all(|pending| cancelled(pending.token));
+        self.device.stop()?;
+        let queue = &mut self.device.live.queue;
+        queue.cancel_all(|pending| cancelled(pending.token));
         Ok(())
     }
 
@@ -337,16 +319,10 @@ impl<R: Registers> Block<R> {
     /// [`Error::Invalid`] if requests are in flight: see [`Self::cancel_all_by_reset`]. Else as
     /// for [`Self::new`]; the device then stays stopped, and this may be tried again.
     pub fn reinit(&mut self) -> Result<(), Error> {
-        if self.live.queue.in_flight() != 0 {
+        if self.in_flight() != 0 {
             return Err(Error::Invalid);
         }
-        self.state = Err(Error::NeedsReset);
-        // The device lets go of the old rings before new ones are laid over them.
-        self.transport.reset()?;
-        self.pool.rewind();
-        self.live = Live::start(&mut self.transport, &mut self.pool, &self.config)?;
-        self.state = Ok(());
-        Ok(())
+        self.device.restart()
     }
 
     /// [`Self::cancel_all_by_reset`], then [`Self::reinit`].
@@ -368,49 +344,30 @@ impl<R: Registers> Block<R> {
         mut self,
         cancelled: impl FnMut(u64),
     ) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
-        if self.cancel_all_by_reset(cancelled).is_err() {
-            return Err(Box::new(self));
+        match self.cancel_all_by_reset(cancelled) {
+            Ok(()) => Ok(self.device.into_parts()),
+            Err(_) => Err(Box::new(self)),
         }
-        drop(self.live);
-        Ok((self.transport, self.pool.into_region()))
     }
 
     /// What the device can do.
     #[must_use]
     pub const fn info(&self) -> &BlockInfo {
-        &self.live.info
+        &self.device.live.info
     }
 
     /// Requests submitted and not yet given back.
     #[must_use]
     pub fn in_flight(&self) -> u16 {
-        self.live.queue.in_flight()
-    }
-
-    fn acknowledge(&mut self) -> Result<Interrupt, Error> {
-        self.state?;
-        if self.live.queue.has_used() {
-            return Ok(self.transport.acknowledge_completions());
-        }
-        let interrupt = self.transport.acknowledge_any();
-        if interrupt.config_changed {
-            if self.transport.needs_reset() {
-                return Err(Error::NeedsReset);
-            }
-            self.live.info = self.live.read_info(&self.transport, &self.config)?;
-        }
-        Ok(interrupt)
-    }
-
-    fn stop_on<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = outcome {
-            self.state = Err(error);
-        }
-        outcome
+        self.device.live.queue.in_flight()
     }
 }
 
-impl Live {
+impl device::Live for Live {
+    type Config = BlockConfig;
+
+    const KIND: DeviceKind = DeviceKind::Block;
+
     fn start<R: Registers>(
         transport: &mut Transport<R>,
         pool: &mut DmaPool,
@@ -440,12 +397,18 @@ impl Live {
         })
     }
 
-    fn read_info<R: Registers>(
-        &self,
+    #[inline]
+    fn has_used(&self) -> bool {
+        self.queue.has_used()
+    }
+
+    fn on_config<R: Registers>(
+        &mut self,
         transport: &Transport<R>,
         config: &BlockConfig,
-    ) -> Result<BlockInfo, Error> {
-        read_info(transport, self.features, self.queue.depth(), config)
+    ) -> Result<(), Error> {
+        self.info = read_info(transport, self.features, self.queue.depth(), config)?;
+        Ok(())
     }
 }
 

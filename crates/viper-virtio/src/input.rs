@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use crate::device::{self, Device};
 use crate::dma::{DmaArray, DmaPool, DmaRegion};
 use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
@@ -24,10 +25,7 @@ pub struct InputEvent {
 /// back.
 #[derive(Debug)]
 pub struct Input<R> {
-    transport: Transport<R>,
-    pool: DmaPool,
-    live: Live,
-    state: Result<(), Error>,
+    device: Device<R, Live>,
 }
 
 #[derive(Debug)]
@@ -49,18 +47,9 @@ impl<R: Registers> Input<R> {
     /// # Errors
     ///
     /// [`Error::WrongDevice`], [`Error::OutOfMemory`], or what the negotiation ended with.
-    pub fn new(mut transport: Transport<R>, memory: DmaRegion) -> Result<Self, Error> {
-        if transport.kind() != DeviceKind::Input {
-            return Err(Error::WrongDevice);
-        }
-        let mut pool = DmaPool::new(memory);
-        let live = start(&mut transport, &mut pool)?;
-        Ok(Self {
-            transport,
-            pool,
-            live,
-            state: Ok(()),
-        })
+    pub fn new(transport: Transport<R>, memory: DmaRegion) -> Result<Self, Error> {
+        let device = Device::new(transport, memory, ())?;
+        Ok(Self { device })
     }
 
     /// Takes the next event. `None` means that an interrupt will follow the next one; only then is
@@ -71,14 +60,12 @@ impl<R: Registers> Input<R> {
     /// [`Error::PeerMisbehaved`] when the device gives back what it was not given, or less than an
     /// event; it is then stopped until a reset. Else the error that stopped the device.
     pub fn poll(&mut self) -> Result<Option<InputEvent>, Error> {
-        self.state?;
-        let taken = self.take();
-        match taken {
-            Ok(None) if self.live.queue.publish() => self.transport.notify(QUEUE),
-            Err(error) => self.state = Err(error),
-            _ => {}
+        self.device.check()?;
+        let taken = self.device.live.take();
+        if taken == Ok(None) && self.device.live.queue.publish() {
+            self.device.transport.notify(QUEUE);
         }
-        taken
+        self.device.stop_on(taken)
     }
 
     /// Acknowledges an interrupt. Poll afterwards until `None`.
@@ -87,15 +74,7 @@ impl<R: Registers> Input<R> {
     ///
     /// [`Error::NeedsReset`] if the device says so, and the error that stopped the device.
     pub fn on_interrupt(&mut self) -> Result<Interrupt, Error> {
-        self.state?;
-        if self.live.queue.has_used() {
-            return Ok(self.transport.acknowledge_completions());
-        }
-        let interrupt = self.transport.acknowledge_any();
-        if interrupt.config_changed && self.transport.needs_reset() {
-            self.state = Err(Error::NeedsReset);
-        }
-        self.state.map(|()| interrupt)
+        self.device.on_interrupt()
     }
 
     /// Asks the device about itself (5.8.4): the answer to `select` and `subselect`, at the start
@@ -103,7 +82,7 @@ impl<R: Registers> Input<R> {
     /// An answer of no bytes means that there is none. The device may raise an interrupt for the
     /// change of its configuration that a question is.
     pub fn query(&mut self, select: u8, subselect: u8, out: &mut [u8]) -> usize {
-        let registers = self.transport.registers_mut();
+        let registers = self.device.transport.registers_mut();
         // Both in one access, of which the device ignores the rest: with one byte after the other
         // there is a question in between that it may have no answer to.
         registers.write(reg::CONFIG, u32::from(select) | u32::from(subselect) << 8);
@@ -121,12 +100,7 @@ impl<R: Registers> Input<R> {
     ///
     /// As for [`Self::new`]; the device then stays stopped, and this may be tried again.
     pub fn reset_and_reinit(&mut self) -> Result<(), Error> {
-        self.state = Err(Error::NeedsReset);
-        self.transport.reset()?;
-        self.pool.rewind();
-        self.live = start(&mut self.transport, &mut self.pool)?;
-        self.state = Ok(());
-        Ok(())
+        self.device.restart()
     }
 
     /// Resets the device and gives back transport and memory.
@@ -135,33 +109,63 @@ impl<R: Registers> Input<R> {
     ///
     /// The driver itself, if the device does not reset: its memory must not be reused.
     pub fn release(mut self) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
-        self.state = Err(Error::NeedsReset);
-        if self.transport.reset().is_err() {
-            return Err(Box::new(self));
+        match self.device.stop() {
+            Ok(()) => Ok(self.device.into_parts()),
+            Err(_) => Err(Box::new(self)),
         }
-        self.live.events.zero();
-        drop(self.live);
-        Ok((self.transport, self.pool.into_region()))
+    }
+}
+
+impl device::Live for Live {
+    type Config = ();
+
+    const KIND: DeviceKind = DeviceKind::Input;
+
+    fn start<R: Registers>(
+        transport: &mut Transport<R>,
+        pool: &mut DmaPool,
+        (): &(),
+    ) -> Result<Self, Error> {
+        let features = transport.negotiate(feature::COMMON, 0)?;
+        let size_max = transport.queue_size_max(QUEUE)?;
+        let queue = SplitQueue::new(pool, SHAPE, size_max, features)?;
+        let events = pool.array(usize::from(queue.depth()) * 2, EVENT_LEN as usize)?;
+        let mut live = Live { queue, events };
+        (0..live.queue.depth()).for_each(|_| live.post());
+        transport.start_queue(QUEUE, &live.queue.place());
+        transport.start();
+        if live.queue.publish() {
+            transport.notify(QUEUE);
+        }
+        Ok(live)
     }
 
+    fn has_used(&self) -> bool {
+        self.queue.has_used()
+    }
+
+    fn erase(&mut self) {
+        self.events.zero();
+    }
+}
+
+impl Live {
     fn take(&mut self) -> Result<Option<InputEvent>, Error> {
-        let Some(used) = self.live.queue.take()? else {
+        let Some(used) = self.queue.take()? else {
             return Ok(None);
         };
         if used.written < EVENT_LEN {
             return Err(Error::PeerMisbehaved);
         }
-        let [word, value] = self.live.events.get_two(usize::from(used.slot) * 2);
-        self.live.post();
+        let [word, value] = self.events.get_two(usize::from(used.slot) * 2);
+        self.post();
         Ok(Some(InputEvent {
             kind: word as u16,
             code: (word >> 16) as u16,
             value,
         }))
     }
-}
 
-impl Live {
     /// Gives the device a buffer, if one is with us.
     fn post(&mut self) {
         let Some(slot) = self.queue.vacant() else {
@@ -173,21 +177,6 @@ impl Live {
             .describe(0, address, EVENT_LEN, queue::WRITE);
         self.queue.push(slot, 1, ());
     }
-}
-
-fn start<R: Registers>(transport: &mut Transport<R>, pool: &mut DmaPool) -> Result<Live, Error> {
-    let features = transport.negotiate(feature::COMMON, 0)?;
-    let size_max = transport.queue_size_max(QUEUE)?;
-    let queue = SplitQueue::new(pool, SHAPE, size_max, features)?;
-    let events = pool.array(usize::from(queue.depth()) * 2, EVENT_LEN as usize)?;
-    let mut live = Live { queue, events };
-    (0..live.queue.depth()).for_each(|_| live.post());
-    transport.start_queue(QUEUE, &live.queue.place());
-    transport.start();
-    if live.queue.publish() {
-        transport.notify(QUEUE);
-    }
-    Ok(live)
 }
 
 const QUEUE: u16 = 0;

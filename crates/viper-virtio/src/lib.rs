@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod block;
 #[cfg(feature = "bridge")]
 pub mod bridge;
+mod device;
 pub mod dma;
 pub mod error;
 #[cfg(feature = "fake")]

@@ -8,6 +8,7 @@ mod types;
 
 use alloc::boxed::Box;
 
+use crate::device::{self, Device};
 use crate::dma::{DmaArray, DmaPool, DmaRegion, DmaSegment};
 use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
@@ -77,11 +78,7 @@ impl NetConfig {
 /// gives everything back.
 #[derive(Debug)]
 pub struct Net<R> {
-    transport: Transport<R>,
-    pool: DmaPool,
-    config: NetConfig,
-    live: Live,
-    state: Result<(), Error>,
+    device: Device<R, Live>,
 }
 
 #[derive(Debug)]
@@ -120,25 +117,15 @@ impl<R: Registers> Net<R> {
     /// [`Error::WrongDevice`], [`Error::Invalid`] for the configuration, [`Error::OutOfMemory`],
     /// or what the negotiation ended with.
     pub fn new(
-        mut transport: Transport<R>,
+        transport: Transport<R>,
         memory: DmaRegion,
         config: NetConfig,
     ) -> Result<Self, Error> {
-        if transport.kind() != DeviceKind::Net {
-            return Err(Error::WrongDevice);
-        }
         if !config.is_valid() {
             return Err(Error::Invalid);
         }
-        let mut pool = DmaPool::new(memory);
-        let live = Live::start(&mut transport, &mut pool, &config)?;
-        Ok(Self {
-            transport,
-            pool,
-            config,
-            live,
-            state: Ok(()),
-        })
+        let device = Device::new(transport, memory, config)?;
+        Ok(Self { device })
     }
 
     /// Posts a buffer for one frame, of [`RECEIVE_LEN_MIN`] bytes or more. The device learns of it
@@ -149,12 +136,13 @@ impl<R: Registers> Net<R> {
     /// Nothing is posted if it is [`Error::Full`] or [`Error::Invalid`], or if the device is
     /// stopped (the error that stopped it).
     pub fn post_receive(&mut self, segments: &[DmaSegment], token: u64) -> Result<(), Error> {
-        self.state?;
+        self.device.check()?;
         let bytes = self.check(segments)?;
         if bytes < RECEIVE_LEN_MIN {
             return Err(Error::Invalid);
         }
-        self.live
+        self.device
+            .live
             .receive
             .push([0, 0], segments, queue::WRITE, Pending { token, bytes })
     }
@@ -167,11 +155,13 @@ impl<R: Registers> Net<R> {
     /// (a checksum without [`NetInfo::has_transmit_checksum`]), or if the device is stopped (the
     /// error that stopped it).
     pub fn transmit(&mut self, frame: &Transmit<'_>) -> Result<(), Error> {
-        self.state?;
+        self.device.check()?;
         let bytes = self.check(frame.segments)?;
         let header = match frame.checksum {
             None => [0, 0],
-            Some(_) if !self.live.info.has_transmit_checksum => return Err(Error::Unsupported),
+            Some(_) if !self.device.live.info.has_transmit_checksum => {
+                return Err(Error::Unsupported);
+            }
             Some(place) => {
                 let at = u32::from(place.start) + u32::from(place.offset);
                 if at + 2 > bytes {
@@ -183,7 +173,7 @@ impl<R: Registers> Net<R> {
                 ]
             }
         };
-        self.live.transmit.push(
+        self.device.live.transmit.push(
             header,
             frame.segments,
             0,
@@ -201,12 +191,12 @@ impl<R: Registers> Net<R> {
     ///
     /// The error that stopped the device, if it is stopped.
     pub fn kick(&mut self) -> Result<(), Error> {
-        self.state?;
-        if self.live.receive.queue.publish() {
-            self.transport.notify(RECEIVE);
+        self.device.check()?;
+        if self.device.live.receive.queue.publish() {
+            self.device.transport.notify(RECEIVE);
         }
-        if self.live.transmit.queue.publish() {
-            self.transport.notify(TRANSMIT);
+        if self.device.live.transmit.queue.publish() {
+            self.device.transport.notify(TRANSMIT);
         }
         Ok(())
     }
@@ -218,8 +208,7 @@ impl<R: Registers> Net<R> {
     ///
     /// [`Error::NeedsReset`] if the device says so, and the error that stopped the device.
     pub fn on_interrupt(&mut self) -> Result<Interrupt, Error> {
-        let outcome = self.acknowledge();
-        self.stop_on(outcome)
+        self.device.on_interrupt()
     }
 
     /// Takes one received frame. `None` means that an interrupt will follow the next one.
@@ -229,16 +218,16 @@ impl<R: Registers> Net<R> {
     /// [`Error::PeerMisbehaved`] when the device gives back what it was not given; it is then
     /// stopped until a reset. Else the error that stopped the device.
     pub fn poll_receive(&mut self) -> Result<Option<Received>, Error> {
-        self.state?;
-        let taken = self.live.receive.queue.take();
-        let Some(used) = self.stop_on(taken)? else {
+        self.device.check()?;
+        let taken = self.device.live.receive.queue.take();
+        let Some(used) = self.device.stop_on(taken)? else {
             return Ok(None);
         };
-        let [word, more] = self.live.receive.headers.get(usize::from(used.slot));
+        let [word, more] = self.device.live.receive.headers.get(usize::from(used.slot));
         let Pending { token, bytes } = used.payload;
         let bytes = bytes.min(used.written.saturating_sub(HEADER_LEN));
         let checksum = match word & (NEEDS_CHECKSUM | DATA_VALID) {
-            _ if !self.live.info.has_receive_checksum => Checksum::Unknown,
+            _ if !self.device.live.info.has_receive_checksum => Checksum::Unknown,
             0 => Checksum::Unknown,
             DATA_VALID => Checksum::Valid,
             _ => Checksum::Partial(ChecksumPlace {
@@ -261,9 +250,9 @@ impl<R: Registers> Net<R> {
     ///
     /// As for [`Self::poll_receive`].
     pub fn poll_transmit(&mut self) -> Result<Option<u64>, Error> {
-        self.state?;
-        let taken = self.live.transmit.queue.take();
-        Ok(self.stop_on(taken)?.map(|used| used.payload.token))
+        self.device.check()?;
+        let taken = self.device.live.transmit.queue.take();
+        Ok(self.device.stop_on(taken)?.map(|used| used.payload.token))
     }
 
     /// As [`Self::poll_transmit`], without asking for an interrupt.
@@ -272,8 +261,8 @@ impl<R: Registers> Net<R> {
     ///
     /// As for [`Self::poll_receive`].
     pub fn reclaim_transmit(&mut self) -> Result<Option<u64>, Error> {
-        self.state?;
-        if !self.live.transmit.queue.has_used() {
+        self.device.check()?;
+        if !self.device.live.transmit.queue.has_used() {
             return Ok(None);
         }
         self.poll_transmit()
@@ -290,11 +279,10 @@ impl<R: Registers> Net<R> {
         &mut self,
         mut cancelled: impl FnMut(Cancelled),
     ) -> Result<(), Error> {
-        self.state = Err(Error::NeedsReset);
-        self.transport.reset()?;
+        self.device.stop()?;
         let Live {
             receive, transmit, ..
-        } = &mut self.live;
+        } = &mut self.device.live;
         receive
             .queue
             .cancel_all(|pending| cancelled(Cancelled::Receive(pending.token)));
@@ -314,13 +302,7 @@ impl<R: Registers> Net<R> {
         if self.receiving() != 0 || self.transmitting() != 0 {
             return Err(Error::Invalid);
         }
-        self.state = Err(Error::NeedsReset);
-        // The device lets go of the old rings before new ones are laid over them.
-        self.transport.reset()?;
-        self.pool.rewind();
-        self.live = Live::start(&mut self.transport, &mut self.pool, &self.config)?;
-        self.state = Ok(());
-        Ok(())
+        self.device.restart()
     }
 
     /// [`Self::cancel_all_by_reset`], then [`Self::reinit`].
@@ -342,33 +324,32 @@ impl<R: Registers> Net<R> {
         mut self,
         cancelled: impl FnMut(Cancelled),
     ) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
-        if self.cancel_all_by_reset(cancelled).is_err() {
-            return Err(Box::new(self));
+        match self.cancel_all_by_reset(cancelled) {
+            Ok(()) => Ok(self.device.into_parts()),
+            Err(_) => Err(Box::new(self)),
         }
-        drop(self.live);
-        Ok((self.transport, self.pool.into_region()))
     }
 
     /// What the device is.
     #[must_use]
     pub const fn info(&self) -> &NetInfo {
-        &self.live.info
+        &self.device.live.info
     }
 
     /// Receive buffers that are with the device.
     #[must_use]
     pub fn receiving(&self) -> u16 {
-        self.live.receive.queue.in_flight()
+        self.device.live.receive.queue.in_flight()
     }
 
     /// Frames that are with the device.
     #[must_use]
     pub fn transmitting(&self) -> u16 {
-        self.live.transmit.queue.in_flight()
+        self.device.live.transmit.queue.in_flight()
     }
 
     fn check(&self, segments: &[DmaSegment]) -> Result<u32, Error> {
-        if segments.is_empty() || segments.len() > usize::from(self.config.segments_max) {
+        if segments.is_empty() || segments.len() > usize::from(self.device.config.segments_max) {
             return Err(Error::Invalid);
         }
         let mut bytes = 0u32;
@@ -384,32 +365,13 @@ impl<R: Registers> Net<R> {
             Ok(bytes)
         }
     }
-
-    fn acknowledge(&mut self) -> Result<Interrupt, Error> {
-        self.state?;
-        let live = &mut self.live;
-        if live.receive.queue.has_used() || live.transmit.queue.has_used() {
-            return Ok(self.transport.acknowledge_completions());
-        }
-        let interrupt = self.transport.acknowledge_any();
-        if interrupt.config_changed {
-            if self.transport.needs_reset() {
-                return Err(Error::NeedsReset);
-            }
-            live.info = live.read_info(&self.transport, &self.config)?;
-        }
-        Ok(interrupt)
-    }
-
-    fn stop_on<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = outcome {
-            self.state = Err(error);
-        }
-        outcome
-    }
 }
 
-impl Live {
+impl device::Live for Live {
+    type Config = NetConfig;
+
+    const KIND: DeviceKind = DeviceKind::Net;
+
     fn start<R: Registers>(
         transport: &mut Transport<R>,
         pool: &mut DmaPool,
@@ -438,18 +400,19 @@ impl Live {
         })
     }
 
-    fn read_info<R: Registers>(
-        &self,
+    #[inline]
+    fn has_used(&self) -> bool {
+        self.receive.queue.has_used() || self.transmit.queue.has_used()
+    }
+
+    fn on_config<R: Registers>(
+        &mut self,
         transport: &Transport<R>,
         config: &NetConfig,
-    ) -> Result<NetInfo, Error> {
-        read_info(
-            transport,
-            self.features,
-            &self.receive,
-            &self.transmit,
-            config,
-        )
+    ) -> Result<(), Error> {
+        let (receive, transmit) = (&self.receive, &self.transmit);
+        self.info = read_info(transport, self.features, receive, transmit, config)?;
+        Ok(())
     }
 }
 

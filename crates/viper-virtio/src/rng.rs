@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use crate::device::{self, Device};
 use crate::dma::{DmaArray, DmaPool, DmaRegion};
 use crate::error::Error;
 use crate::queue::{self, Shape, SplitQueue};
@@ -12,10 +13,7 @@ use crate::transport::{DeviceKind, Interrupt, Registers, Transport, feature};
 /// Dropping an `Rng` frees nothing; [`Rng::release`] resets the device and gives everything back.
 #[derive(Debug)]
 pub struct Rng<R> {
-    transport: Transport<R>,
-    pool: DmaPool,
-    live: Live,
-    state: Result<(), Error>,
+    device: Device<R, Live>,
 }
 
 #[derive(Debug)]
@@ -27,7 +25,7 @@ struct Live {
 
 impl<R: Registers> Rng<R> {
     /// Bytes that one request brings at most.
-    pub const REQUEST_LEN_MAX: usize = 256;
+    pub const REQUEST_LEN_MAX: usize = REQUEST_LEN_MAX;
 
     /// Bytes of DMA memory that suffice.
     pub const DMA_LEN: usize = SplitQueue::<u32>::dma_len(SHAPE) + Self::REQUEST_LEN_MAX + 64;
@@ -39,18 +37,9 @@ impl<R: Registers> Rng<R> {
     /// # Errors
     ///
     /// [`Error::WrongDevice`], [`Error::OutOfMemory`], or what the negotiation ended with.
-    pub fn new(mut transport: Transport<R>, memory: DmaRegion) -> Result<Self, Error> {
-        if transport.kind() != DeviceKind::Rng {
-            return Err(Error::WrongDevice);
-        }
-        let mut pool = DmaPool::new(memory);
-        let live = Self::start(&mut transport, &mut pool)?;
-        Ok(Self {
-            transport,
-            pool,
-            live,
-            state: Ok(()),
-        })
+    pub fn new(transport: Transport<R>, memory: DmaRegion) -> Result<Self, Error> {
+        let device = Device::new(transport, memory, ())?;
+        Ok(Self { device })
     }
 
     /// Asks for up to `len` bytes (at most [`Self::REQUEST_LEN_MAX`]) and notifies the device.
@@ -60,22 +49,22 @@ impl<R: Registers> Rng<R> {
     /// [`Error::Full`] while a request is in flight, [`Error::Invalid`] for a length of zero, and
     /// the error that stopped the device.
     pub fn request(&mut self, len: usize) -> Result<(), Error> {
-        self.state?;
+        self.device.check()?;
         if len == 0 {
             return Err(Error::Invalid);
         }
-        if self.live.queue.in_flight() != 0 {
+        let Live { queue, buffer } = &mut self.device.live;
+        if queue.in_flight() != 0 {
             return Err(Error::Full);
         }
-        let len = len.min(Self::REQUEST_LEN_MAX) as u32;
-        let slot = self.live.queue.vacant().ok_or(Error::Full)?;
-        self.live
-            .queue
+        let len = len.min(REQUEST_LEN_MAX) as u32;
+        let slot = queue.vacant().ok_or(Error::Full)?;
+        queue
             .table(slot)
-            .describe(0, self.live.buffer.address(0), len, queue::WRITE);
-        self.live.queue.push(slot, 1, len);
-        if self.live.queue.publish() {
-            self.transport.notify(QUEUE);
+            .describe(0, buffer.address(0), len, queue::WRITE);
+        queue.push(slot, 1, len);
+        if queue.publish() {
+            self.device.transport.notify(QUEUE);
         }
         Ok(())
     }
@@ -90,17 +79,17 @@ impl<R: Registers> Rng<R> {
     /// brought more than was asked (or nothing): its bytes cannot be trusted to be random. The
     /// device is then stopped until a reset. Else the error that stopped the device.
     pub fn poll(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
-        self.state?;
-        let taken = self.take();
-        if let Err(error) = taken {
-            self.state = Err(error);
-        }
-        let Some(len) = taken? else { return Ok(None) };
+        self.device.check()?;
+        let taken = self.device.live.take();
+        let Some(len) = self.device.stop_on(taken)? else {
+            return Ok(None);
+        };
+        let buffer = &mut self.device.live.buffer;
         let kept = len.min(out.len());
         for (i, byte) in out.iter_mut().take(kept).enumerate() {
-            *byte = self.live.buffer.get(i);
+            *byte = buffer.get(i);
         }
-        self.live.buffer.zero();
+        buffer.zero();
         Ok(Some(kept))
     }
 
@@ -110,15 +99,7 @@ impl<R: Registers> Rng<R> {
     ///
     /// [`Error::NeedsReset`] if the device says so, and the error that stopped the device.
     pub fn on_interrupt(&mut self) -> Result<Interrupt, Error> {
-        self.state?;
-        if self.live.queue.has_used() {
-            return Ok(self.transport.acknowledge_completions());
-        }
-        let interrupt = self.transport.acknowledge_any();
-        if interrupt.config_changed && self.transport.needs_reset() {
-            self.state = Err(Error::NeedsReset);
-        }
-        self.state.map(|()| interrupt)
+        self.device.on_interrupt()
     }
 
     /// Resets the device and starts it anew. A request in flight is forgotten.
@@ -127,12 +108,7 @@ impl<R: Registers> Rng<R> {
     ///
     /// As for [`Self::new`]; the device then stays stopped, and this may be tried again.
     pub fn reset_and_reinit(&mut self) -> Result<(), Error> {
-        self.state = Err(Error::NeedsReset);
-        self.transport.reset()?;
-        self.pool.rewind();
-        self.live = Self::start(&mut self.transport, &mut self.pool)?;
-        self.state = Ok(());
-        Ok(())
+        self.device.restart()
     }
 
     /// Resets the device and gives back transport and memory.
@@ -141,17 +117,44 @@ impl<R: Registers> Rng<R> {
     ///
     /// The driver itself, if the device does not reset: its memory must not be reused.
     pub fn release(mut self) -> Result<(Transport<R>, DmaRegion), Box<Self>> {
-        self.state = Err(Error::NeedsReset);
-        if self.transport.reset().is_err() {
-            return Err(Box::new(self));
+        match self.device.stop() {
+            Ok(()) => Ok(self.device.into_parts()),
+            Err(_) => Err(Box::new(self)),
         }
-        self.live.buffer.zero();
-        drop(self.live);
-        Ok((self.transport, self.pool.into_region()))
+    }
+}
+
+impl device::Live for Live {
+    type Config = ();
+
+    const KIND: DeviceKind = DeviceKind::Rng;
+
+    fn start<R: Registers>(
+        transport: &mut Transport<R>,
+        pool: &mut DmaPool,
+        (): &(),
+    ) -> Result<Self, Error> {
+        let features = transport.negotiate(feature::COMMON, 0)?;
+        let size_max = transport.queue_size_max(QUEUE)?;
+        let queue = SplitQueue::new(pool, SHAPE, size_max, features)?;
+        let buffer = pool.array(REQUEST_LEN_MAX, 64)?;
+        transport.start_queue(QUEUE, &queue.place());
+        transport.start();
+        Ok(Self { queue, buffer })
     }
 
+    fn has_used(&self) -> bool {
+        self.queue.has_used()
+    }
+
+    fn erase(&mut self) {
+        self.buffer.zero();
+    }
+}
+
+impl Live {
     fn take(&mut self) -> Result<Option<usize>, Error> {
-        let Some(used) = self.live.queue.take()? else {
+        let Some(used) = self.queue.take()? else {
             return Ok(None);
         };
         if used.written == 0 || used.written > used.payload {
@@ -159,18 +162,9 @@ impl<R: Registers> Rng<R> {
         }
         Ok(Some(used.written as usize))
     }
-
-    fn start(transport: &mut Transport<R>, pool: &mut DmaPool) -> Result<Live, Error> {
-        let features = transport.negotiate(feature::COMMON, 0)?;
-        let size_max = transport.queue_size_max(QUEUE)?;
-        let queue = SplitQueue::new(pool, SHAPE, size_max, features)?;
-        let buffer = pool.array(Self::REQUEST_LEN_MAX, 64)?;
-        transport.start_queue(QUEUE, &queue.place());
-        transport.start();
-        Ok(Live { queue, buffer })
-    }
 }
 
+const REQUEST_LEN_MAX: usize = 256;
 const QUEUE: u16 = 0;
 const SHAPE: Shape = Shape {
     depth: 1,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DiskTools, Entry, Volume, named, roots, tools};
 use crate::cli::MachineOptions;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, unable};
 use crate::image::System;
 use crate::qemu::Disk;
 use crate::ui;
@@ -48,7 +48,10 @@ pub fn kept(system: &System, options: &MachineOptions, fresh: bool) -> Result<Op
         return Ok(None);
     }
     if let Some(path) = &options.disk {
-        return named(path).map(Some);
+        return named(system, path, options.disk_size).map(Some);
+    }
+    if options.disk_size.is_some() {
+        return unable("--disk-size needs --disk IMG, or `exec`");
     }
     let built = built(system)?;
     let path = system.workspace.images().join("home.img");

@@ -33,7 +33,10 @@ pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Re
         };
     }
     let disk = match &options.machine.disk {
-        Some(path) => named(path)?,
+        Some(path) => named(system, path, options.machine.disk_size)?,
+        None if options.machine.disk_size.is_some() => {
+            named(system, &scratch.path("disk.img"), options.machine.disk_size)?
+        }
         None if copies => copy_of_built(system, scratch)?,
         None => Disk::scratch(built(system)?),
     };
@@ -51,7 +54,8 @@ pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Re
 pub fn with_more(options: &MachineOptions) -> Result<MachineOptions> {
     let mut options = options.clone();
     for path in &mut options.more_disks {
-        *path = named(path)?.path;
+        let found = path.canonicalize();
+        *path = found.context(format!("the disk {}", path.display()))?;
     }
     Ok(options)
 }
@@ -84,8 +88,14 @@ pub fn after_exec(options: &ExecOptions, disk: Option<&Disk>) -> Result<()> {
     Ok(())
 }
 
-/// The user's own image, absolute so that it does not matter where QEMU runs.
-fn named(path: &Path) -> Result<Disk> {
+/// The user's own image, absolute so that it does not matter where QEMU runs. With a size it is
+/// made if it is not there.
+fn named(system: &System, path: &Path, size_mib: Option<u64>) -> Result<Disk> {
+    if let Some(size_mib) = size_mib
+        && !path.exists()
+    {
+        sized(system, path, size_mib)?;
+    }
     let path = path
         .canonicalize()
         .context(format!("the disk {}", path.display()))?;

@@ -12,6 +12,7 @@ mod power;
 mod ssh;
 mod storage;
 mod suite;
+mod wire;
 mod write_log;
 
 use std::process::ExitCode;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Test> {
         devices::TESTS,
         suite::TESTS,
         net::TESTS,
+        wire::TESTS,
         http::TESTS,
         storage::TESTS,
         mounts::TESTS,

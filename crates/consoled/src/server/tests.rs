@@ -182,7 +182,10 @@ fn output_waits_for_the_device_and_holds_up_only_writers() {
         }
     };
     assert_eq!(stuck, Error::TimedOut);
-    assert!(sent as usize >= super::OUTPUT_MAX && (sent as usize) < super::OUTPUT_MAX + 500);
+    assert!(
+        sent as usize >= viper_console::OUTPUT_MAX
+            && (sent as usize) < viper_console::OUTPUT_MAX + 500
+    );
     assert_eq!(
         console.size().unwrap().columns,
         80,

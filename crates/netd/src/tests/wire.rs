@@ -3,8 +3,10 @@
 use super::world::{ALL, World, error_of, soon, until};
 use std::net::SocketAddr;
 use viper_netstack::{Error as StackError, SocketId, TcpOptions};
-use viper_proto::net::{SocketInfo, tcp_state};
-use viper_rt::{Error, clock};
+use viper_proto::net::client::Network;
+use viper_proto::net::{Client, SocketInfo, tcp_state};
+use viper_rt::abi::Rights;
+use viper_rt::{Error, Object, clock};
 
 const HOST: &str = "10.0.0.1:80";
 
@@ -282,6 +284,20 @@ fn lists_tell_what_there_is() {
     );
     assert_eq!(network.resolve("LocalHost", soon()).unwrap().len(), 2);
     assert_eq!(network.resolve("10.1.2.3", soon()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_client_says_whose_it_is() {
+    let world = World::new();
+    let process = viper_rt::host::spawn_process("idle", vec![], &[], || 0).unwrap();
+    let client = Client::new(world.channel(ALL));
+    let readable = process.duplicate(Rights::READ | Rights::TRANSFER).unwrap();
+    assert_eq!(client.introduce(readable), Ok(()));
+    let network = Network::over(client.into_channel());
+    let at = "0.0.0.0:5".parse().unwrap();
+    let _listener = network.tcp_listen(at, 1).unwrap();
+    let own = process.info().unwrap().id;
+    assert_eq!(network.sockets().unwrap()[0].process_id, own);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use viper_abi::FaultKind;
 use viper_kernel::arena::NIL;
 use viper_kernel::fast::{Across, Way};
-use viper_kernel::memory::Access;
+use viper_kernel::mapping::Access;
 use viper_kernel::thread::Context;
 use viper_kernel::{Exception, Kernel};
 

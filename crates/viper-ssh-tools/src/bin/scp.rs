@@ -1,4 +1,4 @@
-//! `scp [-P PORT] [-i KEY] SOURCE ... TARGET`: copies files to or from another machine, by SFTP.
+//! `scp [-r] [-P PORT] [-i KEY] SOURCE ... TARGET`: copies files to or from another machine, by SFTP.
 //!
 //! What is on the other machine is written as `[USER@]HOST:PATH`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -33,7 +33,7 @@ fn run() -> i64 {
 fn copy(user: &User) -> Result<()> {
     let options = Options::parse(program::arguments().skip(1), 'P')?;
     let Some((target, sources @ [first, ..])) = options.words.split_last() else {
-        return fail("scp [-P PORT] [-i KEY] SOURCE ... TARGET");
+        return fail("scp [-r] [-P PORT] [-i KEY] SOURCE ... TARGET");
     };
     let names = program::take(Slot::NAMES).ok_or(viper_rt::Error::NoService)?;
     let mut local = Local::new(names::Client::new(names.into_object()));
@@ -48,9 +48,10 @@ fn copy(user: &User) -> Result<()> {
     let mut commands = Commands::new(Remote::start(link)?, &mut local, user, options.quiet)?;
     for source in sources {
         match (remote_path(source), remote_path(target)) {
-            (Some((from, path)), None) if from == host => commands.get(path, target)?,
-            (None, Some((_, ""))) => commands.put(source, "")?,
-            (None, Some((_, path))) => commands.put(source, path)?,
+            (Some((from, path)), None) if from == host => {
+                commands.get(path, target, options.recursive)?;
+            }
+            (None, Some((_, path))) => commands.put(source, path, options.recursive)?,
             _ => return fail("all sources have to be on the same machine"),
         }
     }

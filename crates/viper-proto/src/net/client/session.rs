@@ -8,8 +8,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicBool, Ordering};
-use viper_rt::abi::{FOREVER, Signals, Slot};
-use viper_rt::handle::{Channel, Event, Memory, PollSet};
+use viper_rt::abi::{FOREVER, Rights, Signals, Slot};
+use viper_rt::handle::{Channel, Event, Memory, PollSet, Process};
 use viper_rt::message::List;
 use viper_rt::ring::{Consumer, Producer, SharedWord};
 use viper_rt::sync::Mutex;
@@ -61,7 +61,7 @@ impl Inner {
         match &*session {
             Some(old) if !old.is_dead() => Ok(old.clone()),
             _ => {
-                let new = Arc::new(Session::new(self.channel()?));
+                let new = Arc::new(Session::new(introduced(self.channel()?)));
                 *session = Some(new.clone());
                 Ok(new)
             }
@@ -134,6 +134,21 @@ impl Inner {
         }
         Ok(list)
     }
+}
+
+/// Tells the server whose channel it is. Nothing but lists of sockets depends on it.
+fn introduced(channel: Channel) -> Channel {
+    let rights = Rights::READ | Rights::TRANSFER;
+    let itself = program::peek(Slot::PROCESS).ok_or(Error::NotFound);
+    let itself = itself.and_then(|handle| {
+        // The handle stays the program's.
+        ManuallyDrop::new(Process::from_raw(handle)).duplicate(rights)
+    });
+    let client = Client::new(channel);
+    if let Ok(itself) = itself {
+        let _ = client.introduce(itself);
+    }
+    client.into_channel()
 }
 
 /// A channel to the server, and who wants to hear of the server's end.
