@@ -82,6 +82,10 @@ pub struct DiskContent {
     /// Files: path on the disk to path in the checkout.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Permissions of paths that are not those of all others: 0o755 for folders and programs, and
+    /// 0o644. Everything is user 0's.
+    #[serde(default)]
+    pub modes: BTreeMap<String, u32>,
     /// Where the certification authorities that browsers trust go, in PEM, if anywhere.
     #[serde(default)]
     pub roots: Option<String>,

@@ -3,7 +3,7 @@
 use crate::channel::{Channel, Local, Tcp};
 use crate::forward::Forward;
 use crate::job::{Graves, Job};
-use crate::login::{self, Guesses, Verdict};
+use crate::login::{self, Guesses, Identity, Verdict};
 use crate::net::{Network, Socket};
 use crate::program::{self, Program};
 use crate::sftp::Sftp;
@@ -53,6 +53,8 @@ pub(crate) struct Connection<W: World> {
     pub(crate) channels: BTreeMap<ChannelId, Channel<W>>,
     pub(crate) forwards: Vec<Forward<W>>,
     login: Option<Job<Verdict>>,
+    /// For whom its programs and files work, once somebody has logged in.
+    identity: Identity,
     /// An answer that is held back until then.
     held_answer: Option<(u64, AuthAnswer)>,
     authenticated: bool,
@@ -78,6 +80,7 @@ impl<W: World> Connection<W> {
             channels: BTreeMap::new(),
             forwards: Vec::new(),
             login: None,
+            identity: Identity::default(),
             held_answer: None,
             authenticated: false,
             permits: KeyOptions::default(),
@@ -253,7 +256,7 @@ impl<W: World> Connection<W> {
             _ => {}
         }
         let from = self.socket.peer().ip();
-        let files = shared.world.files();
+        let files = shared.world.files(Identity::default());
         let job = files.and_then(|mut files| {
             let judge = move || login::judge(&mut files, &attempt, from);
             Job::start(shared.sources, shared.graves, self.id, judge)
@@ -279,6 +282,7 @@ impl<W: World> Connection<W> {
             };
             let answer = if verdict.accepted {
                 self.permits = verdict.options;
+                self.identity = verdict.identity;
                 AuthAnswer::Accept
             } else {
                 AuthAnswer::Reject
@@ -404,6 +408,7 @@ impl<W: World> Connection<W> {
         let launch = &mut channel.launch;
         launch.started = true;
         launch.user = self.session.user().into();
+        launch.identity = self.identity;
         launch.command = match &self.permits.command {
             Some(forced) => {
                 let original = command.unwrap_or_default();
@@ -439,7 +444,7 @@ impl<W: World> Connection<W> {
         if self.permits.command.is_some() {
             return self.start(shared, id, Some(String::from("sftp")));
         }
-        let files = shared.world.files();
+        let files = shared.world.files(self.identity);
         let files =
             files.and_then(|files| Sftp::start(files, shared.sources, shared.graves, self.id));
         match (files, self.channels.get_mut(&id)) {

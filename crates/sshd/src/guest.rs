@@ -1,6 +1,7 @@
 //! The world of the server on ViperOS.
 
 use crate::files::GuestFiles;
+use crate::login::Identity;
 use crate::net;
 use crate::world::{Launch, World};
 use alloc::string::String;
@@ -76,8 +77,10 @@ impl World for Guest {
         self.shell()?;
         let quota = self.quota.as_ref().ok_or(Error::NoRight)?;
         let quota = quota.carve(SESSION_BYTES)?;
-        // A session may what this server may, and no more.
-        let names = self.names.duplicate(names::rights::ALL)?;
+        // A session may what this server may, and no more; files are those of its user.
+        let Identity { user, group } = launch.identity;
+        let all = names::rights::ALL;
+        let names = self.names.duplicate_as(all, user, group)?;
         let mut handles: Vec<(Slot, Handle, Rights)> = streams
             .iter()
             .map(|(slot, handle)| (*slot, handle.raw(), Rights::ALL))
@@ -108,8 +111,9 @@ impl World for Guest {
         let _ = self.names.end_family(process_id);
     }
 
-    fn files(&mut self) -> Result<GuestFiles, Error> {
-        let own = self.names.duplicate(0)?;
+    fn files(&mut self, identity: Identity) -> Result<GuestFiles, Error> {
+        let Identity { user, group } = identity;
+        let own = self.names.duplicate_as(0, user, group)?;
         Ok(GuestFiles::new(names::Client::new(own)))
     }
 

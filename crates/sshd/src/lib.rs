@@ -21,6 +21,6 @@ mod terminal;
 pub mod world;
 
 pub use host_key::HOST_KEY;
-pub use login::{AUTHORIZED_KEYS, USERS};
+pub use login::{AUTHORIZED_KEYS, Identity, USERS};
 pub use server::{Settings, Sshd};
 pub use terminal::Seat;

@@ -1,8 +1,10 @@
 //! Who may log in: the users and their passwords, the keys, and how fast one may guess.
 //!
-//! `S:ssh/users` has a line `NAME:HASH` for each user; a `!` for the hash allows keys only.
-//! `S:ssh/authorized_keys` is in the format of OpenSSH and holds for every user there is: they all
-//! may do the same.
+//! `S:ssh/users` has a line `NAME:HASH:USER:GROUP` for each user; a `!` for the hash allows keys
+//! only. User and group are the numbers that own what they make, and that files are kept from or
+//! open to by; without them it is user 0, who may do everything.
+//! `S:ssh/authorized_keys` is in the format of OpenSSH and holds for every user who has number 0;
+//! others have keys in `S:ssh/authorized_keys.NAME`.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -27,10 +29,28 @@ const NOBODY: &str =
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) accepted: bool,
+    /// For whom it works then.
+    pub(crate) identity: Identity,
     /// What the key may be used for.
     pub(crate) options: KeyOptions,
     /// Whether this was a guess at a secret, and wrong.
     pub(crate) wrong_guess: bool,
+}
+
+/// A user and a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user; 0 may do everything.
+    pub user: u32,
+    /// The group.
+    pub group: u32,
+}
+
+/// A line of the users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct User<'a> {
+    hash: &'a str,
+    identity: Identity,
 }
 
 /// What is asked of those who log in by questions: the password, and nothing else.
@@ -47,11 +67,14 @@ pub(crate) fn questions() -> Prompts {
 /// Decides upon an attempt. Takes its time: a password is slow to check, on purpose.
 pub(crate) fn judge<F: SftpFs>(files: &mut F, attempt: &AuthAttempt, from: IpAddr) -> Verdict {
     let users = read_text(files, USERS).unwrap_or_default();
-    let hash = hash_of(&users, &attempt.user);
+    let user = find(&users, &attempt.user);
+    let hash = user.map(|user| user.hash);
+    let identity = user.map(|user| user.identity).unwrap_or_default();
     let password = |password: &str| {
         let right = check_password(hash.unwrap_or(NOBODY), password) && hash.is_some();
         Verdict {
             accepted: right,
+            identity,
             wrong_guess: !right,
             ..Verdict::default()
         }
@@ -63,12 +86,20 @@ pub(crate) fn judge<F: SftpFs>(files: &mut F, attempt: &AuthAttempt, from: IpAdd
             _ => Verdict::default(),
         },
         AuthMethod::PublicKey { key, proven } => {
-            let keys = read_text(files, AUTHORIZED_KEYS).unwrap_or_default();
+            let place = match identity.user {
+                0 => AUTHORIZED_KEYS.into(),
+                _ => alloc::format!("{AUTHORIZED_KEYS}.{}", attempt.user),
+            };
+            // A name is one of the users', and no path.
+            let known_user = user.filter(|_| !attempt.user.contains('/'));
+            let keys = known_user.and_then(|_| read_text(files, &place).ok());
+            let keys = keys.unwrap_or_default();
             let keys = AuthorizedKeys::parse(&keys);
             let known = keys.find(key).filter(|_| hash.is_some());
             let known = known.filter(|k| k.options.permits_from(&alloc::format!("{from}")));
             Verdict {
                 accepted: known.is_some(),
+                identity,
                 wrong_guess: known.is_none() && *proven,
                 options: known.map(|k| k.options.clone()).unwrap_or_default(),
             }
@@ -77,13 +108,23 @@ pub(crate) fn judge<F: SftpFs>(files: &mut F, attempt: &AuthAttempt, from: IpAdd
     }
 }
 
-/// The hash of a user, who exists if there is one.
-fn hash_of<'a>(users: &'a str, name: &str) -> Option<&'a str> {
+/// A user, if there is one of this name. A line whose numbers are none is none.
+fn find<'a>(users: &'a str, name: &str) -> Option<User<'a>> {
     let lines = users.lines().map(str::trim);
     let mut users = lines.filter_map(|line| line.split_once(':'));
-    users
-        .find(|(user, _)| !user.is_empty() && !user.starts_with('#') && *user == name)
-        .map(|(_, hash)| hash)
+    let (_, rest) =
+        users.find(|(user, _)| !user.is_empty() && !user.starts_with('#') && *user == name)?;
+    let mut fields = rest.split(':');
+    let hash = fields.next()?;
+    let mut number = || match fields.next() {
+        None => Some(0),
+        Some(text) => text.trim().parse().ok(),
+    };
+    let identity = Identity {
+        user: number()?,
+        group: number()?,
+    };
+    Some(User { hash, identity })
 }
 
 /// A whole file as text.
@@ -151,11 +192,18 @@ mod tests {
 
     #[test]
     fn users_are_found_by_their_whole_name() {
-        let users = "# viper:x\n\nviper:$hash\nroot:!\n:empty\n";
-        assert_eq!(hash_of(users, "viper"), Some("$hash"));
-        assert_eq!(hash_of(users, "root"), Some("!"));
+        let found = |users, name| {
+            let user = find(users, name)?;
+            Some((user.hash, user.identity.user, user.identity.group))
+        };
+        let users = "# viper:x\n\nviper:$hash\nroot:!\n:empty\nann:x:10:5\nbob:y:x\neve:z:-1:0\n";
+        assert_eq!(found(users, "ann"), Some(("x", 10, 5)));
+        assert_eq!(found(users, "bob"), None, "not the system by mistake");
+        assert_eq!(found(users, "eve"), None);
+        assert_eq!(found(users, "viper"), Some(("$hash", 0, 0)));
+        assert_eq!(found(users, "root"), Some(("!", 0, 0)));
         for nobody in ["", "vip", "viper2", "# viper", "nobody"] {
-            assert_eq!(hash_of(users, nobody), None, "{nobody}");
+            assert_eq!(found(users, nobody), None, "{nobody}");
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::connection::{Connection, Shared};
 use crate::host_key::{self, HostKey};
 use crate::job::{Graves, Job};
-use crate::login::Guesses;
+use crate::login::{Guesses, Identity};
 use crate::net::{ANY_BIT, Listener, Network, Socket, Stream};
 use crate::terminal::Seat;
 use crate::world::World;
@@ -207,7 +207,7 @@ impl<W: World> Sshd<W> {
         if self.host_key.is_some() || self.making_key.is_some() {
             return;
         }
-        let (files, random) = (self.world.files(), self.world.random());
+        let (files, random) = (self.world.files(Identity::default()), self.world.random());
         let work = move || {
             let (mut files, mut random) = (files.ok(), random?);
             Ok(host_key::load(files.as_mut(), &mut random))

@@ -1,5 +1,6 @@
 //! What the server needs of the system around it, so that tests can give it another one.
 
+use crate::login::Identity;
 use crate::net::Network;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,6 +16,8 @@ use viper_ssh::sftp::SftpFs;
 pub struct Launch {
     /// Who asks.
     pub user: String,
+    /// For whom it is to work.
+    pub identity: Identity,
     /// The command; `None` for a shell to type into.
     pub command: Option<String>,
     /// Name and size of the terminal, if there is one.
@@ -50,11 +53,11 @@ pub trait World: 'static {
     /// Ends a process with what it started, and what that started. It may have ended already.
     fn end_family(&mut self, process_id: u64);
 
-    /// The files, for a thread of its own.
+    /// The files as a user may use them, for a thread of its own.
     ///
     /// # Errors
     /// Any error: what needs files fails.
-    fn files(&mut self) -> Result<Self::Files, Error>;
+    fn files(&mut self, identity: Identity) -> Result<Self::Files, Error>;
 
     /// A generator with a fresh seed.
     ///

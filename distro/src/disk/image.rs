@@ -128,6 +128,10 @@ fn entries(system: &System) -> Result<Vec<Entry>> {
     }
     entries.extend(disk.roots.iter().map(|path| roots::file(path)));
     entries.extend(programs(system)?);
+    entries.extend(disk.modes.iter().map(|(path, &mode)| Entry::Mode {
+        path: path.clone(),
+        mode,
+    }));
     Ok(entries)
 }
 

@@ -22,6 +22,13 @@ pub struct Volume {
 pub enum Entry {
     /// A folder; those above it are made too.
     Directory(String),
+    /// The permissions of what is there by then.
+    Mode {
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
     /// A file, created or overwritten.
     File {
         /// Absolute path.

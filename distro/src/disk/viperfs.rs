@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use viperfs::{CheckOptions, Fs};
+use viperfs::{CheckOptions, Fs, ROOT_INO, SetAttr};
 use viperfs_tools::{
     CopyOptions, FileDevice, ImageOptions, create_image, make_dirs, mount_image, parse_uuid,
     put_bytes, read_file,
@@ -59,6 +59,15 @@ fn write(fs: &mut Fs<FileDevice>, entries: &[Entry], options: &CopyOptions) -> R
         match entry {
             Entry::Directory(path) => {
                 make_dirs(fs, path, options).context("the disk")?;
+            }
+            Entry::Mode { path, mode } => {
+                let inode = fs.walk(ROOT_INO, path.as_bytes(), false);
+                let set = SetAttr {
+                    mode: Some(*mode),
+                    ..SetAttr::default()
+                };
+                let done = inode.and_then(|inode| fs.setattr(inode, &set, options.now_ns));
+                done.context(format!("the disk: {path}"))?;
             }
             Entry::File {
                 path,

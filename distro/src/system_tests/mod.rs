@@ -6,6 +6,7 @@ mod boot;
 mod devices;
 mod http;
 mod lab;
+mod mounts;
 mod net;
 mod power;
 mod ssh;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Test> {
         wire::TESTS,
         http::TESTS,
         storage::TESTS,
+        mounts::TESTS,
         power::TESTS,
         ssh::TESTS,
         write_log::TESTS,

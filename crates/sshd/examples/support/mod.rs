@@ -52,7 +52,7 @@ impl World for Host {
 
     fn end_family(&mut self, _: u64) {}
 
-    fn files(&mut self) -> Result<HostFs, Error> {
+    fn files(&mut self, _: sshd::Identity) -> Result<HostFs, Error> {
         Ok(HostFs::new(self.root.clone()))
     }
 

@@ -48,9 +48,15 @@ fn change(user: &User) -> Result<()> {
     local.replace(USERS, &with_user(&users, name, &hash), 0o600)
 }
 
-/// The file with the line of this user in the place of the one there was.
+/// The file with the line of this user in the place of the one there was, whose numbers it keeps.
 fn with_user(users: &str, name: &str, hash: &str) -> String {
-    let line = alloc::format!("{name}:{hash}");
+    let mut before = users.lines().filter_map(|line| line.split_once(':'));
+    let before = before.find(|(user, _)| user.trim() == name);
+    let numbers = before.and_then(|(_, rest)| rest.split_once(':'));
+    let line = match numbers {
+        Some((_, numbers)) => alloc::format!("{name}:{hash}:{numbers}"),
+        None => alloc::format!("{name}:{hash}"),
+    };
     let mut text = String::new();
     let mut found = false;
     for old in users.lines() {
@@ -84,5 +90,6 @@ mod tests {
             "# all\nviper:new\nother:x\n"
         );
         assert_eq!(with_user("", "viper", "new"), "viper:new\n");
+        assert_eq!(with_user("v:x:10:5\n", "v", "new"), "v:new:10:5\n");
     }
 }
