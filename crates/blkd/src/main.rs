@@ -33,7 +33,8 @@ fn hardware(device: Device) -> Result<Option<Hardware<Block<DeviceRegisters>>>, 
         None => Ok(None),
     });
     let disk = started.unwrap_or_else(|error| {
-        eprintln!("blkd: the disk cannot be used: {error}");
+        let name = program::arguments().next().unwrap_or("blkd");
+        eprintln!("{name}: the disk cannot be used: {error}");
         None
     });
     Ok(disk.map(|disk| Hardware {

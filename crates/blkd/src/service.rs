@@ -13,7 +13,7 @@ use viper_rt::handle::{Channel, Interrupt, Memory};
 use viper_rt::message::{List, Reader};
 use viper_rt::server::{Answer, Deferrable, NewClient, Outcome, Service, Sources};
 use viper_rt::trace::{self, TraceEvent};
-use viper_rt::{Error, Object, clock, eprintln};
+use viper_rt::{Error, Object, clock, eprintln, program};
 use viper_virtio::{Completion, DmaSegment, DmaWindow, Error as DriverError};
 use viper_virtio::{Request, RequestKind, Status};
 
@@ -354,9 +354,11 @@ impl<D: Disk> Blkd<D> {
     /// One line a problem: until a request succeeds it is the same one.
     fn report(&mut self, error: Option<DriverError>) {
         if !core::mem::replace(&mut self.is_reported, true) {
+            // Each disk has a server of its own.
+            let name = program::arguments().next().unwrap_or("blkd");
             match error {
-                Some(error) => eprintln!("blkd: the disk failed: {error}"),
-                None => eprintln!("blkd: the disk stopped and was reset"),
+                Some(error) => eprintln!("{name}: the disk failed: {error}"),
+                None => eprintln!("{name}: the disk stopped and was reset"),
             }
         }
     }

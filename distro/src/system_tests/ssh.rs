@@ -66,6 +66,7 @@ fn visit(port: u16) -> Vec<(String, Verdict)> {
         ("ssh-files", files),
         ("ssh-forwarding", forwarding),
         ("ssh-rights", rights),
+        ("ssh-users", users),
         ("ssh-many-log-ins", many),
     ];
     let run = |(name, test): &(&str, fn(u16) -> Verdict)| ((*name).into(), test(port));
@@ -242,6 +243,77 @@ fn rights(port: u16) -> Verdict {
     )
 }
 
+/// A second user has what files let it have, in the shell and by SFTP.
+fn users(port: u16) -> Verdict {
+    let mut ssh = Ssh::connect(port, PASSWORD)?;
+    for command in [
+        // The same password as this one's.
+        "Copy S:ssh/users T:users; Protect T:users 600",
+        "Echo x >T:mine; Protect T:mine 600; Echo y >T:ours; Protect T:ours 644",
+    ] {
+        expect(command, ssh.run(command)?.code, Some(0))?;
+    }
+    let list = ssh.run("Type T:users")?.out;
+    let line = list.lines().find(|line| line.starts_with("viper:"));
+    let hash = line.and_then(|line| line.split(':').nth(1));
+    let hash = hash.ok_or("the users have no viper")?;
+    let add = format!("Echo 'guest:{hash}:1000:100' >>S:ssh/users");
+    expect("a new user", ssh.run(&add)?.code, Some(0))?;
+    let mut guest = Ssh::connect_as(port, "guest", PASSWORD)?;
+    for (command, code) in [
+        ("Type T:ours", 0),
+        ("Type T:mine", 10),
+        ("Type S:ssh/users", 10),
+        ("Echo z >T:ours", 10),
+        ("Delete T:ours", 10),
+        ("Echo z >S:new", 10),
+        ("MakeDir SYS:new", 10),
+        ("Protect T:ours 666", 10),
+        ("Owner T:ours 1000", 10),
+        ("Unmount SYS:", 10),
+        ("Mount D0 T:", 10),
+        ("Echo theirs >T:guest; Protect T:guest 600", 0),
+        ("hello", 0),
+    ] {
+        expect(command, guest.run(command)?.code, Some(code))?;
+    }
+    let owner = guest.run("Owner T:guest")?.out;
+    if !owner.contains("0600  1000:100") {
+        return Err(format!("the guest's file: {owner}"));
+    }
+    let channel = guest.open()?;
+    guest.ask(channel, &Request::Subsystem("sftp".into()))?;
+    let mut sftp = SftpClient::new();
+    guest.files(channel, &mut sftp, |_, event| {
+        matches!(event, SftpEvent::Ready { .. })
+    })?;
+    for (path, wanted) in [
+        ("/t/mine", Err(Status::PermissionDenied)),
+        ("/t/guest", Ok(())),
+    ] {
+        let mut download = Download::start(&mut sftp, path).map_err(text)?;
+        while download.result().is_none() {
+            guest.files(channel, &mut sftp, |sftp, event| {
+                if let SftpEvent::Response { id, response } = event {
+                    let _ = download.handle(sftp, id, &response);
+                }
+                true
+            })?;
+        }
+        expect(path, download.result(), Some(wanted))?;
+    }
+    expect(
+        "the system",
+        ssh.run("Type T:guest")?.out.as_str(),
+        "theirs\n",
+    )?;
+    expect(
+        "cleaning",
+        ssh.run("Copy T:users S:ssh/users")?.code,
+        Some(0),
+    )
+}
+
 /// Memory is given back.
 fn many(port: u16) -> Verdict {
     // The first ones fill caches and grow heaps.
@@ -300,9 +372,13 @@ fn text(error: impl std::fmt::Display) -> String {
 impl Ssh {
     /// Connects, as soon as somebody listens, and logs in.
     fn connect(port: u16, password: &str) -> Result<Ssh, String> {
+        Ssh::connect_as(port, "viper", password)
+    }
+
+    fn connect_as(port: u16, user: &str, password: &str) -> Result<Ssh, String> {
         let started = Instant::now();
         loop {
-            match Ssh::try_connect(port, password) {
+            match Ssh::try_connect(port, user, password) {
                 Err(reason) if reason == CLOSED && started.elapsed() < BOOT => {
                     std::thread::sleep(Duration::from_millis(300));
                 }
@@ -311,7 +387,7 @@ impl Ssh {
         }
     }
 
-    fn try_connect(port: u16, password: &str) -> Result<Ssh, String> {
+    fn try_connect(port: u16, user: &str, password: &str) -> Result<Ssh, String> {
         let socket = TcpStream::connect(("127.0.0.1", port)).map_err(|_| CLOSED)?;
         let tick = Some(Duration::from_millis(100));
         socket.set_read_timeout(tick).map_err(text)?;
@@ -332,7 +408,7 @@ impl Ssh {
                 Event::HostKey(_) => ssh.session.accept_host_key().map_err(text)?,
                 Event::ReadyToAuthenticate => {
                     let password = Credential::Password(String::from(password).into());
-                    ssh.session.authenticate("viper", &password).map_err(text)?;
+                    ssh.session.authenticate(user, &password).map_err(text)?;
                 }
                 Event::AuthFailed { .. } => return Err(REFUSED.into()),
                 Event::Authenticated => return Ok(ssh),

@@ -148,7 +148,13 @@ fn what_rests_keeps_no_volume() {
 #[test]
 fn a_device_that_cannot_be_mounted_is_refused_with_a_sentence() {
     let newer = formatted(2048);
-    // The major version, in both superblocks: their checksums do not matter to a newer format.
+    for at in [0, 2047 * 4096] {
+        let platter = &mut newer.platter().data;
+        let block = &mut platter[at..at + 4096];
+        block[32..34].copy_from_slice(&9u16.to_le_bytes());
+        let sum = viperfs::Crc32c::SOFTWARE.of(&block[4..]);
+        block[..4].copy_from_slice(&sum.to_le_bytes());
+    }
     let noise = FakeDisk::holding(pattern(4 << 20, 5));
     let blank = FakeDisk::new(32768);
     let mut bench = Bench::with_more(formatted(4096), true, &[blank, noise, newer]);
@@ -162,6 +168,7 @@ fn a_device_that_cannot_be_mounted_is_refused_with_a_sentence() {
     for (device, words) in [
         ("D1", "D1: no valid viperfs"),
         ("D2", "D2: no valid viperfs"),
+        ("D3", "D3: format version 9 is not supported"),
         ("D2.1", "D2 has no intact partition table"),
         ("D0", "D0 is mounted already"),
         ("D0.1", "D0 has no intact partition table"),
