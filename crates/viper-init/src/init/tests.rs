@@ -71,21 +71,38 @@ impl World for Fake {
     }
 }
 
-/// A server that answers with its process id, dies on 13, and never becomes ready on request.
+/// A server that answers with its process id, dies on 13, and never becomes ready on request. It
+/// tells user and group of its client on 99, keeps a number on 20, and tells it on 21.
 struct Echo;
 
 impl Service for Echo {
-    type Client = ();
-    fn connect(&mut self, _: NewClient) -> Result<(), Error> {
-        Ok(())
+    type Client = (u64, u64);
+    fn connect(&mut self, who: NewClient) -> Result<(u64, u64), Error> {
+        Ok((who.user.into(), who.group.into()))
     }
-    fn request(&mut self, (): &mut (), mut request: Reader) -> Answer {
+    fn request(&mut self, who: &mut (u64, u64), mut request: Reader) -> Answer {
         match request.word() {
             Ok(13) => program::exit(13),
+            Ok(99) => Answer::from_result(Ok(*who)),
+            Ok(20) => Answer::from_result(with_names(|names| {
+                names.keep(3, b"number")?;
+                assert_eq!(names.keep(16, b""), Err(Error::InvalidArgument));
+                Ok((0u64, own_id()))
+            })),
+            Ok(21) => Answer::from_result(with_names(|names| {
+                Ok((names.kept(3)?.len() as u64, own_id()))
+            })),
             Ok(word) => Answer::from_result(Ok((word, own_id()))),
             Err(error) => Answer::error(error),
         }
     }
+}
+
+/// A server has its name channel for as long as it runs.
+fn with_names<T>(what: impl FnOnce(&names::Client) -> Result<T, Error>) -> Result<T, Error> {
+    let raw = program::peek(Slot::NAMES).ok_or(Error::NoService)?;
+    let (copy,) = sys::handle_duplicate(raw, Rights::ALL)?;
+    what(&names::Client::new(OwnedHandle::new(copy).into_object()))
 }
 
 fn own_id() -> u64 {
@@ -211,6 +228,50 @@ fn soon() -> u64 {
 
 fn echo(channel: &Channel, word: u64) -> Result<(u64, u64), Error> {
     client::call(channel, 1, word, soon())
+}
+
+#[test]
+fn what_a_server_keeps_outlives_it_and_is_its_own() {
+    boot("", |names| {
+        assert_eq!(names.keep(3, b"x"), Err(Error::NoRight));
+        assert_eq!(names.kept(3).err(), Some(Error::NoRight));
+        let one = names.connect(b"ECHOD:", soon()).unwrap();
+        assert_eq!(echo(&one, 21).unwrap().0, 0);
+        let (_, first) = echo(&one, 20).unwrap();
+        assert_eq!(echo(&one, 13), Err(Error::PeerClosed));
+        let two = loop {
+            match names.connect(b"ECHOD:", soon()) {
+                Ok(two) => break two,
+                Err(_) => clock::sleep(clock::MILLISECOND),
+            }
+        };
+        let (kept, second) = echo(&two, 21).unwrap();
+        assert_eq!(kept, 6);
+        assert_ne!(first, second);
+        let other = names.connect(b"ONED:", soon()).unwrap();
+        assert_eq!(echo(&other, 21).unwrap().0, 0);
+    });
+}
+
+#[test]
+fn servers_hear_for_whom_a_client_works() {
+    boot("", |names| {
+        let told = |names: &names::Client| {
+            let channel = names.connect(b"ECHOD:", soon()).unwrap();
+            echo(&channel, 99).unwrap()
+        };
+        assert_eq!(told(&names), (0, 0));
+        let ann = names.duplicate_as(rights::ALL, 10, 5).unwrap();
+        let ann = names::Client::new(ann);
+        assert_eq!(told(&ann), (10, 5));
+        let child = names::Client::new(ann.duplicate(rights::ALL).unwrap());
+        assert_eq!(told(&child), (10, 5), "what it starts works for the same");
+        for (user, group) in [(0, 0), (0, 5), (11, 5), (10, 0)] {
+            let other = child.duplicate_as(0, user, group);
+            assert_eq!(other.err(), Some(Error::NoRight));
+        }
+        assert!(child.duplicate_as(0, 10, 5).is_ok());
+    });
 }
 
 #[test]
