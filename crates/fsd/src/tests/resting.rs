@@ -160,7 +160,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (client.clone(), name.clone()).prop_map(|(c, n)| Step::Look(c, n)),
         6 => (client.clone(), name.clone()).prop_map(|(c, n)| Step::Stat(c, n)),
-        3 => (client.clone(), name.clone(), 1..9000usize).prop_map(|(c, n, l)| Step::Write(c, n, l)),
+        3 => (client.clone(), name.clone(), 1..9000usize)
+            .prop_map(|(c, n, l)| Step::Write(c, n, l)),
         1 => (client.clone(), name.clone()).prop_map(|(c, n)| Step::Remove(c, n)),
         1 => (client, name.clone(), name).prop_map(|(c, n, m)| Step::Rename(c, n, m)),
         1 => Just(Step::Wait),
@@ -195,7 +196,8 @@ proptest! {
                 }
                 Step::Stat(c, n) => {
                     let known = clients[c].stat_path(names, &path(n), true);
-                    prop_assert_eq!(known.map(|a| a.size_bytes as usize).ok(), model.get(&n).copied());
+                    let size = known.map(|a| a.size_bytes as usize).ok();
+                    prop_assert_eq!(size, model.get(&n).copied());
                 }
                 Step::Write(c, n, len) => {
                     let how = flags::WRITE | flags::CREATE | flags::TRUNCATE;
