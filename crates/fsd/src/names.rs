@@ -16,7 +16,7 @@ impl<W: World> Fsd<W> {
         mode: u32,
     ) -> Result<(), Error> {
         let (parent, name) = self.mounts.parent(who, path, Error::AlreadyExists)?;
-        let parent = self.to_change(who, &parent)?;
+        let parent = self.writable(who, &parent)?;
         let node = NewNode {
             kind: FileKind::Directory,
             mode,
@@ -75,7 +75,7 @@ impl<W: World> Fsd<W> {
         path: &[u8],
     ) -> Result<(), Error> {
         let (parent, name) = self.mounts.parent(who, path, Error::AlreadyExists)?;
-        let parent = self.to_change(who, &parent)?;
+        let parent = self.writable(who, &parent)?;
         let volume = self.mounts.of(parent)?;
         let (fs, now) = volume.changing()?;
         let made = fs.symlink(parent.inode(), name, target, who.owner(), now);
@@ -94,7 +94,7 @@ impl<W: World> Fsd<W> {
             let writes = attr.permits(&who.credentials(), Want::READ | Want::WRITE);
             who.check(attr.uid == who.user || writes)?;
         }
-        let parent = self.to_change(who, &parent)?;
+        let parent = self.writable(who, &parent)?;
         let volume = self.mounts.of(parent)?;
         let (fs, now) = volume.changing()?;
         let result = fs.link(node.inode(), parent.inode(), name, now).map(|_| ());
@@ -131,7 +131,7 @@ impl<W: World> Fsd<W> {
     }
 
     /// A directory that is theirs to put names into.
-    fn to_change(&mut self, who: User, directory: &Place) -> Result<Node, Error> {
+    fn writable(&mut self, who: User, directory: &Place) -> Result<Node, Error> {
         let node = directory.node;
         self.mounts.permit(who, node, Want::WRITE | Want::EXECUTE)?;
         Ok(node)
@@ -152,7 +152,7 @@ impl<W: World> Fsd<W> {
             return Ok(());
         }
         match self.may_remove(who, directory.node, name) {
-            Err(Error::NotFound) => self.to_change(who, directory).map(|_| ()),
+            Err(Error::NotFound) => self.writable(who, directory).map(|_| ()),
             result => result,
         }
     }
