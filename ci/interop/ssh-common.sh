@@ -1,7 +1,8 @@
 # Shared by the ssh-*.sh scripts: a place to work, the examples, tidying up. Meant to be sourced.
 #
-# INTEROP_INSTALL=1 lets the scripts install what they need (as root, on Debian); otherwise they
-# say what is missing. Everything listens on 127.0.0.1 and is gone when the script ends.
+# As root on Debian the scripts install what they need, unless INTEROP_INSTALL=0; otherwise they say
+# what is missing. Python's packages go to an environment of the script's own, unless INTEROP_VENV
+# names one. Everything listens on 127.0.0.1, and is gone when the script ends.
 
 set -eu
 # Functions and variables are exported, so that `timeout` can run them in a shell of its own.
@@ -10,12 +11,18 @@ set -a
 repo=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 started=""
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    INTEROP_INSTALL=${INTEROP_INSTALL:-1}
+fi
 passed=0
 failed=0
 
 tidy_up() {
     for pid in $started; do
         kill "$pid" 2>/dev/null || true
+    done
+    for pid in $started; do
+        wait "$pid" 2>/dev/null || true
     done
     rm -rf "$work"
 }
@@ -24,15 +31,23 @@ trap 'exit 1' INT TERM
 
 need() { # need COMMAND PACKAGE
     command -v "$1" >/dev/null && return
-    if [ "${INTEROP_INSTALL:-0}" = 1 ]; then
-        apt-get install -y --no-install-recommends "$2" >"$work/install.log" 2>&1 && return
-    fi
+    install_package "$2" && return
     echo "missing: $1 (apt-get install $2, or set INTEROP_INSTALL=1)" >&2
     exit 2
 }
 
+install_package() { # install_package PACKAGE, if that is allowed
+    [ "${INTEROP_INSTALL:-0}" = 1 ] || return 1
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends "$1" >"$work/install.log" 2>&1 && return
+    apt-get update >"$work/install.log" 2>&1 &&
+        apt-get install -y --no-install-recommends "$1" >"$work/install.log" 2>&1
+}
+
 need_python() { # a virtual environment with these packages
     need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv ||
+        { echo "missing: python3-venv" >&2 && exit 2; }
     python="${INTEROP_VENV:-}/bin/python3"
     if [ -z "${INTEROP_VENV:-}" ]; then
         python3 -m venv "$work/venv"
@@ -93,13 +108,16 @@ stop_server() {
     wait "$server" 2>/dev/null || true
 }
 
-start_sshd() { # start_sshd OPTION...: OpenSSH's server, its port in $port
+# start_sshd OPTION...: OpenSSH's server, its port in $port. What the options say goes before what
+# is usual here; $host_types names its host keys, $sshd_wrapper what starts it.
+start_sshd() {
     port=$(free_port)
     mkdir -p /run/sshd
     {
+        for line in "$@"; do echo "$line"; done
         echo "Port $port"
         echo "ListenAddress 127.0.0.1"
-        for type in ed25519 ecdsa rsa; do echo "HostKey $work/host_$type"; done
+        for type in ${host_types:-ed25519 ecdsa rsa}; do echo "HostKey $work/host_$type"; done
         echo "PidFile none"
         echo "AuthorizedKeysFile $work/authorized_keys"
         echo "StrictModes no"
@@ -111,9 +129,9 @@ start_sshd() { # start_sshd OPTION...: OpenSSH's server, its port in $port
         echo "GatewayPorts clientspecified"
         echo "Subsystem sftp internal-sftp"
         echo "LogLevel INFO"
-        for line in "$@"; do echo "$line"; done
     } >"$work/sshd_config"
-    "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
+    # shellcheck disable=SC2086 # the wrapper is words
+    ${sshd_wrapper:-} "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
     server=$!
     started="$started $server"
     wait_for_port "$port"
@@ -130,12 +148,12 @@ check() { # check NAME COMMAND...: the command succeeds
     limited "$@" >"$work/out" 2>"$work/err" || result=$?
     if [ "$result" -eq 0 ]; then
         passed=$((passed + 1))
-        echo "ok   $name"
+        echo "ok     $name"
     else
         failed=$((failed + 1))
         case $result in
-            124 | 137) echo "FAIL $name (not done after ${LIMIT:-60} s)" ;;
-            *) echo "FAIL $name" ;;
+            124 | 137) echo "FAILED $name (not done after ${LIMIT:-60} s)" ;;
+            *) echo "FAILED $name" ;;
         esac
         tail -n 5 "$work/out" "$work/err" | sed 's/^/     /'
     fi

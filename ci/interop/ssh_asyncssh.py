@@ -28,7 +28,7 @@ async def client(port, work):
         options.setdefault("client_keys", [f"{work}/user"])
         return asyncssh.connect(
             "127.0.0.1", port, username="viper", known_hosts=None, config=None,
-            agent_path=None, **options)
+            agent_path=None, login_timeout=600, **options)
 
     for name in kex_here():
         async with connect(kex_algs=[name]) as connection:

@@ -71,6 +71,14 @@ impl Job {
     }
 }
 
+/// A job that is taken away.
+pub(crate) struct Ended {
+    pub(crate) pending: Pending<()>,
+    pub(crate) status: Result<(), Error>,
+    pub(crate) session: Option<Rc<Session>>,
+    pub(crate) in_flight: u32,
+}
+
 #[derive(Debug, Default)]
 struct Place {
     generation: u32,
@@ -89,14 +97,31 @@ impl Jobs {
         self.places.len() - self.free.len()
     }
 
-    /// Adds a job and tells its token.
-    pub(crate) fn insert(&mut self, job: Job) -> u64 {
+    /// Adds a job that is to be begun, and tells its token.
+    pub(crate) fn insert(
+        &mut self,
+        pending: Pending<()>,
+        kind: RequestKind,
+        session: Option<Rc<Session>>,
+        vectors: &Vectors,
+    ) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place::default());
             self.places.len() as u32 - 1
         });
         let place = &mut self.places[index as usize];
-        place.job = Some(job);
+        // Made in its place: it is large.
+        place.job = Some(Job {
+            pending,
+            kind,
+            session,
+            vectors: *vectors,
+            cursor: Cursor::default(),
+            in_flight: 0,
+            status: Ok(()),
+            is_submitted: false,
+            is_replayed: false,
+        });
         u64::from(place.generation) << 32 | u64::from(index)
     }
 
@@ -108,16 +133,28 @@ impl Jobs {
         place.job.as_mut()
     }
 
-    pub(crate) fn remove(&mut self, token: u64) -> Option<Job> {
+    /// Takes a job away, and tells what is needed to end it.
+    pub(crate) fn remove(&mut self, token: u64) -> Option<Ended> {
         let index = token as u32;
         let place = self.places.get_mut(index as usize)?;
         if u64::from(place.generation) != token >> 32 {
             return None;
         }
-        let job = place.job.take()?;
+        let Job {
+            pending,
+            status,
+            session,
+            in_flight,
+            ..
+        } = place.job.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.free.push(index);
-        Some(job)
+        Some(Ended {
+            pending,
+            status,
+            session,
+            in_flight,
+        })
     }
 
     /// Whether the device has writes.

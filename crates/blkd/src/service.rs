@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use crate::jobs::{Job, Jobs, Session};
-use crate::plan::{self, Cursor, SEGMENTS_MAX, Vectors};
+use crate::plan::{self, SEGMENTS_MAX, Vectors};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
@@ -61,26 +61,25 @@ struct Part {
     count: u64,
 }
 
-impl Client {
-    /// The size of what it has of a disk of so many sectors.
-    fn sectors(&self, capacity: u64) -> u64 {
-        self.part.map_or(capacity, |part| part.count)
-    }
-
+impl Part {
     /// Checked vectors, where they are on the disk.
-    fn placed(&self, vectors: Vectors) -> Result<Vectors, Error> {
-        let Some(part) = self.part else {
-            return Ok(vectors);
-        };
+    fn placed(self, vectors: &Vectors) -> Result<Vectors, Error> {
         let mut placed = [Vector::default(); VECTORS_MAX];
         for (to, from) in placed.iter_mut().zip(vectors.iter()) {
-            let sector = part.first.checked_add(from.sector);
+            let sector = self.first.checked_add(from.sector);
             *to = Vector {
                 sector: sector.ok_or(Error::InvalidArgument)?,
                 ..*from
             };
         }
         List::new(placed.get(..vectors.len()).unwrap_or(&[]))
+    }
+}
+
+impl Client {
+    /// The size of what it has of a disk of so many sectors.
+    fn sectors(&self, capacity: u64) -> u64 {
+        self.part.map_or(capacity, |part| part.count)
     }
 
     fn session(&self, id: u32) -> Result<&Rc<Session>, Error> {
@@ -161,9 +160,15 @@ impl<D: Disk> Blkd<D> {
         session: u32,
         vectors: Vectors,
     ) -> Outcome<()> {
-        let checked = self.check(client, kind, session, &vectors);
-        match checked.and_then(|session| Ok((session, client.placed(vectors)?))) {
-            Ok((session, vectors)) => self.begin(call, kind, Some(session), vectors),
+        let session = match self.check(client, kind, session, &vectors) {
+            Ok(session) => Some(session),
+            Err(error) => return Outcome::Now(Err(error)),
+        };
+        let Some(part) = client.part else {
+            return self.begin(call, kind, session, &vectors);
+        };
+        match part.placed(&vectors) {
+            Ok(vectors) => self.begin(call, kind, session, &vectors),
             Err(error) => Outcome::Now(Err(error)),
         }
     }
@@ -190,7 +195,7 @@ impl<D: Disk> Blkd<D> {
         call: Deferrable<()>,
         kind: RequestKind,
         session: Option<Rc<Session>>,
-        vectors: Vectors,
+        vectors: &Vectors,
     ) -> Outcome<()> {
         if self.jobs.len() >= JOBS_MAX {
             return Outcome::Now(Err(Error::Busy));
@@ -199,17 +204,7 @@ impl<D: Disk> Blkd<D> {
             Ok(pending) => pending,
             Err(error) => return Outcome::Now(Err(error)),
         };
-        let token = self.jobs.insert(Job {
-            pending,
-            kind,
-            session,
-            vectors,
-            cursor: Cursor::default(),
-            in_flight: 0,
-            status: Ok(()),
-            is_submitted: false,
-            is_replayed: false,
-        });
+        let token = self.jobs.insert(pending, kind, session, vectors);
         self.waiting.push_back(token);
         self.pump();
         Outcome::Later
@@ -537,7 +532,7 @@ impl<D: Disk> Serve for Blkd<D> {
             Err(error) => return Outcome::Now(Err(error)),
         }
         match List::new(&[]) {
-            Ok(none) => self.begin(call, RequestKind::Flush, None, none),
+            Ok(none) => self.begin(call, RequestKind::Flush, None, &none),
             Err(error) => Outcome::Now(Err(error)),
         }
     }

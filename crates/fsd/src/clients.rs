@@ -3,15 +3,16 @@
 use crate::node::Node;
 use crate::user::User;
 use alloc::borrow::Cow;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
-use viper_proto::fs::{PATH_MAX, PathText};
+use core::cell::{OnceCell, RefCell};
+use core::sync::atomic::{AtomicU32, Ordering};
+use viper_proto::fs::{FILES_MAX, PATH_MAX, PathText, resting};
 use viper_rt::abi::{Protection, Rights};
 use viper_rt::handle::Memory;
 use viper_rt::server::NewClient;
 use viper_rt::{Error, Mapping, Object};
 
-/// Files that a client may have open.
-const FILES_MAX: usize = 256;
 /// Most bytes of memory that a client may share.
 const MEMORY_MAX: u64 = 4 << 20;
 
@@ -35,8 +36,8 @@ pub struct FileClient {
     pub(crate) process_id: u64,
     /// Who it is.
     pub(crate) user: User,
-    shared: Option<Mapping>,
-    files: Vec<Option<OpenFile>>,
+    shared: Option<Rc<Mapping>>,
+    opened: Rc<Opened>,
 }
 
 /// A client that reads or writes one file from a position on.
@@ -85,14 +86,14 @@ impl FileClient {
             return Err(Error::InvalidArgument);
         }
         let how = Protection::READ | Protection::WRITE | Protection::POPULATE;
-        self.shared = Some(Mapping::with(memory, 0, size as usize, how)?);
+        self.shared = Some(Rc::new(Mapping::with(memory, 0, size as usize, how)?));
         Ok(())
     }
 
     /// The shared memory, and `offset` and `len` as a range that is within.
     #[inline]
     pub(crate) fn range(&self, offset: u64, len: u64) -> Result<(&Mapping, usize), Error> {
-        let shared = self.shared.as_ref().ok_or(Error::NotSupported)?;
+        let shared = self.shared.as_deref().ok_or(Error::NotSupported)?;
         match offset.checked_add(len) {
             Some(end) if end <= shared.len() as u64 => Ok((shared, offset as usize)),
             _ => Err(Error::InvalidArgument),
@@ -142,7 +143,7 @@ impl FileClient {
 
     #[inline]
     pub(crate) fn file(&self, id: u32) -> Result<OpenFile, Error> {
-        match self.files.get(id as usize) {
+        match self.opened.files.borrow().get(id as usize) {
             Some(Some(file)) => Ok(*file),
             _ => Err(Error::BadHandle),
         }
@@ -159,38 +160,86 @@ impl FileClient {
         }
     }
 
-    /// Whether another file may be opened.
-    pub(crate) fn check_room(&self) -> Result<(), Error> {
-        let is_full = self.files.len() >= FILES_MAX && self.files.iter().all(Option::is_some);
-        if is_full {
-            Err(Error::LimitReached)
-        } else {
-            Ok(())
-        }
+    /// Looks from now on at the table at `offset` of the shared memory for files that rest.
+    pub(crate) fn watch_resting(&self, offset: u64) -> Result<(), Error> {
+        let (_, offset) = self.range(offset, (FILES_MAX * 4) as u64)?;
+        let shared = self.shared.clone().ok_or(Error::NotSupported)?;
+        shared.atomic(offset)?;
+        let table = self.opened.resting.set((shared, offset));
+        table.map_err(|_| Error::AlreadyExists)
     }
 
-    pub(crate) fn insert(&mut self, file: OpenFile) -> u32 {
-        let free = self.files.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.files.len());
-        if at == self.files.len() {
-            self.files.push(None);
+    /// Its open files, for those who close what rests.
+    pub(crate) fn opened(&self) -> &Rc<Opened> {
+        &self.opened
+    }
+}
+
+/// The open files of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    files: RefCell<Vec<Option<OpenFile>>>,
+    /// The memory and the place in it that say which of them rest.
+    resting: OnceCell<(Rc<Mapping>, usize)>,
+}
+
+impl Opened {
+    /// Whether another file may be opened.
+    pub(crate) fn has_room(&self) -> bool {
+        let files = self.files.borrow();
+        files.len() < FILES_MAX || files.iter().any(Option::is_none)
+    }
+
+    pub(crate) fn insert(&self, file: OpenFile) -> u32 {
+        let mut files = self.files.borrow_mut();
+        let free = files.iter().position(Option::is_none);
+        let at = free.unwrap_or(files.len());
+        if at == files.len() {
+            files.push(None);
         }
-        self.files[at] = Some(file);
+        files[at] = Some(file);
+        if let Some(word) = self.word(at) {
+            word.store(resting::IN_USE, Ordering::Release);
+        }
         at as u32
     }
 
-    pub(crate) fn remove(&mut self, id: u32) -> Result<OpenFile, Error> {
-        let place = self.files.get_mut(id as usize);
+    pub(crate) fn remove(&self, id: u32) -> Result<OpenFile, Error> {
+        let mut files = self.files.borrow_mut();
+        let place = files.get_mut(id as usize);
         place.and_then(Option::take).ok_or(Error::BadHandle)
     }
 
     /// Whether it has a file open.
     pub(crate) fn has_open(&self, node: Node) -> bool {
-        self.files.iter().flatten().any(|file| file.node == node)
+        let files = self.files.borrow();
+        files.iter().flatten().any(|file| file.node == node)
     }
 
-    /// The open files, on the client's end.
-    pub(crate) fn into_files(self) -> impl Iterator<Item = OpenFile> {
-        self.files.into_iter().flatten()
+    /// Takes away a file that rests, and that its client cannot take back into use any more.
+    pub(crate) fn take_resting(&self) -> Option<OpenFile> {
+        self.resting.get()?;
+        let mut files = self.files.borrow_mut();
+        let mut places = files.iter_mut().enumerate();
+        let (_, place) = places.find(|(id, place)| place.is_some() && self.is_resting(*id))?;
+        place.take()
+    }
+
+    fn is_resting(&self, id: usize) -> bool {
+        let (rests, closed) = (resting::RESTS, resting::CLOSED);
+        let (set, failed) = (Ordering::AcqRel, Ordering::Relaxed);
+        self.word(id)
+            .is_some_and(|word| word.compare_exchange(rests, closed, set, failed).is_ok())
+    }
+
+    fn word(&self, id: usize) -> Option<&AtomicU32> {
+        let (memory, at) = self.resting.get()?;
+        // There are FILES_MAX words, and no more files.
+        memory.atomic(at + id * 4).ok()
+    }
+
+    /// Takes all of them, on the client's end.
+    pub(crate) fn take_all(&self) -> Vec<Option<OpenFile>> {
+        self.files.take()
     }
 }

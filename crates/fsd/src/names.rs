@@ -32,7 +32,7 @@ impl<W: World> Fsd<W> {
     pub(crate) fn try_unlink(&mut self, who: User, path: &[u8]) -> Result<(), Error> {
         let (parent, name) = self.mounts.parent(who, path, Error::IsDirectory)?;
         self.may_remove(who, parent.node, name)?;
-        self.known.forget();
+        self.names_go();
         let volume = self.mounts.of(parent.node)?;
         let (fs, now) = volume.changing()?;
         let result = fs.unlink(parent.node.inode(), name, now);
@@ -43,7 +43,7 @@ impl<W: World> Fsd<W> {
         let (parent, name) = self.mounts.parent(who, path, Error::Busy)?;
         self.may_remove(who, parent.node, name)?;
         self.is_not_mounted_on(&parent, name)?;
-        self.known.forget();
+        self.names_go();
         let volume = self.mounts.of(parent.node)?;
         let (fs, now) = volume.changing()?;
         let result = fs.rmdir(parent.node.inode(), name, now);
@@ -60,7 +60,7 @@ impl<W: World> Fsd<W> {
         self.may_replace(who, &new, new_name)?;
         self.is_not_mounted_on(&old, old_name)?;
         self.is_not_mounted_on(&new, new_name)?;
-        self.known.forget();
+        self.names_go();
         let volume = self.mounts.of(old.node)?;
         let (fs, now) = volume.changing()?;
         let (from, to) = (old.node.inode(), new.node.inode());

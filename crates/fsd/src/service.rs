@@ -1,6 +1,6 @@
 //! The file service: requests of clients to the engine.
 
-use crate::clients::{Client, FileClient, OpenFile, StreamClient, TAKES_ID};
+use crate::clients::{Client, FileClient, OpenFile, Opened, StreamClient, TAKES_ID};
 use crate::contents::Contents;
 use crate::convert::{append_entry, attributes_of, changes_of, statistics_of};
 use crate::known::KnownPaths;
@@ -10,7 +10,9 @@ use crate::node::Node;
 use crate::paths;
 use crate::user::User;
 use crate::world::World;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 use viper_proto::fs::{
     self, Attributes, Changes, LockRange, MountInfo, MountOptions, PathText, Serve, Statistics,
     TRANSFER_MAX, VolumeId, flags,
@@ -34,6 +36,8 @@ pub struct Fsd<W: World> {
     pub(crate) known: KnownPaths,
     locks: Locks,
     clients: u64,
+    /// The files of each client that came through the name service.
+    opened: Vec<Rc<Opened>>,
     sources: Sources<Client>,
 }
 
@@ -46,6 +50,7 @@ impl<W: World> Fsd<W> {
             known: KnownPaths::new(),
             locks: Locks::new(),
             clients: 0,
+            opened: Vec::new(),
             sources,
         }
     }
@@ -83,6 +88,47 @@ impl<W: World> Fsd<W> {
         let (fs, now) = volume.changing()?;
         let result = fs.setattr(node.inode(), &set, now).map(|_| ());
         volume.settle(result)
+    }
+
+    /// Names are about to go, or to lead elsewhere: what is known of paths may be wrong then, and
+    /// files that rest would keep their blocks, or their volume.
+    pub(crate) fn names_go(&mut self) {
+        self.known.forget();
+        self.mounts.changes.note();
+        // A client whose file begins to rest after this sees the change.
+        fence(Ordering::SeqCst);
+        for at in 0..self.opened.len() {
+            self.close_resting(at);
+        }
+    }
+
+    /// Closes the files of a client that rest.
+    fn close_resting(&mut self, client: usize) {
+        while let Some(file) = self.opened.get(client).and_then(|o| o.take_resting()) {
+            let _ = self.let_go(file);
+        }
+    }
+
+    /// Room for another file of a client.
+    fn make_room(&mut self, client: &FileClient) -> Result<(), Error> {
+        let own = client.opened();
+        if !own.has_room()
+            && let Some(at) = self.opened.iter().position(|o| Rc::ptr_eq(o, own))
+        {
+            self.close_resting(at);
+        }
+        match own.has_room() {
+            true => Ok(()),
+            false => Err(Error::LimitReached),
+        }
+    }
+
+    /// Lets go of an open file; that changes something only if it has no name left.
+    fn let_go(&mut self, file: OpenFile) -> Result<(), Error> {
+        if self.mounts.attr(file.node)?.nlink > 0 {
+            return self.mounts.of(file.node)?.unpin(file.node.inode());
+        }
+        self.release(file)
     }
 
     fn try_read(
@@ -187,7 +233,7 @@ impl<W: World> Serve for Fsd<W> {
         path: PathText,
     ) -> Result<(u32, Attributes), Error> {
         paths::check_flags(wanted)?;
-        client.check_room()?;
+        self.make_room(client)?;
         let known = match &path {
             PathText::Inline(path) if paths::follows(wanted) && client.user.is_root() => {
                 self.known.find(path)
@@ -208,18 +254,15 @@ impl<W: World> Serve for Fsd<W> {
         };
         self.mounts.of(file.node)?.pin(file.node.inode())?;
         let attributes = attributes_of(file.node, &attr);
-        Ok((client.insert(file), attributes))
+        Ok((client.opened().insert(file), attributes))
     }
 
     fn close(&mut self, client: &mut FileClient, file: u32) -> Result<(), Error> {
-        let file = client.remove(file)?;
-        if !client.has_open(file.node) {
+        let file = client.opened().remove(file)?;
+        if !client.opened().has_open(file.node) {
             self.locks.closed(file.node, client.number);
         }
-        if self.mounts.attr(file.node)?.nlink > 0 {
-            return self.mounts.of(file.node)?.unpin(file.node.inode());
-        }
-        self.release(file)
+        self.let_go(file)
     }
 
     #[inline]
@@ -629,6 +672,10 @@ impl<W: World> Serve for Fsd<W> {
         client.give(&names, len, offset)
     }
 
+    fn resting(&mut self, client: &mut FileClient, offset: u64) -> Result<(), Error> {
+        client.watch_resting(offset)
+    }
+
     fn file_memory(
         &mut self,
         client: &mut FileClient,
@@ -644,7 +691,9 @@ impl<W: World> Service for Fsd<W> {
 
     fn connect(&mut self, who: NewClient) -> Result<Client, Error> {
         self.clients += 1;
-        Ok(Client::Files(FileClient::new(self.clients, &who)))
+        let client = FileClient::new(self.clients, &who);
+        self.opened.push(client.opened().clone());
+        Ok(Client::Files(client))
     }
 
     #[inline]
@@ -659,7 +708,9 @@ impl<W: World> Service for Fsd<W> {
         match client {
             Client::Files(client) => {
                 self.locks.gone(client.number);
-                client.into_files().for_each(|file| {
+                self.opened.retain(|o| !Rc::ptr_eq(o, client.opened()));
+                let files = client.opened().take_all();
+                files.into_iter().flatten().for_each(|file| {
                     let _ = self.release(file);
                 });
             }

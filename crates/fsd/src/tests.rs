@@ -7,4 +7,5 @@ mod files;
 mod locks;
 mod mounts;
 mod restarts;
+mod resting;
 mod windows;

@@ -194,7 +194,10 @@ impl<W: World> Volume<W> {
     /// # Errors
     /// Those of the disk.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.dirty = None;
+        if self.dirty.take().is_some() {
+            // Blocks get their places now: attributes tell how many there are.
+            self.changes.note();
+        }
         let result = self.fs()?.sync();
         self.settle(result)
     }

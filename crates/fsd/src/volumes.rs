@@ -17,6 +17,8 @@ use viperfs::{FileKind, Quota};
 
 impl<W: World> Fsd<W> {
     pub(crate) fn try_mount_at(&mut self, index: u32) -> Result<(MountInfo, Bytes, Bytes), Error> {
+        // Files that rest are not open.
+        self.names_go();
         let (volume, path) = self.mounts.at(index).ok_or(Error::NotFound)?;
         let info = MountInfo {
             state: volume.mount_state(),
@@ -65,7 +67,7 @@ impl<W: World> Fsd<W> {
             },
         };
         let refused = self.mounts.mount(device, &path, how)?;
-        self.known.forget();
+        self.names_go();
         Ok(Bytes::clip(refused.unwrap_or_default().as_bytes()))
     }
 
@@ -83,9 +85,9 @@ impl<W: World> Fsd<W> {
         }
         let place = self.mounts.place(who, path, true)?;
         self.contents.forget();
-        self.mounts.unmount(&place.path, force)?;
-        self.known.forget();
-        Ok(())
+        // What rests there is closed.
+        self.names_go();
+        self.mounts.unmount(&place.path, force)
     }
 
     pub(crate) fn volume_of_node(&mut self, node: Node) -> Result<(VolumeId, Bytes), Error> {

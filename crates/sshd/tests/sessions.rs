@@ -95,6 +95,9 @@ struct Visitor {
     socket: TcpStream,
     session: Client,
     host_key: Option<PublicKey>,
+    /// What was asked, and what is answered.
+    questions: Vec<String>,
+    answers: Vec<String>,
     unread: Vec<u8>,
     started: Instant,
 }
@@ -113,6 +116,8 @@ impl Visitor {
             socket,
             session: Client::new(&Config::default(), random(), Duration::ZERO).unwrap(),
             host_key: None,
+            questions: Vec::new(),
+            answers: Vec::new(),
             unread: Vec::new(),
             started: Instant::now(),
         }
@@ -156,6 +161,13 @@ impl Visitor {
                 }
                 Event::ReadyToAuthenticate => {
                     self.session.authenticate(user, credential).unwrap();
+                }
+                Event::Prompts(prompts) => {
+                    assert!(prompts.prompts.iter().all(|p| !p.echo), "a secret shows");
+                    self.questions = prompts.prompts.into_iter().map(|p| p.text).collect();
+                    let answers = self.answers.iter().map(|a| a.clone().into());
+                    let answers: Vec<_> = answers.collect();
+                    self.session.answer_prompts(&answers).unwrap();
                 }
                 Event::AuthFailed { .. } => return false,
                 Event::Authenticated => return true,
@@ -302,6 +314,25 @@ fn only_those_who_may_get_in() {
     let kept = std::fs::read_to_string(below(&lab.root, HOST_KEY)).unwrap();
     let kept = PrivateKey::from_openssh(&kept, None).unwrap();
     assert_eq!(kept.public(), host_key);
+}
+
+#[test]
+fn the_password_may_come_as_an_answer_to_a_question() {
+    let lab = Lab::new("questions", |_| {});
+    let asked = Credential::KeyboardInteractive;
+    for (user, answers, wanted) in [
+        ("viper", &["secret"][..], true),
+        ("viper", &["wrong"][..], false),
+        ("viper", &[][..], false),
+        ("viper", &["secret", "secret"][..], false),
+        ("nobody", &["secret"][..], false),
+        ("locked", &["!"][..], false),
+    ] {
+        let mut visitor = lab.connect();
+        visitor.answers = answers.iter().map(|a| String::from(*a)).collect();
+        assert_eq!(visitor.log_in(user, &asked), wanted, "{user} {answers:?}");
+        assert_eq!(visitor.questions, ["Password: "]);
+    }
 }
 
 #[test]

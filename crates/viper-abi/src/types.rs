@@ -244,7 +244,7 @@ pub const THREADS_MAX: usize = 1024;
 ///
 /// Bytes 0..48 of a message stand in registers; bytes 48..256 and the handles stand here.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct IpcBuffer {
     /// Message data. The first 48 bytes are not used by the kernel.
     pub data: [u8; MESSAGE_MAX],

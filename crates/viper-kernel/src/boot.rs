@@ -117,7 +117,7 @@ impl<P: Platform> Kernel<P> {
         refs: u32,
     ) -> Result<u32, Error> {
         self.reserve_dead()?;
-        self.charge(quota, crate::kernel::OBJECT_BYTES)?;
+        self.charge(quota, crate::quota::OBJECT_BYTES)?;
         self.quotas[quota].refs += 1;
         self.memories.insert(Memory {
             backing,
@@ -161,7 +161,7 @@ impl<P: Platform> Kernel<P> {
         let read = Rights::READ | Rights::MAP | Rights::DUPLICATE | Rights::TRANSFER;
         let archive = fixed(self, found.archive)?;
         let tree = fixed(self, found.device_tree)?;
-        self.charge(quota, crate::kernel::OBJECT_BYTES)?;
+        self.charge(quota, crate::quota::OBJECT_BYTES)?;
         self.quotas[quota].refs += 1;
         let device = self.devices.insert(Device {
             base: found.devices.0,

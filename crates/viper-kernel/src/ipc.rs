@@ -13,9 +13,10 @@ use viper_cap::{CapError, Handle, Parked};
 use viper_vm::{Frame, PhysAddr};
 
 use crate::arena::NIL;
-use crate::kernel::{Handled, Kernel, MESSAGE_BYTES, OBJECT_BYTES, Stop, cap_error, cap_rights};
+use crate::kernel::{Handled, Kernel, Stop, cap_error, cap_rights};
 use crate::object::{ChannelEnd, Message, ObjectRef, Rest};
 use crate::platform::Platform;
+use crate::quota::{MESSAGE_BYTES, OBJECT_BYTES};
 use crate::thread::{State, Wait, Waiting, abi_handle};
 
 /// Where the handles stand in an IPC buffer, in bytes.

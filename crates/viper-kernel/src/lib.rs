@@ -14,6 +14,7 @@ pub mod entry;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod fast;
+pub mod handles;
 pub mod ipc;
 pub mod kernel;
 pub mod line;
@@ -23,6 +24,8 @@ pub mod memory;
 pub mod object;
 pub mod platform;
 pub mod process;
+pub mod quota;
+pub mod run;
 pub mod teardown;
 pub mod thread;
 pub mod user;

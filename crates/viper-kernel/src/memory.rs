@@ -3,9 +3,10 @@
 use viper_abi::{Error, Kind, PAGE_SIZE, Rights};
 use viper_vm::{Frame, FrameRefs, FrameSource, PageList};
 
-use crate::kernel::{Kernel, OBJECT_BYTES, vm_error};
+use crate::kernel::{Kernel, vm_error};
 use crate::object::{Backing, Memory, ObjectRef};
 use crate::platform::{Frames, Platform};
+use crate::quota::OBJECT_BYTES;
 use crate::thread::Queue;
 
 const PAGE: u64 = PAGE_SIZE as u64;

@@ -11,11 +11,12 @@ use viper_vm::{
 };
 
 use crate::arena::NIL;
-use crate::kernel::{Kernel, PROCESS_BYTES, THREAD_BYTES, cap_error, vm_error};
+use crate::kernel::{Kernel, cap_error, vm_error};
 use crate::log::DEBUG;
 use crate::mapping::REGIONS_MAX;
 use crate::object::{End, Notifier, ObjectRef, Process, Region, user_bounds};
 use crate::platform::Platform;
+use crate::quota::{PROCESS_BYTES, THREAD_BYTES};
 use crate::thread::{Context, FpState, Link, Queue, Siblings, Special, State, Thread, Wait};
 
 /// Most handles a process can have.

@@ -9,17 +9,18 @@ use viper_abi::{EndReason, Kind, Signals};
 use viper_cap::Handle;
 
 use crate::arena::NIL;
-use crate::kernel::{Handled, Kernel, OBJECT_BYTES, Stop, cap_error};
+use crate::kernel::{Handled, Kernel, Stop, cap_error};
 use crate::log::INFO;
 use crate::object::{Interrupt, ObjectRef, Process};
 use crate::platform::Platform;
+use crate::quota::OBJECT_BYTES;
 
 /// Pages and capabilities that are torn down in one go.
 pub const WORK_MAX: u32 = 1024;
 /// Capabilities that are ended at a time.
 const BATCH: usize = 32;
 /// Descriptors of translation tables looked at for the price of a page.
-const DESCRIPTORS: usize = 8;
+const DESCRIPTORS: usize = 32;
 /// Regions that are unmapped at a time.
 const REGIONS: usize = 64;
 

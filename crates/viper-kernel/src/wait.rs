@@ -307,7 +307,7 @@ impl<P: Platform> Kernel<P> {
             return Err(Error::AlreadyExists);
         }
         let quota = self.sets[set].quota;
-        self.charge(quota, crate::kernel::OBJECT_BYTES)?;
+        self.charge(quota, crate::quota::OBJECT_BYTES)?;
         let head = self.sets[set].members;
         let member = self
             .members
@@ -322,7 +322,7 @@ impl<P: Platform> Kernel<P> {
                 ready_link: (NIL, NIL),
                 set_link: (head, NIL),
             })
-            .inspect_err(|_| self.refund(quota, crate::kernel::OBJECT_BYTES))?;
+            .inspect_err(|_| self.refund(quota, crate::quota::OBJECT_BYTES))?;
         if head != NIL {
             self.members[head].set_link.1 = member;
         }
@@ -365,7 +365,7 @@ impl<P: Platform> Kernel<P> {
         }
         self.members.remove(member);
         let quota = self.sets[set].quota;
-        self.refund(quota, crate::kernel::OBJECT_BYTES);
+        self.refund(quota, crate::quota::OBJECT_BYTES);
     }
 
     /// Ends a poll set: its members are free again, who waits in it learns that it is gone.
@@ -379,7 +379,7 @@ impl<P: Platform> Kernel<P> {
         }
         let quota = self.sets[set].quota;
         self.sets.remove(set);
-        self.refund_object(quota, crate::kernel::OBJECT_BYTES);
+        self.refund_object(quota, crate::quota::OBJECT_BYTES);
     }
 
     fn has_pending(&mut self, member: u32) -> bool {

@@ -25,6 +25,19 @@ pub const TRANSFER_MAX: u64 = 1 << 20;
 /// changed: a server that follows one that died answers nothing for so long.
 pub const LEASE_NS: u64 = 10 * viper_rt::clock::MILLISECOND;
 
+/// Files that a client may have open.
+pub const FILES_MAX: usize = 256;
+
+/// What the words of the table of RESTING say.
+pub mod resting {
+    /// The client uses the file, or has none of this number.
+    pub const IN_USE: u32 = 0;
+    /// It does not: the server may close it. Set by the client.
+    pub const RESTS: u32 = 1;
+    /// The server has closed it. Set by the server where it found [`RESTS`].
+    pub const CLOSED: u32 = 2;
+}
+
 /// Flags of OPEN.
 pub mod flags {
     /// Read.
@@ -345,9 +358,9 @@ interface! {
     21 => once now stream(file: u32, position: u64) -> (channel: Channel);
     /// A read-only memory object with the file's content as it is now, for mapping and programs.
     22 => retry later file_memory(file: u32) -> (size_bytes: u64, memory: Memory);
-    /// A page to be mapped readable. Its first word is another one after each change of any file's
-    /// content, before the change is answered. What was read stays right while the word is what it
-    /// was before, and for [`LEASE_NS`] after it was read at most.
+    /// A page to be mapped readable. Its first word is another one after each change of anything,
+    /// content, attributes or names, before the change is answered. What was read stays right while
+    /// the word is what it was before, and for [`LEASE_NS`] after it was read at most.
     23 => retry now changes() -> (counter: Memory);
     /// Locks a range of an open file against other clients: advisory, as POSIX has it. Waits for
     /// whoever is in the way until the deadline; `WouldBlock` if that has passed already,
@@ -405,4 +418,10 @@ interface! {
     /// `len` bytes. Returns how many they have.
     43 => retry now attribute_list(flags: u32, path: PathText, len: u64, offset: u64)
         -> (size_bytes: u64);
+    /// From now on word N of the table at `offset` of the session's memory, [`FILES_MAX`] words of
+    /// 4 bytes, says how it is with file N: see [`resting`]. A file that was read only need not be
+    /// closed: it may rest, and be used again by whoever takes its word back from
+    /// [`resting::RESTS`]. The server closes what rests before that could make a difference: before
+    /// a name goes, and when the client has no room for another file.
+    44 => retry now resting(offset: u64) -> ();
 }

@@ -3,6 +3,7 @@
 use crate::handle::{Memory, Object};
 use crate::sys;
 use core::ops::Range;
+use core::sync::atomic::AtomicU32;
 use viper_abi::{Error, Handle, Protection};
 
 /// A mapping of a memory object: unmapped on drop.
@@ -121,6 +122,24 @@ impl Mapping {
         // SAFETY: as in `read`; writers of a mapping asked for WRITE, else the kernel ends us.
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), at, from.len()) };
         Ok(())
+    }
+
+    /// The number at a byte offset, for what the sharers of the memory agree on without a message.
+    /// Changing it in a mapping that is not writable ends the program.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it reaches outside or is not aligned.
+    #[inline]
+    pub fn atomic(&self, offset: usize) -> Result<&AtomicU32, Error> {
+        let at = self.check(offset, 4)?;
+        if !offset.is_multiple_of(4) {
+            return Err(Error::InvalidArgument);
+        }
+        // SAFETY:
+        // 1. `check` showed the number to be inside of the mapping, which lives as long as `self`
+        //    and begins at a page; so the number is aligned.
+        // 2. Any bytes are a number, and a reference to an atomic allows that others change it.
+        Ok(unsafe { AtomicU32::from_ptr(at.cast()) })
     }
 
     /// Copies a range within the mapping; source and target may overlap.

@@ -53,7 +53,7 @@ impl Writer {
         if at < WORDS {
             self.words[at] = word;
         } else if at < MESSAGE_MAX / 8 {
-            buffer::write(at * 8, &word.to_le_bytes());
+            buffer::set_word(at, word);
         } else {
             return Err(Error::MessageTooLarge);
         }
@@ -76,10 +76,11 @@ impl Writer {
         if padded == 0 {
             return Ok(());
         }
-        buffer::write(self.len + padded - 8, &[0; 8]);
+        let end = (self.len + padded) / 8;
+        buffer::set_word(end - 1, 0);
         buffer::write(self.len, bytes);
-        for at in self.len / 8..WORDS.min((self.len + padded) / 8) {
-            self.words[at] = buffer::word(at * 8);
+        for at in self.len / 8..WORDS.min(end) {
+            self.words[at] = buffer::word(at);
         }
         self.len += padded;
         Ok(())
@@ -185,7 +186,7 @@ impl Reader {
         let word = if index < WORDS {
             self.words[index]
         } else if end <= MESSAGE_MAX {
-            buffer::word(self.at)
+            buffer::word(index)
         } else {
             return Err(Error::BadMessage);
         };
@@ -226,7 +227,7 @@ impl Reader {
         }
         if self.at < MESSAGE_REGISTER_BYTES {
             for (index, word) in self.words.iter().enumerate() {
-                buffer::write(index * 8, &word.to_le_bytes());
+                buffer::set_word(index, *word);
             }
         }
         let start = self.at;

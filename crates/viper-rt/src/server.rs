@@ -13,8 +13,8 @@ use crate::sync::Mutex;
 use crate::sys::{self, Ipc};
 use crate::trace::{self, TraceEvent};
 use crate::{clock, program};
-use alloc::sync::Arc;
 use alarm::Alarm;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use clients::Clients;
 use core::marker::PhantomData;
@@ -203,8 +203,10 @@ impl<T: Put> Pending<T> {
         if let Answer::Now(info, words) = Answer::from_result(result) {
             trace::note(TraceEvent::END, u64::from(info.label()));
             let sent = sys::reply(self.reply.raw(), info, words, FOREVER);
-            if sent.check().is_err() {
-                close_unsent(info);
+            match sent.check() {
+                // The handle is used up.
+                Ok(()) => core::mem::forget(self.reply),
+                Err(_) => close_unsent(info),
             }
         }
         trace::set_current(before);

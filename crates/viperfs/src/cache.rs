@@ -56,7 +56,8 @@ pub(crate) struct Cache {
 impl Cache {
     pub fn new(capacity: usize) -> Self {
         Self {
-            map: HashMap::with_hasher(FoldHash),
+            // Made once: growing would move all of it again and again.
+            map: HashMap::with_capacity_and_hasher(capacity, FoldHash),
             slots: Vec::new(),
             free: Vec::new(),
             hand: 0,

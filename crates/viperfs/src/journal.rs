@@ -97,33 +97,24 @@ impl<D: BlockDevice> Store<D> {
                 reserved: U32::new(0),
             });
         }
-        let mut out = LogWriter {
-            at: start,
-            filled: 0,
-        };
-        let mut descriptor = zeroed();
+        let mut all = Vec::with_capacity(count + total);
         for (index, chunk) in sums.chunks(LOG_ENTRIES).enumerate() {
-            descriptor.fill(0);
-            set_header(
-                &mut descriptor,
-                MAGIC_DESCRIPTOR,
-                start + index as u64,
-                fsid,
-                seq,
-            );
+            let mut descriptor = zeroed();
+            let block = start + index as u64;
+            set_header(&mut descriptor, MAGIC_DESCRIPTOR, block, fsid, seq);
             let head: &mut DescriptorHead = view_mut(&mut descriptor);
             head.total = U32::new(total as u32);
             head.index = U32::new(index as u32);
             let bytes = chunk.as_bytes();
             descriptor[PAYLOAD..PAYLOAD + bytes.len()].copy_from_slice(bytes);
             seal(&mut descriptor, crc);
-            out.push(&mut self.dev, &mut self.io, &descriptor)?;
+            all.push(descriptor);
         }
-        for i in 0..total {
-            let data = &self.cache.slot(self.running[i]).data;
-            out.push(&mut self.dev, &mut self.io, data)?;
-        }
-        out.finish(&mut self.dev, &mut self.io)?;
+        let cache = &self.cache;
+        let descriptors = all.iter().map(|block| &**block);
+        let logged = self.running.iter().map(|&at| &*cache.slot(at).data);
+        let all: Vec<&Block> = descriptors.chain(logged).collect();
+        write_run(&mut self.dev, &mut self.io, start, &all)?;
         Ok((count + total) as u64)
     }
 
@@ -190,19 +181,14 @@ impl<D: BlockDevice> Store<D> {
     }
 
     fn write_blocks_home(&mut self, list: &[u32]) -> Result<(), Error> {
-        let mut out = LogWriter { at: 0, filled: 0 };
-        for &at in list {
-            let slot = self.cache.slot(at);
-            if slot.key.1 != out.at + out.filled as u64 {
-                out.finish(&mut self.dev, &mut self.io)?;
-                out = LogWriter {
-                    at: slot.key.1,
-                    filled: 0,
-                };
-            }
-            out.push(&mut self.dev, &mut self.io, &slot.data)?;
+        let slots = |run: &[u32]| -> Vec<&Block> {
+            run.iter().map(|&at| &*self.cache.slot(at).data).collect()
+        };
+        let home = |at: u32| self.cache.slot(at).key.1;
+        for run in list.chunk_by(|&a, &b| home(a) + 1 == home(b)) {
+            write_run(&mut self.dev, &mut self.io, home(run[0]), &slots(run))?;
         }
-        out.finish(&mut self.dev, &mut self.io)
+        Ok(())
     }
 
     /// Finds the committed transactions in the log and applies them: to the device when `write`,
@@ -391,34 +377,20 @@ pub(crate) fn journal_header(
     data
 }
 
-/// Gathers consecutive blocks into large requests.
-struct LogWriter {
+/// Writes consecutive blocks, in requests as large as the scratch buffer is.
+fn write_run<D: BlockDevice>(
+    dev: &mut D,
+    scratch: &mut [u8],
     at: u64,
-    filled: usize,
-}
-
-impl LogWriter {
-    fn push<D: BlockDevice>(
-        &mut self,
-        dev: &mut D,
-        io: &mut [u8],
-        data: &Block,
-    ) -> Result<(), Error> {
-        if self.filled == IO_BLOCKS {
-            self.finish(dev, io)?;
-        }
-        let start = self.filled * BLOCK_SIZE;
-        io[start..start + BLOCK_SIZE].copy_from_slice(data);
-        self.filled += 1;
-        Ok(())
+    blocks: &[&Block],
+) -> Result<(), Error> {
+    for (n, part) in blocks.chunks(IO_BLOCKS).enumerate() {
+        let scratch = &mut scratch[..part.len() * BLOCK_SIZE];
+        dev.write_with(at + (n * IO_BLOCKS) as u64, scratch, &mut |copy| {
+            part.iter()
+                .enumerate()
+                .for_each(|(n, block)| copy(n, block));
+        })?;
     }
-
-    fn finish<D: BlockDevice>(&mut self, dev: &mut D, io: &mut [u8]) -> Result<(), Error> {
-        if self.filled > 0 {
-            dev.write(self.at, &io[..self.filled * BLOCK_SIZE])?;
-        }
-        self.at += self.filled as u64;
-        self.filled = 0;
-        Ok(())
-    }
+    Ok(())
 }

@@ -5,13 +5,31 @@
 use crate::checksum::Crc32c;
 use crate::device::BLOCK_SIZE;
 use zerocopy::little_endian::{I64, U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// [`BLOCK_SIZE`], for arithmetic with addresses and sizes.
 pub(crate) const BLOCK_BYTES: u64 = BLOCK_SIZE as u64;
 
-/// A block in memory.
-pub(crate) type Block = [u8; BLOCK_SIZE];
+/// A block in memory: at an address where its numbers are aligned as they are in the block, and a
+/// page of its own, where that is what memory is made of.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(4096))]
+pub(crate) struct Block([u8; BLOCK_SIZE]);
+
+impl core::ops::Deref for Block {
+    type Target = [u8; BLOCK_SIZE];
+    #[inline(always)]
+    fn deref(&self) -> &[u8; BLOCK_SIZE] {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for Block {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [u8; BLOCK_SIZE] {
+        &mut self.0
+    }
+}
 
 pub(crate) const VERSION_MAJOR: u16 = 1;
 pub(crate) const VERSION_MINOR: u16 = 1;
@@ -334,29 +352,41 @@ pub(crate) fn seal(data: &mut Block, crc: Crc32c) -> u32 {
 }
 
 /// The header of a block. Proves nothing about it.
-pub(crate) fn header(data: &Block) -> &Header {
+#[inline]
+pub(crate) fn header(data: &[u8; BLOCK_SIZE]) -> &Header {
     view(data)
 }
 
 /// Reads a type at the start of a block.
-pub(crate) fn view<T: FromBytes + Immutable + KnownLayout + Unaligned>(data: &Block) -> &T {
+#[inline]
+pub(crate) fn view<T>(data: &[u8; BLOCK_SIZE]) -> &T
+where
+    T: FromBytes + Immutable + KnownLayout + Unaligned,
+{
     T::ref_from_prefix(data)
         .expect("every layout type is smaller than a block")
         .0
 }
 
 /// Writes a type at the start of a block.
+#[inline]
 pub(crate) fn view_mut<T>(data: &mut Block) -> &mut T
 where
     T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {
-    T::mut_from_prefix(data)
+    T::mut_from_prefix(&mut data[..])
         .expect("every layout type is smaller than a block")
         .0
 }
 
 /// Whether the header names this magic, address and volume and the checksum is right.
-pub(crate) fn verify(data: &Block, magic: u32, block: u64, fsid: u64, crc: Crc32c) -> bool {
+pub(crate) fn verify(
+    data: &[u8; BLOCK_SIZE],
+    magic: u32,
+    block: u64,
+    fsid: u64,
+    crc: Crc32c,
+) -> bool {
     let h = header(data);
     h.magic.get() == magic
         && h.block.get() == block
@@ -364,7 +394,8 @@ pub(crate) fn verify(data: &Block, magic: u32, block: u64, fsid: u64, crc: Crc32
         && h.crc.get() == crc.of(&data[4..])
 }
 
-/// A block of zeroes on the heap.
+/// A block of zeroes on the heap. Zeroed by the allocator, who may know that it is.
 pub(crate) fn zeroed() -> alloc::boxed::Box<Block> {
-    alloc::boxed::Box::new([0; BLOCK_SIZE])
+    let layout = core::alloc::Layout::new::<Block>();
+    Block::new_box_zeroed().unwrap_or_else(|_| alloc::alloc::handle_alloc_error(layout))
 }

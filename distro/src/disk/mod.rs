@@ -6,7 +6,7 @@ mod roots;
 mod tools;
 mod viperfs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use image::{built, kept, sized};
 pub use tools::{DiskTools, Entry, Volume, tools};
@@ -54,8 +54,7 @@ pub fn for_exec(system: &System, options: &ExecOptions, scratch: &Scratch) -> Re
 pub fn with_more(options: &MachineOptions) -> Result<MachineOptions> {
     let mut options = options.clone();
     for path in &mut options.more_disks {
-        let found = path.canonicalize();
-        *path = found.context(format!("the disk {}", path.display()))?;
+        *path = absolute(path)?;
     }
     Ok(options)
 }
@@ -96,10 +95,12 @@ fn named(system: &System, path: &Path, size_mib: Option<u64>) -> Result<Disk> {
     {
         sized(system, path, size_mib)?;
     }
-    let path = path
-        .canonicalize()
-        .context(format!("the disk {}", path.display()))?;
-    Ok(Disk::kept(path))
+    absolute(path).map(Disk::kept)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .context(format!("the disk {}", path.display()))
 }
 
 fn copy_of_built(system: &System, scratch: &Scratch) -> Result<Disk> {

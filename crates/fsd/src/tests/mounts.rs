@@ -124,6 +124,28 @@ fn what_is_in_use_stays_mounted() {
 }
 
 #[test]
+fn what_rests_keeps_no_volume() {
+    let (mut bench, _) = two();
+    bench.write("/mnt/f", b"x").unwrap();
+    let Bench { files, names, .. } = &mut bench;
+    for _ in 0..5 {
+        let (file, _) = files.open(names, "/mnt/f", flags::READ, 0).unwrap();
+        files.close(file).unwrap();
+        let mount = files.mount_at(names, 1).unwrap().unwrap();
+        assert_eq!(mount.info.open_files, 0);
+        let (file, _) = files.open(names, "/mnt/f", flags::READ, 0).unwrap();
+        files.close(file).unwrap();
+        files.stat_path(names, "/mnt/f", true).unwrap();
+        assert_eq!(files.unmount(names, "/mnt", false), Ok(()));
+        let known = files.stat_path(names, "/mnt/f", true).err();
+        assert_eq!(known, Some(Error::NotFound));
+        let opened = files.open(names, "/mnt/f", flags::READ, 0).err();
+        assert_eq!(opened, Some(Error::NotFound));
+        assert_eq!(files.mount(names, "D1", "/mnt", PLAIN), Ok(None));
+    }
+}
+
+#[test]
 fn a_device_that_cannot_be_mounted_is_refused_with_a_sentence() {
     let newer = formatted(2048);
     for at in [0, 2047 * 4096] {

@@ -3,9 +3,10 @@
 use viper_abi::{Error, Handle, Kind, MsgInfo, Rights, Signals};
 
 use crate::arena::NIL;
-use crate::kernel::{Handled, Kernel, OBJECT_BYTES, Stop, cap_handle};
+use crate::kernel::{Handled, Kernel, Stop, cap_handle};
 use crate::object::{Channel, ChannelEnd, Event, Notifier, ObjectRef, PollSet};
 use crate::platform::Platform;
+use crate::quota::OBJECT_BYTES;
 use crate::thread::Queue;
 
 /// Rights of the maker of a channel end.

@@ -4,10 +4,11 @@ use viper_abi::{EndReason, Error, Handle, Kind, PROCESS_NAME_MAX, ProcessInfo, R
 use viper_sched::{CoreMask, Priority, ThreadId};
 
 use super::{LIST_MAX, PROCESS_RIGHTS, encode};
-use crate::kernel::{Handled, Kernel, OBJECT_BYTES, Stop};
+use crate::kernel::{Handled, Kernel, Stop};
 use crate::object::{ObjectRef, Quota};
 use crate::platform::Platform;
 use crate::process::Start;
+use crate::quota::OBJECT_BYTES;
 use crate::thread::{Special, State};
 
 /// Quotas nest no deeper.

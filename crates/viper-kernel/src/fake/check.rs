@@ -9,9 +9,10 @@ use viper_vm::Frame;
 
 use super::machine::FakeMachine;
 use crate::arena::NIL;
-use crate::kernel::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES, WOKEN};
+use crate::kernel::WOKEN;
 use crate::object::{Backing, ObjectRef, Region};
 use crate::platform::Frames;
+use crate::quota::{MESSAGE_BYTES, OBJECT_BYTES, THREAD_BYTES};
 use crate::thread::{Queue, Siblings, State, Wait, Waiting};
 
 /// How much of everything there is: what a process has taken must be back when it is gone.

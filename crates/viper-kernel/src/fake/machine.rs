@@ -142,7 +142,7 @@ impl FakeMachine {
     pub fn give_device(&mut self, process: u32, device: Device) -> Result<Handle, Error> {
         let quota = device.quota;
         self.kernel.reserve_dead()?;
-        self.kernel.charge(quota, crate::kernel::OBJECT_BYTES)?;
+        self.kernel.charge(quota, crate::quota::OBJECT_BYTES)?;
         self.kernel.quotas[quota].refs += 1;
         let index = self.kernel.devices.insert(Device { refs: 0, ..device })?;
         self.give(process, ObjectRef::new(Kind::DEVICE, index), Rights::ALL)

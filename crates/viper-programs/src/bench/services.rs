@@ -33,6 +33,8 @@ pub(super) const ROWS: &[Row] = &[
 
 /// A small program, which is there for sure.
 const FILE: &str = "/c/hello";
+/// One of more than half a megabyte: this program.
+const LARGE_FILE: &str = "/c/bench";
 const SCRATCH: &str = "/t/bench.tmp";
 /// Bytes of the file that is read cold.
 const COLD_BYTES: u64 = 8 << 20;
@@ -90,15 +92,16 @@ fn cached_read(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
     figure
 }
 
-/// Positions that do not follow each other: each read is a message to the server.
+/// Positions that do not follow each other, and that no read before has come near: each read is a
+/// message to the server.
 fn cached_read_apart(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
     let Own { names, files, .. } = own;
     files.sync(names)?;
-    let (file, _) = files.open(names, FILE, flags::READ, 0)?;
+    let (file, _) = files.open(names, LARGE_FILE, flags::READ, 0)?;
     let mut to = [0; 4096];
-    let mut at = 4096;
+    let mut at = 256 << 10;
     let figure = sampler.take(15, "cached-read-4k-message", 101, || {
-        at = 16384 - at;
+        at = (768 << 10) - at;
         match files.read(names, file, at, &mut to)? {
             4096 => Ok(()),
             _ => Err(Error::Io),

@@ -8,19 +8,24 @@
 //!
 //! Data goes through memory that is shared once: a read or write is one message for each 256 KiB.
 //! Who reads a file in small pieces, one after the other, gets them without a message each: see
-//! `window`.
+//! `window`. Who opens a file again that was closed just now, or asks for the same path again, needs
+//! no message either while nothing changes: see `rest` and `recent`.
 
 mod mounts;
+mod recent;
+mod rest;
 
-use super::window::{self, Windows};
+use super::window::{self, Seen, Windows};
 use super::{
-    Attributes, Changes, Client, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent, Statistics,
-    VolumeId, flags,
+    Attributes, Changes, Client, FILES_MAX, LockRange, PATH_INLINE_MAX, PATH_MAX, PathSent,
+    Statistics, VolumeId, flags,
 };
 use crate::names;
 use alloc::string::String;
 use alloc::vec::Vec;
 pub use mounts::Mount;
+use recent::Recent;
+use rest::Table;
 use viper_rt::abi::Rights;
 use viper_rt::handle::{Channel, Memory};
 use viper_rt::{Error, Mapping, Object, clock, trace};
@@ -29,7 +34,9 @@ use viper_rt::{Error, Mapping, Object, clock, trace};
 pub const DATA_BYTES: usize = 256 * 1024;
 /// Two paths stand behind the data.
 const PATHS_AT: usize = DATA_BYTES;
-const SESSION_BYTES: usize = DATA_BYTES + 2 * PATH_MAX;
+/// Behind them stands which files rest.
+const RESTING_AT: usize = PATHS_AT + 2 * PATH_MAX;
+const SESSION_BYTES: usize = RESTING_AT + 4 * FILES_MAX;
 /// How long a client waits for the server to come (back).
 pub const RECONNECT_NS: u64 = 5 * clock::SECOND;
 /// How often it looks for one that is just ending or starting.
@@ -46,6 +53,7 @@ struct Session {
     client: Client,
     memory: Mapping,
     windows: Windows,
+    resting: Table,
     /// Which session this is: a file opened in another one has to be opened again.
     number: u64,
 }
@@ -54,9 +62,13 @@ struct Session {
 struct OpenFile {
     path: String,
     flags: u32,
-    inode: u64,
+    attributes: Attributes,
+    /// What was known before it was opened.
+    seen: Option<Seen>,
     remote: u32,
     session: u64,
+    /// It is closed for the program.
+    rests: bool,
     /// Where the last read ended.
     next_read: u64,
     /// It was changed and not synced since.
@@ -84,6 +96,7 @@ pub struct Files {
     open: Vec<Option<OpenFile>>,
     /// Something was changed in this session and not synced since.
     unsynced_in: Option<u64>,
+    recent: Recent,
     /// The trace id of the last operation; `None` if operations are not traced.
     traced: Option<u16>,
 }
@@ -112,6 +125,7 @@ impl Files {
             sessions: 0,
             open: Vec::new(),
             unsynced_in: None,
+            recent: Recent::new(),
             traced: None,
         }
     }
@@ -139,20 +153,29 @@ impl Files {
         flags: u32,
         mode: u32,
     ) -> Result<(FileId, Attributes), Error> {
+        if let Some((index, open)) = self.wake(path, flags) {
+            return Ok((index, open.attributes));
+        }
         let repeatable = flags & (flags::EXCLUSIVE | flags::TRUNCATE) == 0;
-        let (remote, attributes, session) = self.with(names, repeatable, |s| {
+        let (remote, attributes, session, seen) = self.with(names, repeatable, |s| {
+            let seen = s.windows.changes();
             let (remote, attributes) = s.client.open(flags, mode, s.path(path, 0)?)?;
-            Ok((remote, attributes, s.number))
+            // The number may have been another file's, which the server has closed.
+            s.windows.closed(remote);
+            Ok((remote, attributes, s.number, seen))
         })?;
+        self.forget_resting(session, remote);
         if flags & (flags::CREATE | flags::TRUNCATE) != 0 {
             self.unsynced_in = Some(session);
         }
         let file = OpenFile {
             path: path.into(),
             flags: flags & !(flags::CREATE | flags::EXCLUSIVE | flags::TRUNCATE),
-            inode: attributes.inode,
+            attributes,
+            seen,
             remote,
             session,
+            rests: false,
             next_read: 0,
             is_unsynced: flags & flags::TRUNCATE != 0,
             locks: Vec::new(),
@@ -176,6 +199,14 @@ impl Files {
     /// [`Error::BadHandle`] if it is not open, [`Error::ServerDied`] if changes were lost that
     /// nobody was told of yet.
     pub fn close(&mut self, file: FileId) -> Result<(), Error> {
+        if self.rest(file)? {
+            return Ok(());
+        }
+        self.close_now(file)
+    }
+
+    /// Closes a file at the server.
+    fn close_now(&mut self, file: FileId) -> Result<(), Error> {
         let place = self.open.get_mut(file.0 as usize).ok_or(Error::BadHandle)?;
         let open = place.take().ok_or(Error::BadHandle)?;
         let closed = match &self.session {
@@ -226,8 +257,7 @@ impl Files {
         position: u64,
         to: &mut [u8],
     ) -> Result<usize, Error> {
-        let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
-        let open = place.ok_or(Error::BadHandle)?;
+        let open = in_use(&mut self.open, file)?;
         if let Some(session) = &self.session
             && session.number == open.session
             && let Some((at, count)) = session.windows.find(open.remote, position, to.len())
@@ -301,9 +331,17 @@ impl Files {
         path: &str,
         follow: bool,
     ) -> Result<Attributes, Error> {
-        self.with(names, true, |s| {
-            s.client.stat_path(follow, s.path(path, 0)?)
-        })
+        if let Some(session) = &self.session
+            && let Some(known) = self.recent.find(path, follow, &session.windows)
+        {
+            return Ok(known);
+        }
+        let (attributes, seen) = self.with(names, true, |s| {
+            let seen = s.windows.changes();
+            Ok((s.client.stat_path(follow, s.path(path, 0)?)?, seen))
+        })?;
+        self.recent.note(path, follow, attributes, seen);
+        Ok(attributes)
     }
 
     /// Appends entries of an open directory to `into`, from `cookie` on (0: the start). Returns
@@ -644,7 +682,7 @@ impl Files {
 
     fn file(&self, file: FileId) -> Result<&OpenFile, Error> {
         let place = self.open.get(file.0 as usize).and_then(Option::as_ref);
-        place.ok_or(Error::BadHandle)
+        place.filter(|open| !open.rests).ok_or(Error::BadHandle)
     }
 
     /// Runs an operation on an open file, opening it again first if the server is another one.
@@ -658,8 +696,7 @@ impl Files {
         let _traced = self.trace();
         for _ in 0..ATTEMPTS {
             let session = ensure(&mut self.session, &mut self.sessions, names)?;
-            let place = self.open.get_mut(file.0 as usize).and_then(Option::as_mut);
-            let open = place.ok_or(Error::BadHandle)?;
+            let open = in_use(&mut self.open, file)?;
             if open.session != session.number {
                 match open.again(session) {
                     Ok(()) => {}
@@ -694,7 +731,7 @@ impl Files {
     fn with_names<T>(
         &mut self,
         names: &names::Client,
-        operation: impl FnMut(&Session) -> Result<T, Error>,
+        operation: impl FnMut(&mut Session) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let done = self.with(names, false, operation)?;
         self.unsynced_in = self.session.as_ref().map(|session| session.number);
@@ -705,7 +742,7 @@ impl Files {
         &mut self,
         names: &names::Client,
         repeatable: bool,
-        mut operation: impl FnMut(&Session) -> Result<T, Error>,
+        mut operation: impl FnMut(&mut Session) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _traced = self.trace();
         for _ in 0..ATTEMPTS {
@@ -720,6 +757,12 @@ impl Files {
         }
         Err(Error::ServerDied)
     }
+}
+
+/// A file that the program has open.
+fn in_use(open: &mut [Option<OpenFile>], file: FileId) -> Result<&mut OpenFile, Error> {
+    let place = open.get_mut(file.0 as usize).and_then(Option::as_mut);
+    place.filter(|open| !open.rests).ok_or(Error::BadHandle)
 }
 
 /// What is left of a lock when a range of it is given up.
@@ -749,6 +792,11 @@ fn ensure<'s>(
 }
 
 impl OpenFile {
+    /// Whether nobody sees a difference between its being closed and its resting.
+    fn may_rest(&self) -> bool {
+        self.flags & flags::WRITE == 0 && self.locks.is_empty() && !self.is_unsynced
+    }
+
     /// Opens it in another session.
     ///
     /// [`Error::ServerDied`] if it is not what it was: changes that were not synced are lost, or
@@ -759,7 +807,7 @@ impl OpenFile {
             Err(Error::NotFound) => return Err(Error::ServerDied),
             result => result?,
         };
-        if attributes.inode != self.inode {
+        if attributes.inode != self.attributes.inode {
             let _ = session.client.close(remote);
             return Err(Error::ServerDied);
         }
@@ -807,10 +855,12 @@ impl Session {
         let given = Rights::READ | Rights::WRITE | Rights::MAP | Rights::TRANSFER;
         client.session(memory.duplicate(given | Rights::DUPLICATE)?)?;
         let changes = client.changes().ok();
+        let resting = client.resting(RESTING_AT as u64).is_ok();
         Ok(Session {
             client,
             memory: mapping,
             windows: Windows::new(changes.as_ref()),
+            resting: Table::new(resting.then_some(RESTING_AT)),
             number,
         })
     }

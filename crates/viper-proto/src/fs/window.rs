@@ -22,6 +22,9 @@ const WINDOWS: usize = 2;
 /// Where the windows begin.
 const WINDOWS_AT: usize = DATA_BYTES - WINDOWS * WINDOW_BYTES;
 
+/// The number of changes, and when it was read.
+pub(super) type Seen = (u64, u64);
+
 /// What stands in a window.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
@@ -58,12 +61,21 @@ impl Windows {
 
     /// The number of changes now; `None` if the server does not tell.
     #[inline]
-    pub(super) fn changes(&self) -> Option<(u64, u64)> {
+    pub(super) fn changes(&self) -> Option<Seen> {
         let mut number = [0; 8];
         // The clock first: what is read after this was right at that time.
         let now = clock::now();
         self.page.as_ref()?.read(0, &mut number).ok()?;
         Some((u64::from_ne_bytes(number), now))
+    }
+
+    /// Whether what was answered after `seen` is right still.
+    #[inline]
+    pub(super) fn is_still(&self, seen: Option<Seen>) -> bool {
+        let (Some((number, since)), Some((changes, now))) = (seen, self.changes()) else {
+            return false;
+        };
+        changes == number && now < since.saturating_add(LEASE_NS)
     }
 
     /// Where in the memory `len` bytes at `position` stand, or what of them the file has.
@@ -114,7 +126,7 @@ impl Windows {
         file: u32,
         position: u64,
         (count, wanted): (usize, usize),
-        seen: Option<(u64, u64)>,
+        seen: Option<Seen>,
     ) {
         let index = at.checked_sub(WINDOWS_AT).map(|at| at / WINDOW_BYTES);
         let window = index.and_then(|index| self.windows.get_mut(index));

@@ -36,12 +36,37 @@ pub(super) fn read(at: usize, to: &mut [u8]) {
     }
 }
 
-/// The word at byte `at`.
+/// The place of word `index`. Whole words are moved as such: targets without unaligned accesses
+/// would move their bytes one by one.
+///
+/// # Panics
+/// If there is no such word: every caller checks it first.
 #[inline(always)]
-pub(super) fn word(at: usize) -> u64 {
-    let mut word = [0; 8];
-    read(at, &mut word);
-    u64::from_le_bytes(word)
+fn place(index: usize) -> *mut u64 {
+    assert!(index < MESSAGE_MAX / 8);
+    let buffer: *mut IpcBuffer = sys::ipc_buffer();
+    // SAFETY: as in `write`; the data is at the start of the buffer, which is aligned to 8.
+    unsafe { (&raw mut (*buffer).data).cast::<u64>().add(index) }
+}
+
+/// Word `index` of the data.
+///
+/// # Panics
+/// If there is no such word: every caller checks it first.
+#[inline(always)]
+pub(super) fn word(index: usize) -> u64 {
+    // SAFETY: as in `write`; `place` is within the data, and aligned.
+    u64::from_le(unsafe { place(index).read() })
+}
+
+/// Sets word `index` of the data.
+///
+/// # Panics
+/// As [`word`].
+#[inline(always)]
+pub(super) fn set_word(index: usize, word: u64) {
+    // SAFETY: as in `word`.
+    unsafe { place(index).write(word.to_le()) };
 }
 
 /// The handle in one of the four places.

@@ -513,7 +513,8 @@ fn move_one(c: &mut Context<'_>, old: &str, new: &str, replace: bool) -> Result<
         return Err(Error::AlreadyExists).about(&path::shown(&to));
     }
     match c.sys.rename(&from, &to) {
-        Err(Error::CrossDevice) => move_by_copy(c, &from, &to, stat),
+        Err(Error::CrossDevice) if replace => move_by_copy(c, &from, &to, stat),
+        Err(Error::CrossDevice) => fail(format!("{new}: on another volume (Move goes there)")),
         Err(error @ (Error::NotFound | Error::NotADirectory)) => Err(error).about(new),
         other => other.about(old),
     }

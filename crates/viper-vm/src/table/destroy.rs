@@ -66,14 +66,30 @@ impl Destroy {
 /// or when `left` entries were looked at.
 fn next_table(mem: &impl PhysMem, table: Frame, at: &mut u64, left: &mut usize) -> Option<Frame> {
     while *at < ENTRIES && *left > 0 {
-        let entry = mem.read_u64(nth_entry(table, *at));
-        *at += 1;
-        *left -= 1;
-        if entry != 0
-            && let Some(next) = Entry(entry).next_table()
-        {
-            return Some(next);
+        let group = (ENTRIES - *at).min(GROUP);
+        // Nearly all entries of nearly all tables are empty.
+        let is_empty = group == GROUP && *left >= GROUP as usize && {
+            let read = |i| mem.read_u64(nth_entry(table, *at + i));
+            (0..GROUP).fold(0, |all, i| all | read(i)) == 0
+        };
+        if is_empty {
+            *at += GROUP;
+            *left -= GROUP as usize;
+            continue;
+        }
+        for _ in 0..group.min(*left as u64) {
+            let entry = mem.read_u64(nth_entry(table, *at));
+            *at += 1;
+            *left -= 1;
+            if entry != 0
+                && let Some(next) = Entry(entry).next_table()
+            {
+                return Some(next);
+            }
         }
     }
     None
 }
+
+/// Entries that are looked at together.
+const GROUP: u64 = 8;

@@ -1,7 +1,7 @@
 //! Shows two stacks frames that were changed or made up, and says how many it were.
 //!
-//! `fuzz-frames [FRAMES [SEED]]`, ten million with seed 1 if nothing is said; or
-//! `fuzz-frames --corpus` to write frames of an undisturbed run to standard output.
+//! `long_frames [FRAMES [SEED]]`, ten million with seed 1 if nothing is said; or
+//! `long_frames --corpus` to write frames of an undisturbed run to standard output.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -48,7 +48,7 @@ fn write_corpus() {
     for _ in 0..3000 {
         fuzz.round(0);
     }
-    println!("# Frames of an undisturbed run, by `fuzz-frames --corpus`.");
+    println!("# Frames of an undisturbed run, by `long_frames --corpus`.");
     let mut kinds = HashSet::new();
     for frame in fuzz.seen.unwrap_or_default() {
         let part = |at: usize| frame.get(at).copied();

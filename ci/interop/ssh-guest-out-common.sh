@@ -1,0 +1,192 @@
+# The guest's ssh, sftp, scp and passwd into programs of others: sourced by ssh-guest.sh.
+
+inside() { run_user $target "$@"; }
+hosts="-o StrictHostKeyChecking=accept-new -i T:key"
+fetch() { copy "$target:$1" "$2"; } # fetch FILE-OF-THE-GUEST FILE
+
+start_sshd "AllowTcpForwarding yes" "LogLevel DEBUG1" "RekeyLimit 1M"
+# --- Commands -------------------------------------------------------------------------------------
+check "guest ssh: a command" same_output hello inside "ssh $hosts -p $port root@10.0.2.2 echo hello"
+for code in 0 7 20; do
+    check_status "guest ssh: exit status $code" "$code" \
+        inside "ssh $hosts -p $port root@10.0.2.2 'exit $code'"
+done
+guest_apart() {
+    inside "ssh $hosts -p $port root@10.0.2.2 'echo out; echo err >&2'" >"$work/o" 2>"$work/e"
+    # What the server's own log says comes first.
+    [ "$(cat "$work/o")" = out ] && [ "$(tail -n 1 "$work/e")" = err ]
+}
+check "guest ssh: output and errors apart" guest_apart
+piped() { # 16 MiB in and out
+    head -c 16777216 "$work/big" >"$work/sixteen"
+    [ -s "$work/sixteen" ] && copy "$work/sixteen" $target:/t/sixteen &&
+        inside "ssh $hosts -p $port root@10.0.2.2 cat <T:sixteen >T:piped" &&
+        fetch /t/piped "$work/piped" && cmp "$work/sixteen" "$work/piped" &&
+        inside 'Delete T:piped T:sixteen'
+}
+LIMIT=600
+check "guest ssh: standard input and output, $((size_mib < 16 ? size_mib : 16)) MiB" piped
+guest_new_keys() {
+    inside "ssh $hosts -o RekeyLimit=1M -p $port root@10.0.2.2 head -c 4194304 /dev/zero" |
+        cmp - <(head -c 4194304 /dev/zero) || return 1
+    count=$(grep -c 'SSH2_MSG_NEWKEYS received' "$work/sshd.log")
+    echo "$count key exchanges"
+    [ "$count" -ge 20 ]
+}
+check "guest ssh: new keys each MiB, asked for by either side" guest_new_keys
+LIMIT=120
+
+# --- Whom to trust --------------------------------------------------------------------------------
+unknown_host() {
+    ! inside "ssh -i T:key -o UserKnownHostsFile=T:none -p $port root@10.0.2.2 true" 2>"$work/e" &&
+        grep -q 'is not known' "$work/e"
+}
+check "guest ssh: unknown host is refused without a terminal" unknown_host
+guest_changed() {
+    echo "[10.0.2.2]:$port $(cut -d' ' -f1,2 "$work/stranger.pub")" >"$work/other_hosts"
+    copy "$work/other_hosts" $target:/t/other_hosts || return 1
+    ! inside "ssh $hosts -o UserKnownHostsFile=T:other_hosts -p $port root@10.0.2.2 true" \
+        2>"$work/e" && grep -q 'has CHANGED' "$work/e"
+}
+check "guest ssh: changed host key is refused, and the reason told" guest_changed
+hashed() {
+    fetch /s/ssh/known_hosts "$work/guest_hosts" || return 1
+    cat "$work/guest_hosts"
+    ! grep -qv '^|1|' "$work/guest_hosts" &&
+        ssh-keygen -q -F "[10.0.2.2]:$port" -f "$work/guest_hosts" | grep -q ssh-ed25519
+}
+check "guest ssh: known_hosts is hashed, and ssh-keygen finds the host in it" hashed
+check_status "guest ssh: unknown key is refused" 255 \
+    inside "ssh -o StrictHostKeyChecking=accept-new -i T:stranger -p $port root@10.0.2.2 true"
+check "guest ssh: a terminal asks about unknown hosts" terminal question "$port"
+check "guest ssh: size of the window, and its changes" terminal window "$port"
+
+# --- Files ----------------------------------------------------------------------------------------
+guest_scp() {
+    rm -f "$work/from_guest"
+    inside "scp $hosts -P $port T:big root@10.0.2.2:$work/from_guest" &&
+        cmp "$work/eight" "$work/from_guest" &&
+        inside "scp $hosts -P $port root@10.0.2.2:$work/big T:again" &&
+        fetch /t/again "$work/back" && cmp "$work/back" "$work/big" &&
+        inside 'Delete T:again'
+}
+LIMIT=1200
+seconds "guest scp: 8 MiB there, $size_mib MiB here" guest_scp
+LIMIT=120
+guest_recursive() {
+    rm -rf "$work/tree.there" "$work/tree.back"
+    inside "scp -r $hosts -P $port T:tree root@10.0.2.2:$work/tree.there" &&
+        diff -r "$work/tree" "$work/tree.there" &&
+        inside "scp -r $hosts -P $port root@10.0.2.2:$work/tree T:tree.back" &&
+        copy -r $target:/t/tree.back "$work/tree.back" && diff -r "$work/tree" "$work/tree.back"
+}
+check "guest scp -r: both ways" guest_recursive
+guest_sftp() {
+    cat >"$work/guest_batch" <<B
+cd $work
+mkdir up
+cd up
+put T:eight one
+rename one two
+ln -s two link
+chmod 640 two
+ls
+get link T:down
+-rm none
+lcd T:
+put -r tree
+cd ..
+get -r up/tree T:tree.sftp
+rm up/link
+mkdir up/empty
+rmdir up/empty
+B
+    copy "$work/guest_batch" $target:/t/batch &&
+        inside "sftp $hosts -P $port -b T:batch root@10.0.2.2" >"$work/listed" || return 1
+    cat "$work/listed"
+    grep -qx two "$work/listed" && grep -qx link "$work/listed" &&
+        cmp "$work/eight" "$work/up/two" && [ "$(stat -c %a "$work/up/two")" = 640 ] &&
+        [ ! -e "$work/up/link" ] && [ ! -e "$work/up/empty" ] &&
+        diff -r "$work/tree" "$work/up/tree" &&
+        fetch /t/down "$work/down" && cmp "$work/eight" "$work/down" &&
+        rm -rf "$work/tree.back" && copy -r $target:/t/tree.sftp "$work/tree.back" &&
+        diff -r "$work/tree" "$work/tree.back"
+}
+check "guest sftp -b: every command" guest_sftp
+guest_sftp_fails() {
+    printf 'rm %s/none\nput T:eight %s/never\n' "$work" "$work" >"$work/guest_batch"
+    copy "$work/guest_batch" $target:/t/batch || return 1
+    result=0
+    inside "sftp $hosts -P $port -b T:batch root@10.0.2.2" || result=$?
+    [ "$result" -eq 1 ] && [ ! -e "$work/never" ]
+}
+check "guest sftp -b: a failure ends the batch" guest_sftp_fails
+
+# --- Forwarded ports ------------------------------------------------------------------------------
+guest_local() { # the guest's port 8100 -> OpenSSH here -> the echo; the guest's nc connects to it
+    start_ssh $target "ssh $hosts -N -L 8100:127.0.0.1:$echo_port -p $port root@10.0.2.2" &
+    # shellcheck disable=SC2064
+    trap "kill $!" EXIT
+    for _ in $(seq 30); do
+        ! inside netstat | grep -q ':8100 .*LISTEN' || break
+        sleep 0.5
+    done
+    inside 'nc 127.0.0.1 8100 <T:eight >T:echoed' &&
+        fetch /t/echoed "$work/echoed" && cmp "$work/eight" "$work/echoed"
+}
+check "guest ssh -L: 8 MiB there and back" guest_local
+guest_remote() { # a port here -> the guest -> its own SSH server
+    start_ssh $target "ssh $hosts -N -R $1:127.0.0.1:22 -p $port root@10.0.2.2" &
+    # shellcheck disable=SC2064
+    trap "kill $!" EXIT
+    wait_for_port "$1"
+    guest_port=$1
+    [ "$(run_user $target 'Echo around')" = around ] && copy "$work/some" $target:/t/around &&
+        copy $target:/t/around "$work/around" && cmp "$work/some" "$work/around"
+}
+check "guest ssh -R: into the guest again" guest_remote "$(free_port)"
+stop_server
+
+# --- Passwords and questions ----------------------------------------------------------------------
+# For this server alone, root's password is `secret`: it sees another /etc/shadow.
+hash=$(openssl passwd -6 secret)
+sed "s|^root:[^:]*:|root:$hash:|" /etc/shadow >"$work/shadow"
+chmod 600 "$work/shadow"
+cat >"$work/with_shadow" <<S
+#!/bin/sh
+mount --bind "$work/shadow" /etc/shadow && exec "\$@"
+S
+chmod +x "$work/with_shadow"
+sshd_wrapper="unshare --mount $work/with_shadow"
+start_sshd "PasswordAuthentication yes" "PubkeyAuthentication no"
+sshd_wrapper=""
+check "guest ssh: password, after a wrong one" terminal password "$port"
+stop_server
+port=$(free_port)
+"$python" "$here/ssh_guest.py" questions "$port" "$work" >"$work/server.log" 2>&1 &
+server=$!
+started="$started $server"
+wait_for_port "$port"
+check "guest ssh: keyboard-interactive, into asyncssh" terminal questions "$port"
+stop_server
+
+# --- Each algorithm -------------------------------------------------------------------------------
+guest_algorithm() { # guest_algorithm TEXT-OF-THE-LOG: into the server that has nothing else
+    [ "$(inside "ssh $hosts -o UserKnownHostsFile=T:hosts.$port -p $port root@10.0.2.2 cat <T:some" |
+        cmp - "$work/some" && echo same)" = same ] && grep -q "$1" "$work/sshd.log"
+}
+only() { # only KIND ALGORITHM OPTION...
+    start_sshd "LogLevel DEBUG1" "${@:3}"
+    check "guest ssh: $1 $2" guest_algorithm "$2"
+    stop_server
+}
+for name in $kexs; do
+    if ssh -Q kex | grep -qx "$name"; then only kex "$name" "KexAlgorithms $name"; fi
+done
+for name in $ciphers; do only cipher "$name" "Ciphers $name"; done
+for name in $macs; do only MAC "$name" "Ciphers aes128-ctr" "MACs $name"; done
+for pair in ed25519:ssh-ed25519 ecdsa:ecdsa-sha2-nistp256 rsa:rsa-sha2-256 rsa:rsa-sha2-512; do
+    host_types=${pair%%:*}
+    only "host key" "${pair#*:}" "HostKeyAlgorithms ${pair#*:}"
+done
+host_types=""
