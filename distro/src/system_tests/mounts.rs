@@ -294,17 +294,17 @@ fn killed(lab: &Lab<'_>) -> Verdict {
         Mount D1 SYS:w QUOTA 4M
         Copy C:hello SYS:w/one
         Sync
-        Servers kill fsd
+        Servers fsd kill
         Type SYS:w/dir/hello.txt
         Info ALL
-        Servers kill blkd1
+        Servers blkd1 kill
         Copy C:hello SYS:w/two
         Sync
-        Servers kill blkd
+        Servers blkd kill
         Copy SYS:w/two T:two
         T:two
         Unmount SYS:w
-        Servers kill fsd
+        Servers fsd kill
         Mount",
     )?;
     outcome.code(0)?;
