@@ -252,6 +252,8 @@ pub enum System {
     Trace,
     /// Read the boot archive.
     BootArchive,
+    /// Set the clock.
+    Clock,
 }
 
 /// A program on the disk.
