@@ -121,6 +121,7 @@ fn system(right: System) -> &'static str {
         System::Power => "power",
         System::Trace => "trace",
         System::BootArchive => "boot-archive",
+        System::Clock => "clock",
     }
 }
 

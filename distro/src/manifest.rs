@@ -256,6 +256,8 @@ pub enum System {
     Trace,
     /// Read the boot archive.
     BootArchive,
+    /// Set the clock.
+    Clock,
 }
 
 /// A program on the disk.

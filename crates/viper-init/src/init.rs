@@ -459,6 +459,7 @@ fn recovery_shell() -> Process {
         SystemRight::Power,
         SystemRight::Trace,
         SystemRight::BootArchive,
+        SystemRight::Clock,
     ];
     Process {
         name: "sh".into(),
@@ -513,6 +514,9 @@ fn name_rights(entry: &Process) -> u64 {
     }
     if entry.may(SystemRight::BootArchive) {
         given |= rights::BOOT;
+    }
+    if entry.may(SystemRight::Clock) {
+        given |= rights::CLOCK;
     }
     given
 }

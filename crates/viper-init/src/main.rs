@@ -160,6 +160,10 @@ impl World for Machine {
         self.wall_clock_ns
     }
 
+    fn set_wall_clock_ns(&mut self, boot_ns: u64) {
+        self.wall_clock_ns = Some(boot_ns);
+    }
+
     fn write(&mut self, text: fmt::Arguments<'_>) {
         let mut line = String::new();
         let _ = line.write_fmt(text);

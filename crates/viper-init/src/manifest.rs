@@ -71,6 +71,8 @@ pub enum SystemRight {
     Trace,
     /// Read the boot archive.
     BootArchive,
+    /// Set the clock.
+    Clock,
 }
 
 /// A right of a process.
@@ -342,6 +344,7 @@ fn cap(words: &[&str]) -> Check<Cap> {
             "power" => SystemRight::Power,
             "trace" => SystemRight::Trace,
             "boot-archive" => SystemRight::BootArchive,
+            "clock" => SystemRight::Clock,
             _ => return Err("no such right"),
         }),
         _ => return Err("unknown right"),

@@ -39,6 +39,9 @@ pub trait World {
     /// Nanoseconds between 1970 and the start of the machine.
     fn wall_clock_ns(&self) -> Option<u64>;
 
+    /// Changes that.
+    fn set_wall_clock_ns(&mut self, boot_ns: u64);
+
     /// Writes to the console, which no server may have yet.
     fn write(&mut self, text: fmt::Arguments<'_>);
 

@@ -166,7 +166,12 @@ fn copy_out(mut reader: TcpReader) -> Result<(), Stop> {
     loop {
         match reader.read(&mut space, FOREVER)? {
             0 => return Ok(()),
-            count => stdio::write_to(Slot::STDOUT, space.get(..count).unwrap_or_default()),
+            count => {
+                let part = space.get(..count).unwrap_or_default();
+                // Whoever was to have it has gone, or has no room: there is no use in going on.
+                stdio::try_write_to(Slot::STDOUT, part)
+                    .map_err(|error| Stop::Failed(Some("standard output"), error))?;
+            }
         }
     }
 }

@@ -38,6 +38,10 @@ impl Stack {
 
     fn fire_timers(&mut self) {
         self.time_wait.expire(self.now);
+        let slots = &self.slots;
+        self.timers.tidy(slots.len(), |time, id| {
+            slots.get(id).is_some_and(|slot| slot.armed == Some(time))
+        });
         while let Some((deadline, id)) = self.timers.expired(self.now) {
             let Some(slot) = self.slots.get_mut(id) else {
                 continue;

@@ -39,6 +39,11 @@ impl TimeWait {
         while self.order.len() >= self.max.max(1) {
             self.drop_first();
         }
+        if self.order.capacity() == 0 {
+            // All at once, and never more: what is used then does not depend on how busy it gets.
+            self.order.reserve_exact(self.max.min(RESERVED_MAX));
+            self.entries.reserve(self.max.min(RESERVED_MAX));
+        }
         self.entries.insert(key, end);
         self.order.push_back((end, key));
     }
@@ -65,3 +70,6 @@ impl TimeWait {
         }
     }
 }
+
+/// Room for so many is made beforehand at most.
+const RESERVED_MAX: usize = 4096;

@@ -24,6 +24,14 @@ impl Timers {
         }
     }
 
+    /// Forgets stale promises when they are most of what there is. `is_armed` says whether a socket
+    /// still has a promise for that time.
+    pub(crate) fn tidy(&mut self, sockets: usize, is_armed: impl Fn(u64, SocketId) -> bool) {
+        if self.heap.len() > STALE_MIN + 4 * sockets {
+            self.heap.retain(|Reverse((time, id))| is_armed(*time, *id));
+        }
+    }
+
     /// The next socket whose time has come, with the time that it was promised.
     pub(crate) fn expired(&mut self, now: u64) -> Option<(u64, SocketId)> {
         let Reverse((deadline, id)) = *self.heap.peek()?;
@@ -37,5 +45,26 @@ impl Timers {
     /// The earliest promise.
     pub(crate) fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+}
+
+/// So many promises are not worth looking through.
+const STALE_MIN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_promises_do_not_pile_up() {
+        let mut timers = Timers::default();
+        let live = SocketId::from_bits(u64::MAX);
+        timers.arm(&mut None, 5, live);
+        for number in 0..100_000 {
+            timers.arm(&mut None, 1_000 + number, SocketId::from_bits(number));
+            timers.tidy(1, |time, id| (time, id) == (5, live));
+            assert!(timers.heap.len() <= STALE_MIN + 5);
+        }
+        assert_eq!(timers.next(), Some(5));
     }
 }

@@ -16,11 +16,13 @@ const USAGE: &str = "\
 nettest send ADDRESS:PORT BYTES       sends so many bytes; the peer answers with their hash
 nettest receive ADDRESS:PORT BYTES    is sent so many bytes, and their hash
 nettest connects ADDRESS:PORT COUNT   connects and closes so often, each side first in turn
-nettest frames COUNT SECONDS          waits until the card has received so many frames";
+nettest frames COUNT SECONDS          waits for so many frames, and until no more come";
 
 const CHUNK: usize = 64 << 10;
 const USED_WRONGLY: i64 = 20;
 const FAILED: i64 = 10;
+/// How long no frame comes when no more will.
+const QUIET_NS: u64 = 500 * clock::MILLISECOND;
 /// How long connecting may take on a bad wire.
 const PATIENCE_NS: u64 = 120 * clock::SECOND;
 
@@ -149,19 +151,20 @@ fn connects(at: SocketAddr, count: u64) -> Result<(), Error> {
 fn frames(count: u64, seconds: u64) -> Result<(), Error> {
     let network = Network::connect()?;
     let deadline = clock::after(seconds * clock::SECOND);
-    loop {
+    let mut before = 0;
+    while clock::now() < deadline {
+        clock::sleep(QUIET_NS);
         let all = network.interfaces()?;
         let (_, card) = all.get(1).ok_or(Error::NotFound)?;
-        if card.packets_in >= count {
-            println!("{count} frames came, {} were dropped", card.dropped);
+        if card.packets_in >= count && card.packets_in == before {
+            let dropped = card.dropped;
+            println!("{before} frames came, {dropped} were dropped");
             return Ok(());
         }
-        if clock::now() >= deadline {
-            eprintln!("nettest: only {} frames came", card.packets_in);
-            return Err(Error::TimedOut);
-        }
-        clock::sleep(clock::MILLISECOND * 100);
+        before = card.packets_in;
     }
+    eprintln!("nettest: {before} frames came");
+    Err(Error::TimedOut)
 }
 
 /// The stream of bytes that belongs to a seed; the peer knows it, too.

@@ -50,8 +50,10 @@ pub mod rights {
     pub const BOOT: u64 = 16;
     /// Leave bytes for a successor.
     pub const KEEP: u64 = 32;
+    /// Set the clock.
+    pub const CLOCK: u64 = 64;
     /// All of them.
-    pub const ALL: u64 = 63;
+    pub const ALL: u64 = 127;
 }
 
 interface! {
@@ -107,4 +109,7 @@ interface! {
     /// Makes a name channel for a child that works for a user: servers are told so of each client
     /// that comes by it, and by channels made from it. Only user 0 may name another than itself.
     22 => once now duplicate_as(rights: u64, user: u32, group: u32) -> (channel: Channel);
+    /// Sets what `wall_clock` says from now on, until the machine stops. `InvalidArgument` for a
+    /// time that has no nanoseconds since 1970. Needs CLOCK.
+    23 => retry now set_wall_clock(boot_ns: u64) -> ();
 }

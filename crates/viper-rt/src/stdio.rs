@@ -6,7 +6,7 @@
 use crate::message::Writer;
 use crate::{object, program, sys};
 use core::fmt::{self, Write};
-use viper_abi::{FOREVER, Handle, MsgInfo, Slot};
+use viper_abi::{Error, FOREVER, Handle, Slot};
 
 /// Operation number of a stream's WRITE: the same as in `viper-proto`, which tests it.
 pub const STREAM_WRITE: u32 = 2;
@@ -48,10 +48,18 @@ impl Write for Output {
 
 /// Writes bytes to the stream in `slot`, else to the debug port; a stream that fails swallows them.
 pub fn write_to(slot: Slot, text: &[u8]) {
+    let _ = try_write_to(slot, text);
+}
+
+/// Writes bytes to the stream in `slot`, else to the debug port: all of them.
+///
+/// # Errors
+/// What the stream says; [`Error::PeerClosed`] when it takes no more.
+pub fn try_write_to(slot: Slot, text: &[u8]) -> Result<(), Error> {
     let stream = program::peek(slot).filter(|h| !h.is_none());
     for part in text.chunks(STREAM_WRITE_MAX) {
         match stream {
-            Some(stream) => stream_write(stream, part),
+            Some(stream) => stream_write(stream, part)?,
             None => {
                 if let Some(system) = program::peek(Slot::SYSTEM) {
                     let _ = object::debug_write(system, part);
@@ -59,26 +67,27 @@ pub fn write_to(slot: Slot, text: &[u8]) {
             }
         }
     }
+    Ok(())
 }
 
-fn stream_write(stream: Handle, mut part: &[u8]) {
+fn stream_write(stream: Handle, mut part: &[u8]) -> Result<(), Error> {
     while !part.is_empty() {
         let mut message = Writer::new();
-        if message.bytes(part).is_err() {
-            return;
-        }
+        message.bytes(part)?;
         let (info, words) = message.finish(STREAM_WRITE);
         let reply = sys::call(stream, info, words, FOREVER);
+        reply.check()?;
+        let code = i64::from(reply.info.label() as i32);
+        if code != 0 {
+            return Err(Error::from_code(code).unwrap_or(Error::Io));
+        }
         let written = reply.words[0] as usize;
-        if reply.check().is_err() || failed(reply.info) || written == 0 {
-            return;
+        if written == 0 {
+            return Err(Error::PeerClosed);
         }
         part = part.get(written..).unwrap_or(&[]);
     }
-}
-
-fn failed(info: MsgInfo) -> bool {
-    info.label() != 0
+    Ok(())
 }
 
 #[doc(hidden)]

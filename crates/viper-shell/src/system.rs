@@ -211,6 +211,8 @@ pub struct Grants {
     pub system: bool,
     /// Read trace rings.
     pub trace: bool,
+    /// Set the clock.
+    pub clock: bool,
 }
 
 /// A program to start.

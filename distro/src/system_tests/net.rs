@@ -1,7 +1,7 @@
 //! The network: addresses, names, echoes, connections both ways, rights, and a server that dies.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     one("net-tcp-refused", refused),
     one("net-within", within),
     one("net-server-dies", server_dies),
+    one("net-ntp", ntp),
     one("net-none", none),
     one("net-switched-off", switched_off),
     one("net-usage", usage),
@@ -30,6 +31,8 @@ pub const TESTS: &[Test] = &[
 /// The host, as QEMU's user network shows it to the guest.
 const HOST: &str = "10.0.2.2";
 const GUEST_PORT: u16 = 5021;
+/// 1 May 2031, in seconds since 1900.
+const IN_2031: u32 = 4_144_348_800;
 const PATIENCE: Duration = Duration::from_secs(100);
 
 fn net() -> MachineOptions {
@@ -179,6 +182,43 @@ fn server_dies(lab: &Lab<'_>) -> Verdict {
     outcome.prints("server died")?;
     outcome.prints(&format!("*:{GUEST_PORT}"))?;
     outcome.prints("1 sent, 1 received, 0% lost")
+}
+
+/// A time server of one's own, in another year: it sets the clock, if that is allowed.
+fn ntp(lab: &Lab<'_>) -> Verdict {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(text)?;
+    let port = socket.local_addr().map_err(text)?.port();
+    // Ends with this program.
+    thread::spawn(move || {
+        let mut question = [0; 100];
+        while let Ok((48, from)) = socket.recv_from(&mut question) {
+            let mut reply = [0; 48];
+            // Version 4, a server, of stratum 1.
+            reply[..2].copy_from_slice(&[0x24, 1]);
+            reply[12..16].copy_from_slice(b"TEST");
+            reply[24..32].copy_from_slice(&question[40..48]);
+            for at in [16, 32, 40] {
+                reply[at..at + 4].copy_from_slice(&IN_2031.to_be_bytes());
+            }
+            let _ = socket.send_to(&reply, from);
+        }
+    });
+    let script = format!(
+        "netinfo -w 20 > NIL:\nntp -p {port} {HOST}\nDate +before%Y\n\
+         Run GRANT clock ntp -p {port} {HOST}\nDate +after%Y-%m\nntp -q -p {port} {HOST}"
+    );
+    let outcome = lab.run(&net(), &script)?;
+    outcome.prints("the clock was not set: that takes the right")?;
+    outcome.prints("the clock was set")?;
+    outcome.prints("after2031-05")?;
+    if outcome.output.contains("before2031") {
+        return Err("the clock was set without the right".into());
+    }
+    // The server's clock stands still; ours has gone on for a moment.
+    outcome
+        .prints("offset -0.")
+        .or_else(|_| outcome.prints("offset 0."))
+        .or_else(|_| outcome.prints("offset -1."))
 }
 
 fn none(lab: &Lab<'_>) -> Verdict {

@@ -210,6 +210,17 @@ impl<W: World> Serve for Init<W> {
         self.world.wall_clock_ns().ok_or(Error::NoService)
     }
 
+    fn set_wall_clock(&mut self, client: &mut NameClient, boot_ns: u64) -> Result<(), Error> {
+        require(client, rights::CLOCK)?;
+        // File systems and the like count in signed nanoseconds.
+        let latest = i64::MAX as u64;
+        let now = boot_ns.checked_add(viper_rt::clock::now());
+        now.filter(|now| *now <= latest)
+            .ok_or(Error::InvalidArgument)?;
+        self.world.set_wall_clock_ns(boot_ns);
+        Ok(())
+    }
+
     fn end_family(&mut self, client: &mut NameClient, process_id: u64) -> Result<(), Error> {
         let owner = self.managed.get(client.owner).ok_or(Error::NoRight)?;
         let system = self.world.system().ok_or(Error::NoService)?;

@@ -22,6 +22,7 @@ struct Fake {
     programs: HashMap<&'static str, Main>,
     console: Arc<Mutex<String>>,
     is_off: Arc<Mutex<bool>>,
+    boot_ns: u64,
     system: Option<System>,
 }
 
@@ -59,7 +60,11 @@ impl World for Fake {
     }
 
     fn wall_clock_ns(&self) -> Option<u64> {
-        Some(77)
+        Some(self.boot_ns)
+    }
+
+    fn set_wall_clock_ns(&mut self, boot_ns: u64) {
+        self.boot_ns = boot_ns;
     }
 
     fn write(&mut self, text: core::fmt::Arguments<'_>) {
@@ -166,6 +171,7 @@ cap connect HAVED:
 cap system supervise
 cap system trace
 cap system boot-archive
+cap system clock
 end
 ";
 
@@ -192,6 +198,7 @@ fn boot(words: &str, test: impl Fn(names::Client) + Send + Sync + 'static) -> (S
         programs: programs.into(),
         console: Arc::default(),
         is_off: Arc::default(),
+        boot_ns: 77,
         system: None,
     };
     let (console, is_off) = (world.console.clone(), world.is_off.clone());
@@ -334,6 +341,14 @@ fn names_may_be_reached_only_by_those_the_manifest_names() {
         assert_eq!(child.assign_set(b"X:", b"/x"), Ok(()));
         assert_eq!(&*names.assign_get(b"x:").unwrap(), b"/x");
         assert_eq!(names.wall_clock(), Ok(77));
+        assert_eq!(child.set_wall_clock(78), Err(Error::NoRight));
+        assert_eq!(names.wall_clock(), Ok(77));
+        assert_eq!(
+            names.set_wall_clock(u64::MAX - 5),
+            Err(Error::InvalidArgument)
+        );
+        assert_eq!(names.set_wall_clock(1_000_000), Ok(()));
+        assert_eq!(child.wall_clock(), Ok(1_000_000));
         assert_eq!(names.version(), Ok(names::VERSION));
     });
 }
@@ -452,7 +467,7 @@ fn rights_are_only_what_the_manifest_says() {
     let rights = super::name_rights(shell);
     assert_eq!(
         rights,
-        rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT
+        rights::ASSIGN | rights::MANAGE | rights::TRACE | rights::BOOT | rights::CLOCK
     );
     assert!(!super::system_rights(shell).contains(Rights::MANAGE));
 }

@@ -167,8 +167,7 @@ impl World for Guest {
 
     fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         let Some((file, at)) = &mut self.open else {
-            stdio::write_to(Slot::STDOUT, data);
-            return Ok(());
+            return stdio::try_write_to(Slot::STDOUT, data);
         };
         let mut rest = data;
         while !rest.is_empty() {

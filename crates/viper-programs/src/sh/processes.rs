@@ -356,6 +356,7 @@ fn granted(grants: Grants) -> u64 {
         (grants.manage, rights::MANAGE),
         (grants.system, rights::SYSTEM),
         (grants.trace, rights::TRACE),
+        (grants.clock, rights::CLOCK),
     ];
     all.iter()
         .filter(|(is_granted, _)| *is_granted)

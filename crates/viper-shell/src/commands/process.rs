@@ -16,7 +16,7 @@ pub(super) static COMMANDS: &[Spec] = &[
     Spec::new(
         "Run",
         &[],
-        "Run [GRANT manage,system,trace] program [arguments] [&]",
+        "Run [GRANT manage,system,trace,clock] program [arguments] [&]",
         "runs a program",
         run,
     )
@@ -24,7 +24,7 @@ pub(super) static COMMANDS: &[Spec] = &[
         "A program also runs when its name alone is typed; Run is for one whose name is a command \
          of the shell, too. With `&` it runs in the background. GRANT lets it do what programs \
          may not: kill and restart servers (manage), look at all processes and switch the machine \
-         off (system), read trace rings (trace).",
+         off (system), read trace rings (trace), set the clock (clock).",
     ),
     Spec::new(
         "Status",
@@ -112,6 +112,7 @@ pub(crate) fn grants(arguments: &[String]) -> Result<(Grants, &[String]), Stop> 
             "manage" => grants.manage = true,
             "system" => grants.system = true,
             "trace" => grants.trace = true,
+            "clock" => grants.clock = true,
             _ => return fail(format!("{word}: there is no such grant")),
         }
     }
