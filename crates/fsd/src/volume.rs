@@ -394,6 +394,7 @@ impl<W: World> Volume<W> {
                 self.say("the volume is of a newer version: it is read-only".into());
                 fs
             }
+            Err(MountError::Device(_)) if !self.how.read_only => self.mount_what_fails(part)?,
             Err(error) => return Err(self.refused(error)),
         };
         self.uses.begins(self.number, self.device.disk, part);
@@ -403,6 +404,20 @@ impl<W: World> Volume<W> {
             .filter(|said| said.contains("newer version"));
         self.state = Ok(fs);
         Ok(())
+    }
+
+    /// A disk that failed as it was mounted: that may have been once. If only writes fail, what is
+    /// there can be read.
+    #[cold]
+    fn mount_what_fails(&mut self, part: Option<(u64, u64)>) -> Result<Fs<W::Disk>, Refused> {
+        if let Ok(fs) = self.open_as(part, false)? {
+            return Ok(fs);
+        }
+        let fs = self
+            .open_as(part, true)?
+            .map_err(|error| self.refused(error))?;
+        self.say("the disk takes no writes: it is read-only".into());
+        Ok(fs)
     }
 
     fn refused(&self, error: MountError) -> Refused {

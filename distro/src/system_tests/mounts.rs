@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::storage::writes_fail_after;
 use super::{Lab, Outcome, Test, Verdict, one};
 use crate::cli::MachineOptions;
 use crate::disk::{self, Entry, Volume};
@@ -14,6 +15,7 @@ pub const TESTS: &[Test] = &[
     one("mounts-strange-disks", strange),
     one("mounts-server-killed", killed),
     one("mounts-disk-fails", fails),
+    one("mounts-disk-takes-no-writes", takes_no_writes),
     one("mounts-busy", busy),
 ];
 
@@ -319,15 +321,11 @@ fn killed(lab: &Lab<'_>) -> Verdict {
 
 /// The second disk fails at its first write: the first works on.
 fn fails(lab: &Lab<'_>) -> Verdict {
-    let image = volume(lab, "work.img", "WORK")?;
-    let rules =
-        "[inject-error]\nevent = \"none\"\niotype = \"write\"\nerrno = \"5\"\nonce = \"off\"\n";
-    let path = lab.scratch().path("faulty.conf");
-    std::fs::write(&path, rules).map_err(text)?;
-    let bad = format!("blkdebug:{}:{}", path.display(), image.display());
+    // The first write is the mount's.
+    let (image, bad) = failing(lab, 2)?;
     let outcome = run(
         lab,
-        vec![bad.into()],
+        vec![bad],
         "MakeDir SYS:w
         Mount D1 SYS:w
         Copy C:hello SYS:w/one
@@ -353,6 +351,34 @@ fn fails(lab: &Lab<'_>) -> Verdict {
         ],
     )?;
     lab.logged(&["fsd: /w: the disk failed"])?;
+    lab.is_sound(&crate::qemu::Disk::kept(image))
+}
+
+/// A volume on a disk that takes so many writes and no more; and where QEMU finds that disk.
+fn failing(lab: &Lab<'_>, good: u32) -> Result<(PathBuf, PathBuf), String> {
+    let image = volume(lab, "work.img", "WORK")?;
+    let path = lab.scratch().path("faulty.conf");
+    std::fs::write(&path, writes_fail_after(good, false)).map_err(text)?;
+    let bad = format!("blkdebug:{}:{}", path.display(), image.display());
+    Ok((image, bad.into()))
+}
+
+/// A disk that takes no write at all can be read.
+fn takes_no_writes(lab: &Lab<'_>) -> Verdict {
+    let (image, bad) = failing(lab, 0)?;
+    let commands = "MakeDir SYS:w; Mount D1 SYS:w; Type SYS:w/dir/hello.txt
+        Echo x >SYS:w/new; Echo write $RC; Mount; Unmount SYS:w";
+    let outcome = run(lab, vec![bad], commands)?;
+    outcome.code(0)?;
+    all(
+        &outcome,
+        &[
+            "from the second disk",
+            "write 10",
+            "SYS:w  WORK    read-only",
+        ],
+    )?;
+    lab.logged(&["fsd: /w: the disk takes no writes: it is read-only"])?;
     lab.is_sound(&crate::qemu::Disk::kept(image))
 }
 

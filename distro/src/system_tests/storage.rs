@@ -58,7 +58,7 @@ fn faulty(lab: &Lab<'_>, rules: &str) -> Result<(Disk, Disk), String> {
 }
 
 /// Rules by which writes fail after the first `good` ones: one of them, or all.
-fn writes_fail_after(good: u32, once: bool) -> String {
+pub(super) fn writes_fail_after(good: u32, once: bool) -> String {
     let mut rules = String::new();
     for state in 1..=good {
         let next = state + 1;
