@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use viper_ssh::sftp::{Attributes, Download, SftpClient, SftpEvent, Status, Upload};
-use viper_ssh::{ChannelId, Client, Config, Credential, Event, Request, Stream, TerminalSize};
+use viper_ssh::{
+    ChannelId, Client, Config, Credential, Event, PrivateKey, Request, Stream, TerminalSize,
+};
 
 use super::{Lab, Test, Verdict, parts};
 use crate::cli::MachineOptions;
@@ -65,6 +67,8 @@ fn visit(port: u16) -> Vec<(String, Verdict)> {
         ("ssh-input", input),
         ("ssh-files", files),
         ("ssh-forwarding", forwarding),
+        ("ssh-questions", questions),
+        ("ssh-programs", programs),
         ("ssh-rights", rights),
         ("ssh-users", users),
         ("ssh-many-log-ins", many),
@@ -157,35 +161,74 @@ fn input(port: u16) -> Verdict {
     )
 }
 
+/// The password asked for as a question (keyboard-interactive).
+fn questions(port: u16) -> Verdict {
+    let mut ssh = Ssh::log_in(port, "viper", &Credential::KeyboardInteractive, PASSWORD)?;
+    expect("a code", ssh.run("exit 5")?.code, Some(5))?;
+    match Ssh::log_in(port, "viper", &Credential::KeyboardInteractive, "wrong") {
+        Ok(_) => Err("a wrong answer was accepted".into()),
+        Err(reason) if reason == REFUSED => Ok(()),
+        Err(reason) => Err(reason),
+    }
+}
+
+/// The guest's own ssh, scp and sftp, into its own server; and who netstat says it is.
+fn programs(port: u16) -> Verdict {
+    let mut ssh = Ssh::connect(port, PASSWORD)?;
+    let key = PrivateKey::from_ed25519_seed(&[9; 32]);
+    let private = key.to_openssh("test", &mut random()?);
+    let public = format!("{} test\n", key.public().to_text());
+    ssh.store("T:key", private.as_bytes())?;
+    ssh.store("S:ssh/authorized_keys", public.as_bytes())?;
+    let options = "-i T:key -o UserKnownHostsFile=T:hosts";
+    let unknown = ssh.run(&format!("ssh {options} viper@127.0.0.1 'Echo in'"))?;
+    if unknown.code != Some(255) || !unknown.errors.contains("is not known") {
+        let Ran { errors, code, .. } = unknown;
+        return Err(format!("an unknown host: {errors:?}, code {code:?}"));
+    }
+    let options = format!("{options} -o StrictHostKeyChecking=accept-new");
+    let ran = ssh.run(&format!("ssh {options} viper@127.0.0.1 'Echo in; exit 7'"))?;
+    expect("ssh", (ran.out.as_str(), ran.code), ("in\n", Some(7)))?;
+    let hosts = ssh.run("Type T:hosts")?.out;
+    if !hosts.starts_with("|1|") || hosts.lines().count() != 1 {
+        return Err(format!("known hosts are not hashed: {hosts:?}"));
+    }
+    let copies = [
+        "MakeDir T:tree T:tree/sub T:tree/empty; Echo one >T:tree/sub/one".into(),
+        format!("scp -r {options} T:tree viper@127.0.0.1:/t/there"),
+        format!("scp -r {options} viper@127.0.0.1:/t/there T:back"),
+        "Type T:back/sub/one; Dir T:back/empty".into(),
+    ];
+    for command in &copies {
+        let Ran { out, errors, code } = ssh.run(command)?;
+        let is_last = command.starts_with("Type");
+        if code != Some(0) || is_last && !out.starts_with("one\n") {
+            return Err(format!("{command}: {out:?} {errors:?} {code:?}"));
+        }
+    }
+    let listed = ssh.run("Status; netstat")?.out;
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
+    let mut lines = listed.lines().map(words);
+    let sshd = lines.find(|w| w.iter().any(|w| w == "sshd"));
+    let sshd = sshd.and_then(|w| w.first().cloned());
+    let mut open = lines.filter(|w| w.iter().any(|w| w == "ESTABLISHED"));
+    match open.any(|w| sshd.is_some() && w.last() == sshd.as_ref()) {
+        true => Ok(()),
+        _ => Err(format!("who has the connections? {listed}")),
+    }
+}
+
 /// A file there and back.
 fn files(port: u16) -> Verdict {
     let data: Vec<u8> = (0..1_000_000u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
     let mut ssh = Ssh::connect(port, PASSWORD)?;
-    let channel = ssh.open()?;
-    ssh.ask(channel, &Request::Subsystem("sftp".into()))?;
-    let mut sftp = SftpClient::new();
-    ssh.files(channel, &mut sftp, |_, event| {
-        matches!(event, SftpEvent::Ready { .. })
-    })?;
-    let mut upload =
-        Upload::start(&mut sftp, "T:ssh-file", &Attributes::default()).map_err(text)?;
-    let mut sent = 0;
-    while upload.result().is_none() {
-        while upload.wants() > 0 {
-            let end = data.len().min(sent + upload.wants());
-            upload.feed(&mut sftp, &data[sent..end]).map_err(text)?;
-            sent = end;
-        }
-        ssh.files(channel, &mut sftp, |sftp, event| {
-            if let SftpEvent::Response { id, response } = event {
-                let _ = upload.handle(sftp, id, &response);
-            }
-            true
-        })?;
-    }
-    expect("the upload", upload.result(), Some(Ok::<(), Status>(())))?;
+    let (channel, mut sftp) = ssh.store("T:ssh-file", &data)?;
     let mut download = Download::start(&mut sftp, "/t/ssh-file").map_err(text)?;
     let mut back = vec![0; data.len()];
     while download.result().is_none() {
@@ -365,20 +408,34 @@ struct Ssh {
     deadline: Instant,
 }
 
+fn random() -> Result<ChaCha20Rng, String> {
+    let mut seed = [0; 32];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut seed))
+        .map_err(text)?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
 impl Ssh {
-    /// Connects, as soon as somebody listens, and logs in.
+    /// Connects, as soon as somebody listens, and logs in by a password.
     fn connect(port: u16, password: &str) -> Result<Ssh, String> {
         Ssh::connect_as(port, "viper", password)
     }
 
     fn connect_as(port: u16, user: &str, password: &str) -> Result<Ssh, String> {
+        let credential = Credential::Password(String::from(password).into());
+        Ssh::log_in(port, user, &credential, "")
+    }
+
+    /// The same by anything; all questions get this answer.
+    fn log_in(port: u16, user: &str, credential: &Credential, answer: &str) -> Result<Ssh, String> {
         let started = Instant::now();
         loop {
-            match Ssh::try_connect(port, user, password) {
+            match Ssh::try_log_in(port, user, credential, answer) {
                 Err(reason) if reason == CLOSED && started.elapsed() < BOOT => {
                     std::thread::sleep(Duration::from_millis(300));
                 }
@@ -387,15 +444,16 @@ impl Ssh {
         }
     }
 
-    fn try_connect(port: u16, user: &str, password: &str) -> Result<Ssh, String> {
+    fn try_log_in(
+        port: u16,
+        user: &str,
+        credential: &Credential,
+        answer: &str,
+    ) -> Result<Ssh, String> {
         let socket = TcpStream::connect(("127.0.0.1", port)).map_err(|_| CLOSED)?;
         let tick = Some(Duration::from_millis(100));
         socket.set_read_timeout(tick).map_err(text)?;
-        let mut seed = [0; 32];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut seed))
-            .map_err(text)?;
-        let random = ChaCha20Rng::from_seed(seed);
+        let random = random()?;
         let mut ssh = Ssh {
             socket,
             session: Client::new(&Config::default(), random, Duration::ZERO).map_err(text)?,
@@ -407,8 +465,11 @@ impl Ssh {
             match ssh.next()? {
                 Event::HostKey(_) => ssh.session.accept_host_key().map_err(text)?,
                 Event::ReadyToAuthenticate => {
-                    let password = Credential::Password(String::from(password).into());
-                    ssh.session.authenticate(user, &password).map_err(text)?;
+                    ssh.session.authenticate(user, credential).map_err(text)?;
+                }
+                Event::Prompts(prompts) => {
+                    let answers = vec![String::from(answer).into(); prompts.prompts.len()];
+                    ssh.session.answer_prompts(&answers).map_err(text)?;
                 }
                 Event::AuthFailed { .. } => return Err(REFUSED.into()),
                 Event::Authenticated => return Ok(ssh),
@@ -543,6 +604,33 @@ impl Ssh {
                 )
             })?;
         }
+    }
+
+    /// Stores a file by SFTP, which stays open for more.
+    fn store(&mut self, path: &str, data: &[u8]) -> Result<(ChannelId, SftpClient), String> {
+        let channel = self.open()?;
+        self.ask(channel, &Request::Subsystem("sftp".into()))?;
+        let mut sftp = SftpClient::new();
+        self.files(channel, &mut sftp, |_, event| {
+            matches!(event, SftpEvent::Ready { .. })
+        })?;
+        let mut upload = Upload::start(&mut sftp, path, &Attributes::default()).map_err(text)?;
+        let mut sent = 0;
+        while upload.result().is_none() {
+            while upload.wants() > 0 {
+                let end = data.len().min(sent + upload.wants());
+                upload.feed(&mut sftp, &data[sent..end]).map_err(text)?;
+                sent = end;
+            }
+            self.files(channel, &mut sftp, |sftp, event| {
+                if let SftpEvent::Response { id, response } = event {
+                    let _ = upload.handle(sftp, id, &response);
+                }
+                true
+            })?;
+        }
+        expect("the upload", upload.result(), Some(Ok::<(), Status>(())))?;
+        Ok((channel, sftp))
     }
 
     /// Moves bytes of SFTP until an event was taken.
