@@ -83,6 +83,7 @@ impl Half {
 }
 
 /// What a slot holds.
+#[expect(clippy::large_enum_variant, reason = "most sockets are TCP's")]
 pub(crate) enum Socket {
     Tcp(Tcp),
     Listener(Listener),
