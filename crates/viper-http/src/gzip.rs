@@ -53,6 +53,8 @@ enum State {
     Trailer(u8, u64),
     /// Between members: a good place for the end.
     Member,
+    /// What came is no gzip data.
+    Damaged,
 }
 
 impl Default for GzipDecoder {
@@ -78,24 +80,32 @@ impl GzipDecoder {
     /// Decodes until the input is used up or `out` is full; without input, what is still inside.
     ///
     /// # Errors
-    /// [`Error::BadGzip`] for anything that is not gzip data with the right checksums.
+    /// [`Error::BadGzip`] for anything that is not gzip data with the right checksums: after what
+    /// came before it was given.
     pub fn decode(&mut self, input: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
         let mut done = Progress::default();
         loop {
             let rest = input.get(done.taken..).unwrap_or(&[]);
+            if self.state == State::Damaged {
+                return if done.given == 0 {
+                    Err(Error::BadGzip)
+                } else {
+                    Ok(done)
+                };
+            }
             if self.state == State::Data {
                 let room = out.get_mut(done.given..).unwrap_or(&mut []);
                 if room.is_empty() {
                     return Ok(done);
                 }
-                let step = self.inflate(rest, room)?;
+                let step = self.inflate(rest, room);
                 done.taken += step.taken;
                 done.given += step.given;
                 if self.state == State::Data && step == Progress::default() {
                     return Ok(done);
                 }
             } else if let Some(&byte) = rest.first() {
-                self.frame(byte)?;
+                self.frame(byte);
                 done.taken += 1;
             } else {
                 return Ok(done);
@@ -109,24 +119,29 @@ impl GzipDecoder {
         self.state == State::Member
     }
 
-    fn inflate(&mut self, input: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
+    /// Whether the next call says that the data is damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.state == State::Damaged
+    }
+
+    fn inflate(&mut self, input: &[u8], out: &mut [u8]) -> Progress {
         let result = inflate(&mut self.inflate, input, out, MZFlush::None);
-        let given = out.get(..result.bytes_written).ok_or(Error::BadGzip)?;
+        let given = out.get(..result.bytes_written).unwrap_or(&[]);
         self.digest.update(given);
         self.len = self.len.wrapping_add(given.len() as u32);
         match result.status {
             Ok(MZStatus::StreamEnd) => self.state = State::Trailer(0, 0),
             Ok(_) | Err(MZError::Buf) => {}
-            Err(_) => return Err(Error::BadGzip),
+            Err(_) => self.state = State::Damaged,
         }
-        Ok(Progress {
+        Progress {
             taken: result.bytes_consumed,
-            given: result.bytes_written,
-        })
+            given: given.len(),
+        }
     }
 
     /// Takes one byte of what is around the compressed data.
-    fn frame(&mut self, byte: u8) -> Result<(), Error> {
+    fn frame(&mut self, byte: u8) {
         if !matches!(self.state, State::HeaderCrc(..) | State::Trailer(..)) {
             self.header.update(&[byte]);
         }
@@ -135,7 +150,7 @@ impl GzipDecoder {
                 *self = GzipDecoder::new();
                 return self.frame(byte);
             }
-            State::Fixed(at) => self.fixed(at, byte)?,
+            State::Fixed(at) => self.fixed(at, byte),
             State::ExtraLen(0, _) => State::ExtraLen(1, u16::from(byte)),
             State::ExtraLen(_, low) => match low | u16::from(byte) << 8 {
                 0 => self.after(EXTRA),
@@ -148,29 +163,28 @@ impl GzipDecoder {
             State::HeaderCrc(0, _) => State::HeaderCrc(1, u16::from(byte)),
             State::HeaderCrc(_, low) => {
                 let told = low | u16::from(byte) << 8;
-                if told != self.header.clone().finalize() as u16 {
-                    return Err(Error::BadGzip);
+                match told == self.header.clone().finalize() as u16 {
+                    true => State::Data,
+                    false => State::Damaged,
                 }
-                State::Data
             }
             State::Trailer(7, told) => {
                 let told = told | u64::from(byte) << 56;
                 let crc = self.digest.clone().finalize();
-                if told != u64::from(self.len) << 32 | u64::from(crc) {
-                    return Err(Error::BadGzip);
+                match told == u64::from(self.len) << 32 | u64::from(crc) {
+                    true => State::Member,
+                    false => State::Damaged,
                 }
-                State::Member
             }
             State::Trailer(at, told) => {
                 State::Trailer(at + 1, told | u64::from(byte) << (8 * u32::from(at)))
             }
             same => same,
         };
-        Ok(())
     }
 
     /// Magic, method, flags, time (4), extra flags, system.
-    fn fixed(&mut self, at: u8, byte: u8) -> Result<State, Error> {
+    fn fixed(&mut self, at: u8, byte: u8) -> State {
         let valid = match at {
             0 => byte == 0x1f,
             1 => byte == 0x8b,
@@ -182,9 +196,9 @@ impl GzipDecoder {
             _ => true,
         };
         match at {
-            _ if !valid => Err(Error::BadGzip),
-            9 => Ok(self.after(0)),
-            _ => Ok(State::Fixed(at + 1)),
+            _ if !valid => State::Damaged,
+            9 => self.after(0),
+            _ => State::Fixed(at + 1),
         }
     }
 

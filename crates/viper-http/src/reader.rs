@@ -65,6 +65,9 @@ impl Body {
             if self.given > limits.body_bytes_max {
                 return Err(Error::BodyTooLarge);
             }
+            if self.gzip.as_ref().is_some_and(|gzip| gzip.is_damaged()) {
+                return Err(Error::BadGzip);
+            }
             done.taken += step.taken;
             done.given += step.given;
             if skipped == 0 && step == Progress::default() {

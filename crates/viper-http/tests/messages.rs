@@ -349,3 +349,32 @@ fn compressed_answers() {
     reader.handle_input(&whole[head.taken..], &mut out).unwrap();
     assert_eq!(out[..2], [0x1f, 0x8b], "not asked to decode");
 }
+
+/// The limit is passed before the data turns out to be damaged: in one piece as byte by byte.
+#[test]
+fn what_comes_first_is_the_error() {
+    let mut stream = compressed("gzip-close");
+    let body = stream.windows(2).position(|at| at == [0x1f, 0x8b]).unwrap();
+    let member = stream[body..].to_vec();
+    stream.extend_from_slice(&member);
+    stream.extend_from_slice(b"no gzip data");
+    let mut limits = Limits::CLIENT;
+    // A member is 480 bytes: the second one is too much.
+    for (max, error) in [(500, Error::BodyTooLarge), (1000, Error::BadGzip)] {
+        limits.body_bytes_max = max;
+        for piece in [1, 7, stream.len()] {
+            let mut reader = ResponseReader::new(Method::Get, true, limits.clone());
+            let mut failed = None;
+            for part in stream.chunks(piece) {
+                let mut rest = part;
+                while !rest.is_empty() && failed.is_none() {
+                    match reader.handle_input(rest, &mut [0; 4096]) {
+                        Ok(done) => rest = &rest[done.taken..],
+                        Err(error) => failed = Some(error),
+                    }
+                }
+            }
+            assert_eq!(failed, Some(error), "at most {max}, {piece} at a time");
+        }
+    }
+}

@@ -209,7 +209,10 @@ fn check_head(head: &ResponseHead, asked: &Method, reader: &ResponseReader) {
     let mut again = Vec::new();
     head.encode(&mut again)
         .expect("what was read can be written");
-    let mut second = ResponseReader::new(asked.clone(), true, LIMITS);
+    // Written, a line may be a few bytes longer: a space behind the colon, say.
+    let mut limits = LIMITS;
+    limits.line_bytes_max += 8;
+    let mut second = ResponseReader::new(asked.clone(), true, limits);
     if again.len() < LIMITS.head_bytes_max {
         second.handle_input(&again, &mut []).expect("a head");
         assert_eq!(second.head(), Some(head));
@@ -354,8 +357,13 @@ pub fn round(random: &mut Random, corpus: &Corpus) {
         3..=5 => {
             let stream = mutate(random, &corpus.responses);
             let asked = [Method::Get, Method::Get, Method::Head][random.below(3)].clone();
-            let whole = response(None, &stream, asked.clone());
+            let mut whole = response(None, &stream, asked.clone());
             let pieces = response(Some(random), &stream, asked);
+            // Damage shows up to 32 KiB ahead of the data that is given, which may be too much.
+            let one_of = |end| [Err(Error::BadGzip), Err(Error::BodyTooLarge)].contains(end);
+            if one_of(&whole.end) && one_of(&pieces.end) {
+                whole.end = pieces.end;
+            }
             same(&stream, &whole, &pieces);
         }
         6 => {

@@ -110,9 +110,10 @@ pub fn generate(random: &mut Random) -> String {
 /// Compares one text, alone or as a reference, with what the crate `url` makes of it.
 ///
 /// Returns what they agreed upon. The only differences that are allowed: other schemes; hosts that
-/// are not plain ASCII (`xn--` is checked by one and passed on by the other); and references that
+/// are not plain ASCII (`xn--` is checked by one and passed on by the other); references that
 /// begin with more than two slashes, where the standard ("special authority ignore slashes state")
-/// and this crate find a host.
+/// and this crate find a host; and `..` behind a drive letter, which the standard ("shorten a url's
+/// path") keeps for files only.
 pub fn compare(text: &str, base: Option<&str>) -> Result<Option<String>, String> {
     let theirs = match base {
         Some(base) => url::Url::parse(base).and_then(|base| base.join(text)),
@@ -125,18 +126,19 @@ pub fn compare(text: &str, base: Option<&str>) -> Result<Option<String>, String>
     use viper_http::url::UrlError;
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => {
-            let text = ours.to_string();
+            let shown = ours.to_string();
             let parts = (ours.path(), ours.query(), ours.fragment());
             let their_parts = (theirs.path(), theirs.query(), theirs.fragment());
-            let same = text == theirs.as_str()
+            let same = shown == theirs.as_str()
                 && parts == their_parts
                 && ours.username() == theirs.username()
                 && ours.password() == theirs.password().unwrap_or("")
                 && Some(ours.port()) == theirs.port_or_known_default()
                 && Some(ours.host().to_string().as_str()) == theirs.host_str();
             match same {
-                true => Ok(Some(text)),
-                false => Err(format!("{text:?} here, {:?} there", theirs.as_str())),
+                true => Ok(Some(shown)),
+                false if has_drive_letter(text) => Ok(None),
+                false => Err(format!("{shown:?} here, {:?} there", theirs.as_str())),
             }
         }
         (Err(_), Err(_)) => Ok(None),
@@ -163,4 +165,13 @@ fn has_three_slashes(text: &str) -> bool {
         _ => return false,
     };
     rest.chars().take_while(|c| is_slash(*c)).count() > 2
+}
+
+/// Whether a part of a path looks like the drive of a file's URL, and another one leads up.
+fn has_drive_letter(text: &str) -> bool {
+    let text: String = text.chars().filter(|c| !"\t\n\r".contains(*c)).collect();
+    let text = text.to_ascii_lowercase().replace("%2e", ".");
+    let parts = || text.split(['/', '\\', '?', '#']);
+    let is_drive = |part: &str| matches!(part.as_bytes(), [letter, b':' | b'|'] if letter.is_ascii_alphabetic());
+    parts().any(is_drive) && parts().any(|part| part == "..")
 }
