@@ -171,6 +171,10 @@ fn has_three_slashes(text: &str) -> bool {
 fn has_drive_letter(text: &str) -> bool {
     let text: String = text.chars().filter(|c| !"\t\n\r".contains(*c)).collect();
     let text = text.to_ascii_lowercase().replace("%2e", ".");
+    let scheme = ["http:", "https:"].iter();
+    let text = scheme.fold(text.trim_matches(|c| c <= ' '), |text, scheme| {
+        text.strip_prefix(scheme).unwrap_or(text)
+    });
     let parts = || text.split(['/', '\\', '?', '#']);
     let is_drive = |part: &str| matches!(part.as_bytes(), [letter, b':' | b'|'] if letter.is_ascii_alphabetic());
     parts().any(is_drive) && parts().any(|part| part == "..")
