@@ -363,7 +363,7 @@ fn what_comes_first_is_the_error() {
     for (max, error) in [(500, Error::BodyTooLarge), (1000, Error::BadGzip)] {
         limits.body_bytes_max = max;
         for piece in [1, 7, stream.len()] {
-            let mut reader = ResponseReader::new(Method::Get, true, limits.clone());
+            let mut reader = ResponseReader::new(Method::Get, true, limits);
             let mut failed = None;
             for part in stream.chunks(piece) {
                 let mut rest = part;
