@@ -1,8 +1,8 @@
 //! Requests and answers through the readers.
 
 use viper_http::{
-    BodyLength, Error, Limits, Method, Progress, RequestHead, RequestReader, ResponseReader,
-    Status, Url, Version,
+    BodyLength, Error, GzipDecoder, Limits, Method, Progress, RequestHead, RequestReader,
+    ResponseReader, Status, Url, Version,
 };
 
 fn request(stream: &str) -> Result<RequestReader, Error> {
@@ -348,6 +348,21 @@ fn compressed_answers() {
     let mut out = [0; 10];
     reader.handle_input(&whole[head.taken..], &mut out).unwrap();
     assert_eq!(out[..2], [0x1f, 0x8b], "not asked to decode");
+}
+
+#[test]
+fn what_came_before_damage_is_given() {
+    let stream = compressed("gzip-close");
+    let body = stream.windows(2).position(|at| at == [0x1f, 0x8b]).unwrap();
+    let mut data = stream[body..].to_vec();
+    data.extend_from_slice(b"no gzip data");
+    let mut out = [0; 4096];
+    let mut decoder = GzipDecoder::new();
+    let done = decoder.decode(&data, &mut out).unwrap();
+    let text = "hello hello hello hello\n".repeat(20);
+    assert_eq!(&out[..done.given], text.as_bytes());
+    let rest = decoder.decode(&data[done.taken..], &mut out);
+    assert_eq!(rest, Err(Error::BadGzip));
 }
 
 /// The limit is passed before the data turns out to be damaged: in one piece as byte by byte.

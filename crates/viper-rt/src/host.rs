@@ -28,6 +28,7 @@ struct Page([u8; 4096]);
 thread_local! {
     static PAGE: RefCell<Box<Page>> = RefCell::new(Box::new(Page([0; 4096])));
     static PROCESS: Cell<Option<Pid>> = const { Cell::new(None) };
+    static HELD_NS: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 pub(crate) fn ipc_buffer() -> *mut IpcBuffer {
@@ -188,6 +189,20 @@ pub fn spawn_with_channel(
     let (ours, theirs) = Channel::pair(16)?;
     let process = spawn_process(name, vec![(slot, theirs.into_owned())], &[name], main)?;
     Ok((process, ours))
+}
+
+/// Runs `body` while this thread's clock stands still: what depends on how long something takes can
+/// be shown on a machine of any speed. Deadlines come to pass by the real clock.
+pub fn at_one_time<T>(body: impl FnOnce() -> T) -> T {
+    let before = HELD_NS.replace(Some(state::uptime()));
+    let result = body();
+    HELD_NS.set(before);
+    result
+}
+
+/// What this thread's clock says.
+fn now() -> u64 {
+    HELD_NS.get().unwrap_or_else(state::uptime)
 }
 
 /// The number of live handles of the calling process, to find leaks.

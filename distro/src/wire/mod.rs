@@ -135,14 +135,17 @@ impl Wire {
                     sky.take(Instant::now(), frame);
                 }
                 while let Some(frame) = sky.due(Instant::now()) {
+                    // Counted first: who has received it finds it counted.
+                    {
+                        let mut side = side.lock().expect("no panic while counting");
+                        side.tally = sky.tally;
+                        side.last.push_back(frame.clone());
+                        if side.last.len() > KEPT {
+                            side.last.pop_front();
+                        }
+                    }
                     // Nobody may be there yet, or any more.
                     let _ = by.send_to(&frame, &to);
-                    let mut side = side.lock().expect("no panic while counting");
-                    side.tally = sky.tally;
-                    side.last.push_back(frame);
-                    if side.last.len() > KEPT {
-                        side.last.pop_front();
-                    }
                 }
             }
         }));

@@ -173,7 +173,7 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
             Obj::Timer { deadline, period } => (*deadline, *period) = (r[1], r[2]),
             _ => return Err(Error::WrongKind),
         },
-        number::clock_now => r[1] = uptime(),
+        number::clock_now => r[1] = super::now(),
         number::memory_create => {
             let len = (r[0] as usize).next_multiple_of(4096);
             if len == 0 || r[0] > 4 << 30 {

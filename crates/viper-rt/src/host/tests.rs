@@ -198,3 +198,18 @@ fn what_a_timeout_sends_does_not_get_into_the_answer() {
     }
     process.kill(0).unwrap();
 }
+
+#[test]
+fn a_held_clock_stands_still_for_its_thread_only() {
+    let before = clock::now();
+    let (first, last) = host::at_one_time(|| {
+        let first = clock::now();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let other = std::thread::spawn(clock::now).join().unwrap();
+        assert!(other >= first + 2 * clock::MILLISECOND);
+        (first, clock::now())
+    });
+    assert!(first >= before);
+    assert_eq!(first, last);
+    assert!(clock::now() >= last + 2 * clock::MILLISECOND);
+}
