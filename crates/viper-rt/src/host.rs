@@ -1,6 +1,9 @@
 //! A fake kernel for tests on the host: the same stubs, the same objects, host threads.
 //!
-//! One lock around everything and one condition variable: slow, simple, and fair enough for tests.
+//! One lock around everything and one condition variable for each test: slow, simple, and fair
+//! enough. A thread that has no process yet becomes one, on a machine of its own; what it starts is
+//! there, too.
+//!
 //! A fake process is a handle table and a startup block; its threads are threads of the host. When
 //! it ends or is killed, its handles close at once, its peers hear of it, and its threads unwind at
 //! their next system call.
@@ -14,7 +17,7 @@ mod state;
 mod syscalls;
 
 use crate::handle::{Channel, Object, OwnedHandle, Process};
-use state::{Kernel, Obj, Pid, lock};
+use state::{Kernel, Machine, Obj, Pid, lock};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use viper_abi::{Error, Handle, IpcBuffer, Kind, Rights, Slot, StartupWriter};
@@ -27,7 +30,7 @@ struct Page([u8; 4096]);
 
 thread_local! {
     static PAGE: RefCell<Box<Page>> = RefCell::new(Box::new(Page([0; 4096])));
-    static PROCESS: Cell<Option<Pid>> = const { Cell::new(None) };
+    static PROCESS: Cell<Option<(&'static Machine, Pid)>> = const { Cell::new(None) };
     static HELD_NS: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
@@ -39,16 +42,21 @@ pub(crate) fn syscall(number: u16, registers: &mut [u64; 9]) {
     syscalls::enter(current(), number, registers);
 }
 
-/// The fake process of this thread; a thread that has none becomes a process of its own.
-fn current() -> Pid {
-    PROCESS.with(|p| match p.get() {
-        Some(pid) => pid,
-        None => {
-            let pid = lock().new_process("host", 0);
-            p.set(Some(pid));
-            pid
-        }
+/// This thread's machine and process; a thread that has none becomes a process of its own.
+fn place() -> (&'static Machine, Pid) {
+    PROCESS.get().unwrap_or_else(|| {
+        let (machine, pid) = Machine::new("host");
+        PROCESS.set(Some((machine, pid)));
+        (machine, pid)
     })
+}
+
+fn machine() -> &'static Machine {
+    place().0
+}
+
+fn current() -> Pid {
+    place().1
 }
 
 /// Unwinds the thread of a process that has ended.
@@ -132,10 +140,11 @@ fn run_then(
     main: bool,
     then: impl FnOnce(&mut Kernel) + Send + 'static,
 ) -> Result<(), Error> {
+    let machine = machine();
     let spawned = std::thread::Builder::new()
         .name(name.into())
         .spawn(move || {
-            PROCESS.with(|p| p.set(Some(pid)));
+            PROCESS.set(Some((machine, pid)));
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
             let mut kernel = lock();
             ipc::abandon(&mut kernel);

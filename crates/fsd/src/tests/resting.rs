@@ -154,7 +154,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
 
     /// Two clients see the same names and sizes as a map of them, at each step.
     #[test]

@@ -124,6 +124,7 @@ pub(super) fn block<T>(
     mut step: impl FnMut(&mut Kernel) -> Result<Option<T>, Error>,
 ) -> (Guard, Result<T, Error>) {
     loop {
+        let looked_ns = uptime();
         match step(&mut kernel) {
             Ok(Some(value)) => return (kernel, Ok(value)),
             Err(error) => return (kernel, Err(error)),
@@ -139,7 +140,7 @@ pub(super) fn block<T>(
         if uptime() >= deadline {
             return (kernel, Err(Error::TimedOut));
         }
-        kernel = wait(kernel, deadline);
+        kernel = wait(kernel, looked_ns, deadline);
     }
 }
 

@@ -74,49 +74,110 @@ pub(super) struct Proc {
 #[derive(Default)]
 pub(super) struct Kernel {
     objects: HashMap<Id, Entry>,
+    timers: Vec<Id>,
     pub processes: BTreeMap<Pid, Proc>,
-    next: u64,
     pub calls: HashMap<u64, Option<Result<super::ipc::Message, Error>>>,
-    pub wakes: HashMap<u64, u64>,
 }
 
-static KERNEL: Mutex<Option<Kernel>> = Mutex::new(None);
-static CHANGED: Condvar = Condvar::new();
+/// A fake machine: a test has one of its own, and does not wake the threads of another.
+pub(super) struct Machine {
+    kernel: Mutex<Kernel>,
+    changed: Condvar,
+}
 
-pub(super) struct Guard(MutexGuard<'static, Option<Kernel>>);
-
-impl core::ops::Deref for Guard {
-    type Target = Kernel;
-    fn deref(&self) -> &Kernel {
-        self.0.as_ref().expect("made by lock()")
+impl Machine {
+    /// A machine, for as long as the tests run, and its first process.
+    pub(super) fn new(name: &str) -> (&'static Machine, Pid) {
+        let mut kernel = Kernel::default();
+        let pid = kernel.new_process(name, 0);
+        let machine = Machine {
+            kernel: Mutex::new(kernel),
+            changed: Condvar::new(),
+        };
+        (Box::leak(Box::new(machine)), pid)
     }
 }
 
-impl core::ops::DerefMut for Guard {
-    fn deref_mut(&mut self) -> &mut Kernel {
-        self.0.as_mut().expect("made by lock()")
-    }
-}
+pub(super) type Guard = MutexGuard<'static, Kernel>;
 
+/// The longest sleep without another look.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The kernel of this thread's machine.
 pub(super) fn lock() -> Guard {
-    let mut guard = KERNEL.lock().unwrap_or_else(|e| e.into_inner());
-    guard.get_or_insert_with(Kernel::default);
-    Guard(guard)
+    let kernel = &super::machine().kernel;
+    kernel.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// Wakes whoever waits on this thread's machine.
 pub(super) fn changed() {
-    CHANGED.notify_all();
+    super::machine().changed.notify_all();
 }
 
-/// Waits for a change, at most until `deadline` or the next timer.
-pub(super) fn wait(guard: Guard, deadline: u64) -> Guard {
-    let until = deadline.min(guard.next_timer());
-    let now = uptime();
-    let span = Duration::from_nanos(until.saturating_sub(now).min(50_000_000));
-    let (inner, _) = CHANGED
-        .wait_timeout(guard.0, span)
+/// Waits for a change since `looked_ns`, at most until `deadline` or the next timer.
+pub(super) fn wait(guard: Guard, looked_ns: u64, deadline: u64) -> Guard {
+    let until = deadline.min(guard.next_timer(looked_ns));
+    let span = Duration::from_nanos(until.saturating_sub(uptime())).min(LOOK);
+    let changed = &super::machine().changed;
+    let (guard, _) = changed
+        .wait_timeout(guard, span)
         .unwrap_or_else(|e| e.into_inner());
-    Guard(inner)
+    guard
+}
+
+/// A number that no process or object of any machine had.
+fn next() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Those who wait for a word, by its address, on whichever machine: how often each was woken.
+pub(super) mod futex {
+    use super::{Condvar, Error, HashMap, LOOK, Mutex, uptime};
+
+    static WAKES: Mutex<Option<HashMap<u64, u64>>> = Mutex::new(None);
+    static WOKEN: Condvar = Condvar::new();
+
+    pub(in super::super) fn wake(address: u64) {
+        let mut wakes = WAKES.lock().unwrap_or_else(|e| e.into_inner());
+        *wakes.get_or_insert_default().entry(address).or_insert(0) += 1;
+        WOKEN.notify_all();
+    }
+
+    /// Waits while `is_same` holds at the start, until woken, `deadline`, or the end of the process.
+    pub(in super::super) fn wait(
+        address: u64,
+        is_same: impl Fn() -> bool,
+        deadline: u64,
+        has_ended: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        let mut wakes = WAKES.lock().unwrap_or_else(|e| e.into_inner());
+        if !is_same() {
+            return Err(Error::WouldBlock);
+        }
+        let count = |wakes: &Option<HashMap<u64, u64>>| {
+            wakes.as_ref().and_then(|w| w.get(&address)).copied()
+        };
+        let before = count(&wakes);
+        while count(&wakes) == before {
+            if deadline == 0 {
+                return Err(Error::WouldBlock);
+            }
+            let now = uptime();
+            if now >= deadline {
+                return Err(Error::TimedOut);
+            }
+            let span = core::time::Duration::from_nanos(deadline - now).min(LOOK);
+            (wakes, _) = WOKEN
+                .wait_timeout(wakes, span)
+                .unwrap_or_else(|e| e.into_inner());
+            if has_ended() {
+                drop(wakes);
+                super::super::exit();
+            }
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn uptime() -> u64 {
@@ -126,8 +187,7 @@ pub(super) fn uptime() -> u64 {
 
 impl Kernel {
     pub(super) fn new_process(&mut self, name: &str, parent: u64) -> Pid {
-        self.next += 1;
-        let pid = Pid(self.next);
+        let pid = Pid(next());
         self.processes.insert(
             pid,
             Proc {
@@ -183,8 +243,10 @@ impl Kernel {
     }
 
     pub(super) fn add(&mut self, object: Obj) -> Id {
-        self.next += 1;
-        let id = Id(self.next);
+        let id = Id(next());
+        if matches!(object, Obj::Timer { .. }) {
+            self.timers.push(id);
+        }
         let entry = Entry {
             object,
             references: 0,
@@ -225,6 +287,7 @@ impl Kernel {
         match entry.object {
             Obj::Channel(end) => self.end_gone(end),
             Obj::Reply(call) => self.fail_call(call),
+            Obj::Timer { .. } => self.timers.retain(|&timer| timer != id),
             _ => {}
         }
         changed();
@@ -272,11 +335,13 @@ impl Kernel {
         self.processes.get(&pid).map_or(0, |p| p.handles.len())
     }
 
-    fn next_timer(&self) -> u64 {
-        let timers = self.objects.values().filter_map(|e| match e.object {
-            Obj::Timer { deadline, .. } => Some(deadline),
+    /// When the next of the timers rings that had not rung at `looked_ns`.
+    fn next_timer(&self, looked_ns: u64) -> u64 {
+        let deadlines = self.timers.iter().filter_map(|&id| match self.object(id) {
+            Some(&Obj::Timer { deadline, .. }) => Some(deadline),
             _ => None,
         });
-        timers.min().unwrap_or(u64::MAX)
+        let ahead = deadlines.filter(|&deadline| deadline > looked_ns);
+        ahead.min().unwrap_or(u64::MAX)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ipc::{self, block};
 use super::objects::{Buffer, ChannelEnd};
-use super::state::{Guard, Id, Kernel, Obj, Pid, changed, lock, uptime};
+use super::state::{Guard, Id, Kernel, Obj, Pid, changed, futex, lock, uptime};
 use crate::object::no_process_info;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub(super) fn enter(pid: Pid, call: u16, r: &mut [u64; 9]) {
         number::reply => ipc::reply(kernel, pid, r),
         number::object_wait => object_wait(kernel, pid, r),
         number::sleep_until => {
-            let (_, slept) = block(kernel, pid, r[0].max(1), |_| Ok(None::<()>));
-            slept.or(Ok(()))
+            let slept = block(kernel, pid, r[0].max(1), |_| Ok(None::<()>));
+            slept.1.or(Ok(()))
         }
         number::futex_wait => futex_wait(kernel, pid, r),
         number::thread_yield => {
@@ -61,18 +61,13 @@ fn object_wait(kernel: Guard, pid: Pid, r: &mut [u64; 9]) -> Result<(), Error> {
 }
 
 fn futex_wait(kernel: Guard, pid: Pid, r: &mut [u64; 9]) -> Result<(), Error> {
+    drop(kernel);
     let address = r[0];
     // SAFETY: the caller owns the word and keeps it while it waits.
     let word = unsafe { &*(address as *const core::sync::atomic::AtomicU32) };
-    if word.load(core::sync::atomic::Ordering::SeqCst) != r[1] as u32 {
-        return Err(Error::WouldBlock);
-    }
-    let before = kernel.wakes.get(&address).copied().unwrap_or(0);
-    let (_, woken) = block(kernel, pid, r[2], |k| {
-        let now = k.wakes.get(&address).copied().unwrap_or(0);
-        Ok((now != before).then_some(()))
-    });
-    woken
+    let is_same = || word.load(core::sync::atomic::Ordering::SeqCst) == r[1] as u32;
+    let has_ended = || lock().process(pid).end.is_some();
+    futex::wait(address, is_same, r[2], has_ended)
 }
 
 fn device(kernel: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(), Error> {
@@ -256,7 +251,7 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
         // Nothing is counted here.
         number::process_limit => _ = process(k, pid, first)?,
         number::futex_wake => {
-            *k.wakes.entry(r[0]).or_insert(0) += 1;
+            futex::wake(r[0]);
             r[1] = 0;
         }
         number::quota_create => r[1] = u64::from(k.insert_new(pid, Obj::Quota).0),
@@ -315,7 +310,13 @@ fn simple(mut guard: Guard, pid: Pid, call: u16, r: &mut [u64; 9]) -> Result<(),
         }
         _ => return Err(Error::NotSupported),
     }
-    changed();
+    // What is freed or ended says so itself.
+    if matches!(
+        call,
+        number::event_signal | number::timer_set | number::poll_add | number::handle_give
+    ) {
+        changed();
+    }
     Ok(())
 }
 
