@@ -169,6 +169,10 @@ pub struct MachineOptions {
     #[arg(long, value_name = "tcp:HOST-GUEST", conflicts_with = "no_net")]
     #[arg(value_parser = parse_forward)]
     pub hostfwd: Vec<String>,
+    /// Plug the card into a TAP device that is there, in place of QEMU's user network
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["no_net", "hostfwd"])]
+    #[arg(value_parser = parse_tap)]
+    pub tap: Option<String>,
     /// The wire that the card is plugged into, in place of QEMU's user network.
     #[arg(skip)]
     pub wire: Option<Plug>,
@@ -202,6 +206,16 @@ pub struct Copy {
     pub from: String,
     /// Destination.
     pub to: String,
+}
+
+/// The name of a network device, as Linux has them: it goes into a list of options of QEMU's.
+fn parse_tap(text: &str) -> Result<String, String> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if (1..16).contains(&text.len()) && text.chars().all(is_good) {
+        Ok(text.into())
+    } else {
+        Err("expected the name of a network device".into())
+    }
 }
 
 fn parse_copy(text: &str) -> Result<Copy, String> {

@@ -34,10 +34,11 @@ pub fn assemble(
 }
 
 fn network(options: &MachineOptions) -> Network {
-    match &options.wire {
+    match (&options.wire, &options.tap) {
         _ if options.no_net => Network::None,
-        Some(plug) => Network::Wire(plug.clone()),
-        None => Network::User(options.hostfwd.clone()),
+        (Some(plug), _) => Network::Wire(plug.clone()),
+        (None, Some(name)) => Network::Tap(name.clone()),
+        (None, None) => Network::User(options.hostfwd.clone()),
     }
 }
 

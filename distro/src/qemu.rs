@@ -56,6 +56,8 @@ pub enum Network {
     User(Vec<String>),
     /// A wire of this program.
     Wire(Plug),
+    /// The TAP device of this machine with this name.
+    Tap(String),
 }
 
 /// A machine, ready to be started.
@@ -135,6 +137,7 @@ impl Machine {
         let network = match &self.network {
             Network::None => return list.pair("-nic", "none"),
             Network::Wire(plug) => plug.netdev("net"),
+            Network::Tap(name) => format!("tap,id=net,ifname={name},script=no,downscript=no"),
             Network::User(forwards) => forwards
                 .iter()
                 .fold(String::from("user,id=net"), |network, forward| {
@@ -292,6 +295,15 @@ mod tests {
         });
         assert!(line.contains("-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"));
         assert!(!line.contains("-nic"));
+    }
+
+    #[test]
+    fn a_network_of_a_tap_device_runs_no_scripts() {
+        let line = line(&Machine {
+            network: Network::Tap("guest0".into()),
+            ..machine()
+        });
+        assert!(line.contains("-netdev tap,id=net,ifname=guest0,script=no,downscript=no"));
     }
 
     #[test]

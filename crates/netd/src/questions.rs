@@ -49,6 +49,8 @@ impl<C: NetworkCard> Netd<C> {
         if self.questions.len() >= QUESTIONS_MAX {
             return Outcome::Now(Err(Error::LimitReached));
         }
+        // The stack is to know how late it is: what it remembers may be over.
+        self.work();
         let id = match self.start_question(name) {
             Ok(id) => id,
             Err(error) => return Outcome::Now(Err(error)),

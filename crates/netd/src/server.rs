@@ -97,6 +97,7 @@ impl<C: NetworkCard> Netd<C> {
         if let Some((card, _)) = &card {
             let hardware = hardware_address(card.hardware(), seed);
             let mut interface = InterfaceConfig::ethernet("net0", hardware);
+            interface.sum = Some(viper_rt::checksum::internet);
             interface.mtu = card.mtu().map_or(1500, usize::from).clamp(1280, 1500);
             stack.add_interface(&interface).map_err(convert::error)?;
         }

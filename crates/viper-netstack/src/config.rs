@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use crate::Cidr;
+use crate::{Cidr, Sum};
 
 /// The limits and habits of a whole stack.
 #[derive(Clone, Debug)]
@@ -130,6 +130,8 @@ pub struct InterfaceConfig {
     /// Whether the device checks the TCP and UDP checksums of what it receives. It says of each
     /// frame whether it did; those that it did not check are checked here.
     pub checksums_checked: bool,
+    /// A quick way to add up bytes for the checksums of TCP, if the caller has one.
+    pub sum: Option<Sum>,
 }
 
 impl InterfaceConfig {
@@ -145,6 +147,7 @@ impl InterfaceConfig {
             slaac: true,
             checksums_filled: false,
             checksums_checked: false,
+            sum: None,
         }
     }
 

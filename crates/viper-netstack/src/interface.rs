@@ -25,7 +25,7 @@ use crate::slot::Half;
 use crate::stack::{HASTE, to_nanos};
 use crate::status::{Counters, DhcpState};
 use crate::wire::{Out, Wire};
-use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route};
+use crate::{Cidr, Dhcp, Error, InterfaceConfig, Medium, Route, Sum};
 
 /// The name of an interface. 0 is loopback, the others count from 1 as they are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,9 @@ pub(crate) struct Port {
     pub(crate) lease: Option<Lease>,
     pub(crate) slaac: Option<Slaac>,
     pub(crate) checks_frames: bool,
+    pub(crate) sum: Option<Sum>,
+    /// Whether the checksums of TCP are filled in here.
+    fills_sums: bool,
     /// When the interface itself wants to be served, in nanoseconds.
     pub(crate) due: Option<u64>,
     /// The router and the addresses that are there because a router announced them.
@@ -114,6 +117,7 @@ impl Port {
             out: Out::Queue(&mut queue),
             abilities: &abilities,
             counters: &mut counters,
+            sum: None,
             watch: None,
         };
         let mut engine = Box::new(Interface::new(engine_config, &mut wire, now));
@@ -136,6 +140,8 @@ impl Port {
                 .filter(|_| config.slaac)
                 .map(|mac| Slaac::new(mac, to_nanos(now))),
             checks_frames: config.checksums_checked,
+            sum: config.sum,
+            fills_sums: config.sum.is_some() && !config.checksums_filled && !is_loopback,
             due: Some(0),
             announced: None,
             announced_addresses: Vec::new(),
@@ -283,6 +289,7 @@ impl Port {
             out: Out::Queue(&mut self.queue),
             abilities: &self.abilities,
             counters: &mut self.counters,
+            sum: self.sum.filter(|_| self.fills_sums),
             watch: None,
         };
         self.engine.poll_ingress_single(now, &mut wire, set);
@@ -295,6 +302,7 @@ impl Port {
             out: Out::Queue(&mut self.queue),
             abilities: &self.abilities,
             counters: &mut self.counters,
+            sum: self.sum.filter(|_| self.fills_sums),
             watch: None,
         };
         self.engine
@@ -321,6 +329,7 @@ impl Port {
             out,
             abilities: &self.abilities,
             counters: &mut self.counters,
+            sum: self.sum.filter(|_| self.fills_sums),
             watch,
         };
         let mut packets = 0;
@@ -361,6 +370,7 @@ impl Port {
             out,
             abilities: &self.abilities,
             counters: &mut self.counters,
+            sum: self.sum.filter(|_| self.fills_sums),
             watch: None,
         };
         self.engine.poll_maintenance(now);
@@ -534,7 +544,12 @@ fn abilities(config: &InterfaceConfig, is_loopback: bool) -> DeviceCapabilities 
         (false, true) => Checksum::Tx,
         (true, true) => Checksum::None,
     };
-    abilities.checksum.tcp = transport;
+    // What is received is looked at before the engine sees it.
+    abilities.checksum.tcp = if config.checksums_filled || config.sum.is_some() {
+        Checksum::None
+    } else {
+        Checksum::Tx
+    };
     abilities.checksum.udp = transport;
     if is_loopback {
         abilities.checksum = smoltcp::phy::ChecksumCapabilities::ignored();

@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod address;
+mod checksum;
 mod config;
 mod device;
 pub mod dns;
@@ -30,6 +31,7 @@ mod udp;
 mod wire;
 
 pub use address::{Cidr, Route};
+pub use checksum::Sum;
 pub use config::{Config, Dhcp, InterfaceConfig, Medium, TcpOptions};
 pub use device::{FrameDevice, FrameQueue};
 pub use dns::{Family, QueryId};

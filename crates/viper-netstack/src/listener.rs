@@ -188,7 +188,7 @@ impl Stack {
             listener.half_open.push_back(connection);
         }
         // If it was not a good segment, the connection is gone after this.
-        self.take_segment(connection, frame, packet, Some(segment));
+        self.take_segment(connection, frame, packet, segment);
         true
     }
 
@@ -220,15 +220,11 @@ impl Stack {
         &mut self,
         index: usize,
         frame: &[u8],
-        packet: &Packet<'_>,
         segment: &Segment,
         (local, remote): (SocketAddr, SocketAddr),
     ) {
         let owes_answer = segment.has(Segment::ACK) && segment.len > 0;
-        if !owes_answer
-            || segment.has(Segment::RST | Segment::SYN)
-            || (index != 0 && !is_intact(packet))
-        {
+        if !owes_answer || segment.has(Segment::RST | Segment::SYN) {
             return;
         }
         let Some(port) = self.ports.get_mut(index) else {
@@ -293,10 +289,4 @@ impl Stack {
             _ => Err(Error::BadSocket),
         }
     }
-}
-
-fn is_intact(packet: &Packet<'_>) -> bool {
-    TcpPacket::new_checked(packet.payload).is_ok_and(|segment| {
-        segment.verify_checksum(&packet.source.into(), &packet.destination.into())
-    })
 }

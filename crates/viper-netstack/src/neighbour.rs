@@ -23,6 +23,8 @@ pub(crate) struct Neighbours {
     asked: Vec<Asked>,
     /// Sockets that wait for one of them.
     waiting: Vec<SocketId>,
+    /// What was said last of which there is reason for doubt.
+    doubted: Option<[u8; 10]>,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,24 @@ enum Step {
 }
 
 impl Neighbours {
+    /// Whether to believe an ARP message: it has no checksum, and a wrong hardware address would be
+    /// used for a while.
+    ///
+    /// Its sender says twice which hardware it has: in the frame and in the message. Where the two
+    /// differ, which some that balance load want so, it must be said twice.
+    pub(crate) fn believe(&mut self, frame: &[u8]) -> bool {
+        let said = frame
+            .get(SENDER_AT..)
+            .and_then(|said| said.first_chunk::<10>());
+        let Some(said) = said else {
+            return false;
+        };
+        if frame.get(6..12) == Some(&said[..6]) {
+            return true;
+        }
+        self.doubted.replace(*said) == Some(*said)
+    }
+
     fn step(&mut self, address: IpAddr, now: u64) -> Step {
         let Some(position) = self.asked.iter().position(|asked| asked.address == address) else {
             if self.asked.len() >= ASKED_MAX {
@@ -218,6 +238,8 @@ pub(crate) fn write_ndisc<R>(
     })
 }
 
+/// Where an ARP message names the sender's hardware address and, behind it, its IPv4 address.
+const SENDER_AT: usize = ETHERNET_LEN + 8;
 /// Neighbours that are asked for at the same time.
 const ASKED_MAX: usize = 32;
 /// How often one is asked for.
@@ -226,3 +248,28 @@ const TIMES_MAX: u8 = 3;
 const AGAIN_NS: u64 = 900_000_000;
 /// After that, what was before does not count.
 const FORGET_NS: u64 = 10_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_contradicts_itself_must_say_so_twice() {
+        let mut neighbours = Neighbours::default();
+        let mut frame = [0; 42];
+        frame[6..12].copy_from_slice(&[2, 1, 1, 1, 1, 1]);
+        frame[22..28].copy_from_slice(&[2, 1, 1, 1, 1, 1]);
+        frame[28..32].copy_from_slice(&[10, 0, 0, 1]);
+        assert!(neighbours.believe(&frame));
+        for bit in 0..48 {
+            let mut damaged = frame;
+            damaged[22 + bit / 8] ^= 1 << (bit % 8);
+            assert!(!neighbours.believe(&damaged), "{bit}");
+            assert!(neighbours.believe(&frame));
+        }
+        frame[22..28].copy_from_slice(&[2, 0xbf, 0, 0, 0, 9]);
+        assert!(!neighbours.believe(&frame));
+        assert!(neighbours.believe(&frame));
+        assert!(!neighbours.believe(&frame[..31]));
+    }
+}

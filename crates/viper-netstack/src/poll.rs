@@ -1,8 +1,7 @@
 //! The poll loop: frames in, sockets that they are for, what those have to send, and when next.
 
-use smoltcp::wire::{IpAddress, TcpPacket, UdpPacket};
-
 use crate::address::is_unicast;
+use crate::checksum::is_intact;
 use crate::frame::{self, Carried, ICMP, ICMPV6, Packet, TCP, UDP};
 use crate::interface::STALL_NS;
 use crate::slot::Socket;
@@ -190,6 +189,10 @@ impl Stack {
                 match frame::ethernet(frame) {
                     Carried::Ip(bytes) => bytes,
                     Carried::Arp => {
+                        let port = self.ports.get_mut(index);
+                        if !port.is_some_and(|port| port.neighbours.believe(frame)) {
+                            return false;
+                        }
                         self.take_system(index, frame);
                         self.wake_waiting(index, frame::arp_sender(frame));
                         return true;
@@ -204,8 +207,11 @@ impl Stack {
         if !self.is_plausible(index, &packet) {
             return false;
         }
-        let needs_check = index != 0 && port_checks(self, index) && !checked;
-        if needs_check && packet.fragment.is_none() && !is_intact(&packet) {
+        let is_checked = index == 0 || (port.checks_frames && checked);
+        // The engine checks the others, but TCP's are looked at here before it sees them.
+        let checks_here = packet.protocol == TCP || port.checks_frames;
+        if checks_here && !is_checked && packet.fragment.is_none() && !is_intact(&packet, port.sum)
+        {
             return false;
         }
         match packet.protocol {
@@ -244,31 +250,11 @@ impl Stack {
     }
 }
 
-fn port_checks(stack: &Stack, index: usize) -> bool {
-    stack
-        .ports
-        .get(index)
-        .is_some_and(|port| port.checks_frames)
-}
-
 /// Whether a frame is addressed to this card or to many.
 fn is_for_card(frame: &[u8], mac: [u8; 6]) -> bool {
     frame
         .first_chunk::<6>()
         .is_some_and(|to| *to == mac || to[0] & 1 == 1)
-}
-
-/// Verifies the transport checksum, for devices that promised to and did not.
-fn is_intact(packet: &Packet<'_>) -> bool {
-    let source = IpAddress::from(packet.source);
-    let destination = IpAddress::from(packet.destination);
-    match packet.protocol {
-        TCP => TcpPacket::new_checked(packet.payload)
-            .is_ok_and(|segment| segment.verify_checksum(&source, &destination)),
-        UDP => UdpPacket::new_checked(packet.payload)
-            .is_ok_and(|datagram| datagram.verify_checksum(&source, &destination)),
-        _ => true,
-    }
 }
 
 /// How often one call of `poll` goes round before it returns.

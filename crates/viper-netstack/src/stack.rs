@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use rand_core::{Rng, SeedableRng};
 use smoltcp::time::Instant;
 
-use crate::address::is_unicast;
+use crate::address::{is_unicast, to_bits};
 use crate::dns::Resolver;
 use crate::flow::{Key, KeyedHash};
 use crate::interface::{LOOPBACK_NAME, MTU_MAX, Port};
@@ -27,6 +27,10 @@ use crate::{
 pub struct Stack {
     pub(crate) config: Config,
     pub(crate) rng: ChaCha20Rng,
+    /// What the ports of connections begin from, for each destination.
+    port_secret: [u8; 32],
+    /// How many ports connections have been given.
+    ports_given: u32,
     /// The time of the last `poll`, in nanoseconds.
     pub(crate) now: u64,
     pub(crate) ports: Vec<Port>,
@@ -54,11 +58,15 @@ impl Stack {
     pub fn new(config: Config, seed: [u8; 32], now: u64) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let hash = KeyedHash::new(rng.next_u64());
+        let mut port_secret = [0; 32];
+        rng.fill_bytes(&mut port_secret);
         let time_wait = TimeWait::new(config.time_wait_max, hash);
         let resolver = Resolver::new(config.dns_cache_max, hash);
         let mut stack = Self {
             config,
             rng,
+            port_secret,
+            ports_given: 0,
             now,
             ports: Vec::new(),
             slots: Slots::default(),
@@ -331,14 +339,43 @@ impl Stack {
 
     /// A port that `is_free`, chosen at random from those that are for this.
     pub(crate) fn ephemeral(&mut self, is_free: impl Fn(&Self, u16) -> bool) -> Option<u16> {
-        let count = EPHEMERAL_MAX - EPHEMERAL_MIN + 1;
-        let start = self.random_below(u32::from(count));
-        for attempt in 0..u32::from(count) {
+        let start = self.random_below(PORTS);
+        for attempt in 0..PORTS {
             let offset = if attempt < RANDOM_ATTEMPTS {
-                self.random_below(u32::from(count))
+                self.random_below(PORTS)
             } else {
-                (start + attempt) % u32::from(count)
+                (start + attempt) % PORTS
             };
+            let port = EPHEMERAL_MIN + offset as u16;
+            if is_free(self, port) {
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    /// A port for a connection from `local` to `remote`, of those that are free (RFC 6056, 3.3.3).
+    ///
+    /// They go up one by one, from a place that outsiders cannot know. A port comes again as late
+    /// as possible: the peer may still remember the connection that had it, and half of the time
+    /// would take the new one for old.
+    pub(crate) fn connection_port(
+        &mut self,
+        local: IpAddr,
+        remote: SocketAddr,
+        is_free: impl Fn(&Self, u16) -> bool,
+    ) -> Option<u16> {
+        let mut seed = self.port_secret;
+        let ends = [
+            to_bits(remote.ip()),
+            to_bits(local) ^ u128::from(remote.port()),
+        ];
+        let ends = ends.iter().flat_map(|end| end.to_le_bytes());
+        seed.iter_mut().zip(ends).for_each(|(to, byte)| *to ^= byte);
+        let start = ChaCha20Rng::from_seed(seed).next_u32();
+        for _ in 0..PORTS {
+            let offset = start.wrapping_add(self.ports_given) % PORTS;
+            self.ports_given = self.ports_given.wrapping_add(1);
             let port = EPHEMERAL_MIN + offset as u16;
             if is_free(self, port) {
                 return Some(port);
@@ -416,7 +453,7 @@ const LOOPBACK_ADDRESSES: [Cidr; 2] = [
     },
 ];
 
-/// The ports that are given out (RFC 6335, 6).
-const EPHEMERAL_MIN: u16 = 49_152;
-const EPHEMERAL_MAX: u16 = 65_535;
+/// The ports that are given out: RFC 6056, 3.2 wants many. All others are as likely a server's.
+const EPHEMERAL_MIN: u16 = 32_768;
+const PORTS: u32 = 32_768;
 const RANDOM_ATTEMPTS: u32 = 64;

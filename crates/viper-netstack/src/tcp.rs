@@ -34,6 +34,7 @@ pub(crate) struct Tcp {
     /// Nothing may be sent any more: the engine is not to know.
     is_muted: bool,
     has_sent: bool,
+    times_asked_again: u8,
     /// Received bytes that the owner knows of.
     seen: usize,
     /// When the connection is given up, in nanoseconds.
@@ -86,6 +87,7 @@ impl Tcp {
             wants_room: false,
             is_muted: false,
             has_sent: false,
+            times_asked_again: 0,
             seen: 0,
             give_up: None,
             timeout_ns: options.timeout_ns,
@@ -152,14 +154,44 @@ impl Tcp {
     /// both sides repeat what the other has received already, that is all either ever hears:
     /// nothing would go on for ever. Only a keep-alive must stay as it is, for it is answered.
     fn expected_instead(&self, segment: &Segment) -> Option<u32> {
-        let first = self
-            .first
+        let expected = self
+            .expected()
             .filter(|_| segment.is_bare() && !self.is_finished)?;
-        let waiting = self.engine().recv_queue() as u32;
-        let expected = first.wrapping_add(self.read).wrapping_add(waiting);
         let distance = expected.wrapping_sub(segment.sequence) as i32;
         let is_near = distance.unsigned_abs() <= WINDOW_MAX;
         (is_near && !(0..=1).contains(&distance)).then_some(expected)
+    }
+
+    /// Whether a segment that the engine has answered with a reset is about a connection that was
+    /// there before this one, which waits for the answer to its request.
+    ///
+    /// The peer remembers it in TIME-WAIT. Now it forgets it, and may be asked again; the engine
+    /// would do that after its time-out.
+    fn was_taken_for_old(&mut self, segment: &Segment) -> bool {
+        let is_about_old = self.engine().state() == State::SynSent
+            && segment.has(Segment::ACK)
+            && !segment.has(Segment::SYN | Segment::RST | Segment::FIN);
+        if is_about_old && self.has_sent && self.times_asked_again < ASKED_AGAIN_MAX {
+            self.times_asked_again += 1;
+            return true;
+        }
+        false
+    }
+
+    /// Where a reset would have to be, if this one is within the window but not there.
+    ///
+    /// RFC 5961, 3.2: who cannot see the numbers of a connection would else have to hit the window
+    /// only to end it. It is answered with what is expected, and who meant it comes back with that.
+    fn reset_expected_at(&self, segment: &Segment) -> Option<u32> {
+        let is_synchronized = !matches!(
+            self.engine().state(),
+            State::Closed | State::Listen | State::SynSent
+        );
+        let expected = self
+            .expected()
+            .filter(|_| is_synchronized && segment.has(Segment::RST))?;
+        let ahead = segment.sequence.wrapping_sub(expected);
+        (1..=WINDOW_MAX).contains(&ahead).then_some(expected)
     }
 
     /// Whether a segment only repeats that the peer lacks our FIN, and nothing else.
@@ -201,27 +233,35 @@ impl Tcp {
     /// It counts duplicates, and does so anew after one with another window. The last puts the
     /// window right again.
     fn duplicates(&self) -> Option<[TcpRepr<'static>; 5]> {
-        let first = self.first?;
-        let end = u32::from(self.is_finished);
-        let waiting = (self.engine().recv_queue() as u32).wrapping_add(end);
-        let expected = first.wrapping_add(self.read).wrapping_add(waiting);
+        let expected = self.expected()?;
         let acknowledged = self.recovery.first()?;
-        let like = |window_len| TcpRepr {
+        let other = self.like_peers(expected, acknowledged, self.window.checked_sub(1)?);
+        let last = self.like_peers(expected, acknowledged, self.window);
+        Some([other, other, other, other, last])
+    }
+
+    /// The sequence number that the peer is to use next.
+    fn expected(&self) -> Option<u32> {
+        let waiting = self.engine().recv_queue() as u32 + u32::from(self.is_finished);
+        Some(self.first?.wrapping_add(self.read).wrapping_add(waiting))
+    }
+
+    /// An acknowledgement as the peer would send it.
+    fn like_peers(&self, sequence: u32, acknowledged: u32, window: u16) -> TcpRepr<'static> {
+        TcpRepr {
             src_port: self.remote.port(),
             dst_port: self.local.port(),
             control: TcpControl::None,
-            seq_number: TcpSeqNumber(expected as i32),
+            seq_number: TcpSeqNumber(sequence as i32),
             ack_number: Some(TcpSeqNumber(acknowledged as i32)),
-            window_len,
+            window_len: window,
             window_scale: None,
             max_seg_size: None,
             sack_permitted: false,
             sack_ranges: [None; 3],
             timestamp: None,
             payload: &[],
-        };
-        let other = like(self.window.checked_sub(1)?);
-        Some([other, other, other, other, like(self.window)])
+        }
     }
 
     /// Learns from a SYN that the engine has accepted where the stream of the peer begins.
@@ -507,13 +547,11 @@ impl Stack {
 
     /// Takes a segment in; `false` if it is dropped.
     pub(crate) fn take_tcp(&mut self, index: usize, frame: &[u8], packet: &Packet<'_>) -> bool {
-        let Some(port) = self.ports.get_mut(index) else {
+        // A segment in fragments could not be checked, and everybody else avoids them (RFC 879).
+        if packet.fragment.is_some() {
             return false;
-        };
-        let ports = match packet.fragment {
-            None => crate::frame::ports(packet.payload),
-            Some(_) => port.fragments.ports(packet),
-        };
+        }
+        let ports = crate::frame::ports(packet.payload);
         let Some(ports) = ports.filter(|(from, to)| *from != 0 && *to != 0) else {
             return false;
         };
@@ -522,24 +560,16 @@ impl Stack {
         }
         let (local, remote) = packet.ends(ports);
         let key = Key::new(index, local, remote);
-        if let Some(&id) = self.connections.get(&key) {
-            let segment = if packet.fragment.is_none() {
-                segment(packet.payload)
-            } else {
-                None
-            };
-            self.take_segment(id, frame, packet, segment.as_ref());
-            return true;
-        }
-        if packet.fragment.is_some() {
-            return false;
-        }
         let Some(segment) = segment(packet.payload) else {
             return false;
         };
+        if let Some(&id) = self.connections.get(&key) {
+            self.take_segment(id, frame, packet, &segment);
+            return true;
+        }
         if self.time_wait.contains(&key) {
             if !segment.is_request() {
-                self.answer_late(index, frame, packet, &segment, (local, remote));
+                self.answer_late(index, frame, &segment, (local, remote));
                 return true;
             }
             // RFC 9293, 3.10.7.4: a new connection may take the place of the old one.
@@ -559,19 +589,25 @@ impl Stack {
         id: SocketId,
         frame: &[u8],
         packet: &Packet<'_>,
-        segment: Option<&Segment>,
+        segment: &Segment,
     ) {
         let now = instant(self.now);
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
         connection.heard = self.now;
-        if segment.is_some_and(|segment| connection.is_pointless(segment)) {
+        if let Some(expected) = connection.reset_expected_at(segment) {
+            self.challenge(id, expected);
             return;
         }
+        if connection.is_pointless(segment) {
+            return;
+        }
+        let mut has_answered = false;
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
+            let waiting = port.queue.len();
             let link_len = if port.mac.is_some() { ETHERNET_LEN } else { 0 };
-            let expected = segment.and_then(|segment| connection.expected_instead(segment));
+            let expected = connection.expected_instead(segment);
             let mut copy = [0; COPY_MAX];
             let moved = expected.and_then(|expected| {
                 let copy = copy.get_mut(..frame.len())?;
@@ -580,13 +616,17 @@ impl Stack {
                 Some(&*copy)
             });
             port.feed(now, moved.unwrap_or(frame), &mut connection.half.set);
+            has_answered = port.queue.len() > waiting;
         }
-        if let Some(segment) = segment.filter(|segment| segment.has(Segment::SYN)) {
+        if segment.has(Segment::SYN) {
             connection.note_first(segment);
         }
-        let is_lost = segment
-            .filter(|_| connection.half.interface != 0)
-            .is_some_and(|segment| connection.note_acknowledged(self.now, segment));
+        if has_answered && connection.was_taken_for_old(segment) {
+            self.ask_again(id);
+            return;
+        }
+        let is_lost =
+            connection.half.interface != 0 && connection.note_acknowledged(self.now, segment);
         if is_lost {
             self.repeat_first(id);
         }
@@ -594,20 +634,56 @@ impl Stack {
         self.mark_dirty(id);
     }
 
+    /// Has the engine ask for a connection again, with other numbers.
+    fn ask_again(&mut self, id: SocketId) {
+        let Some(connection) = self.slots.tcp_mut(id) else {
+            return;
+        };
+        let (local, remote) = (endpoint(connection.local), endpoint(connection.remote));
+        if let Some(port) = self.ports.get_mut(connection.half.interface) {
+            connection.engine_mut().abort();
+            // It could be done before, and nothing has changed.
+            let _ =
+                connection
+                    .half
+                    .get_mut::<Engine>()
+                    .connect(port.engine.context(), remote, local);
+        }
+        self.settle(id, Error::Reset);
+        self.mark_dirty(id);
+    }
+
     /// Has the engine repeat the first segment that is not acknowledged.
     fn repeat_first(&mut self, id: SocketId) {
+        let duplicates = self.slots.tcp(id).and_then(Tcp::duplicates);
+        if let Some(duplicates) = duplicates {
+            self.pretend(id, &duplicates);
+        }
+    }
+
+    /// Has the engine tell the peer what is expected of it, not more often than is good.
+    fn challenge(&mut self, id: SocketId, expected: u32) {
+        // It answers so what lies behind the window.
+        let like = |tcp: &Tcp| {
+            let acknowledged = tcp.acknowledged?;
+            Some(tcp.like_peers(expected.wrapping_sub(2), acknowledged, tcp.window))
+        };
+        if let Some(segment) = self.slots.tcp(id).and_then(like) {
+            self.pretend(id, &[segment]);
+        }
+    }
+
+    /// Shows the engine segments that the peer has not sent.
+    fn pretend(&mut self, id: SocketId, segments: &[TcpRepr<'static>]) {
         let now = instant(self.now);
         let Some(connection) = self.slots.tcp_mut(id) else {
             return;
         };
-        let Some(duplicates) = connection.duplicates() else {
-            return;
-        };
         let ends = (connection.remote.ip(), connection.local.ip());
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
-            for duplicate in &duplicates {
+            for segment in segments {
                 let mut frame = [0; COPY_MAX];
-                if let Some(frame) = port.frame_of(ends, duplicate, &mut frame) {
+                if let Some(frame) = port.frame_of(ends, segment, &mut frame) {
                     port.feed(now, frame, &mut connection.half.set);
                 }
             }
@@ -850,7 +926,7 @@ impl Stack {
         };
         match wanted.map_or(0, |wanted| wanted.port()) {
             0 => {
-                let port = self.ephemeral(|stack, port| {
+                let port = self.connection_port(address, remote, |stack, port| {
                     let key = Key::new(index, SocketAddr::new(address, port), remote);
                     !stack.connections.contains_key(&key)
                         && !stack.time_wait.contains(&key)
@@ -955,6 +1031,8 @@ impl Segment {
 const ROOM_PART: usize = 4;
 /// The longest frame that is only an acknowledgement: headers, options and padding.
 const COPY_MAX: usize = 128;
+/// So often a request to connect is repeated at once.
+const ASKED_AGAIN_MAX: u8 = 2;
 /// The largest window (RFC 7323, 2.3).
 const WINDOW_MAX: u32 = 1 << 30;
 /// Pairs of buffers that wait for another connection at most.

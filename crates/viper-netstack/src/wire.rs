@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
+use crate::Sum;
+use crate::checksum::fill;
 use crate::device::{FrameDevice, FrameQueue, scratch};
 use crate::frame::{ETHERNET_LEN, Segment, TCP, ip, segment};
 use crate::recovery::Recovery;
@@ -16,6 +18,8 @@ pub(crate) struct Wire<'a> {
     pub(crate) out: Out<'a>,
     pub(crate) abilities: &'a DeviceCapabilities,
     pub(crate) counters: &'a mut Counters,
+    /// How the checksums of TCP are filled in, if that is to be done here.
+    pub(crate) sum: Option<Sum>,
     /// Who is told of the data of TCP that is sent, and when that is in nanoseconds.
     pub(crate) watch: Option<(&'a mut Recovery, u64)>,
 }
@@ -76,8 +80,9 @@ impl Device for Wire<'_> {
         let sending = Sending {
             out: shorten(&mut self.out),
             counters: &mut *self.counters,
+            sum: self.sum,
             watch: None,
-            link_len: 0,
+            link_len: link_len(self.abilities),
         };
         Some((Received { frame }, sending))
     }
@@ -86,12 +91,12 @@ impl Device for Wire<'_> {
         if !self.out.has_room() {
             return None;
         }
-        let is_ethernet = self.abilities.medium == Medium::Ethernet;
         Some(Sending {
             out: shorten(&mut self.out),
             counters: &mut *self.counters,
+            sum: self.sum,
             watch: self.watch.as_mut().map(|(who, now)| (&mut **who, *now)),
-            link_len: if is_ethernet { ETHERNET_LEN } else { 0 },
+            link_len: link_len(self.abilities),
         })
     }
 
@@ -115,15 +120,26 @@ impl RxToken for Received<'_> {
 pub(crate) struct Sending<'a> {
     out: Out<'a>,
     counters: &'a mut Counters,
+    sum: Option<Sum>,
     watch: Option<(&'a mut Recovery, u64)>,
     link_len: usize,
 }
 
+fn link_len(abilities: &DeviceCapabilities) -> usize {
+    match abilities.medium {
+        Medium::Ethernet => ETHERNET_LEN,
+        _ => 0,
+    }
+}
+
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
-        let (watch, link_len) = (self.watch.take(), self.link_len);
+        let (watch, sum, link_len) = (self.watch.take(), self.sum, self.link_len);
         let (result, sent) = self.out.send(len, |frame| {
             let result = f(frame);
+            if let (Some(sum), Some(packet)) = (sum, frame.get_mut(link_len..)) {
+                fill(packet, sum);
+            }
             if let Some((recovery, now)) = watch {
                 note(recovery, now, frame.get(link_len..).unwrap_or(&[]));
             }

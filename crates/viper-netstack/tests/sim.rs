@@ -157,6 +157,21 @@ fn twenty_percent_of_everything() {
     exchange(7, Faults::percent(20), 6, 1 << 18);
 }
 
+/// What a damaged segment says is not believed, by nobody: else one side waits for what the other
+/// takes for received, which is rare and for ever.
+#[test]
+fn damage_is_not_believed() {
+    for seed in 20..40 {
+        let damage = Faults {
+            corruption: 300,
+            loss: 100,
+            delay_ns: MS,
+            ..Faults::default()
+        };
+        exchange(seed, damage, 4, 1 << 17);
+    }
+}
+
 /// The same with twenty seeds more, if `VIPER_LONG=1` is set.
 #[test]
 fn many_seeds_if_asked_to() {

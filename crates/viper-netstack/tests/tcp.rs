@@ -330,3 +330,143 @@ fn a_peer_that_has_gone_is_noticed() {
         assert_eq!(net.stacks[0].tcp_is_connected(client), Err(Error::TimedOut));
     }
 }
+
+/// What a wire shows of a host's requests to connect: their ports and sequence numbers.
+fn requests(net: &mut Net) -> Vec<(u16, u32)> {
+    let mut all = Vec::new();
+    while let Some(frame) = net.ends[0].sent.pop(<[u8]>::to_vec) {
+        if frame[12..14] == [8, 0] && frame[23] == 6 && frame[47] & 0x12 == 2 {
+            let port = u16::from_be_bytes([frame[34], frame[35]]);
+            let sequence = u32::from_be_bytes(frame[38..42].try_into().unwrap());
+            all.push((port, sequence));
+        }
+    }
+    all
+}
+
+#[test]
+fn ports_come_again_as_late_as_they_can() {
+    let mut stack = loopback();
+    let to = ["127.0.0.1:80", "127.0.0.2:80"].map(|text| text.parse().unwrap());
+    let mut seen = std::collections::HashSet::new();
+    let mut first = Vec::new();
+    for round in 0..20_000 {
+        let id = stack
+            .tcp_connect(to[round % 2], None, &TcpOptions::default())
+            .unwrap();
+        let local = stack.tcp_ends(id).unwrap().0;
+        assert!(local.port() >= 32_768);
+        assert!(
+            seen.insert((round % 2, local.port())),
+            "port {} again",
+            local.port()
+        );
+        if round < 2 {
+            first.push(local.port());
+        }
+        stack.tcp_abort(id).unwrap();
+        settle(&mut stack, 0);
+    }
+    assert!(
+        first[0].abs_diff(first[1]) > 1,
+        "one destination tells of the other"
+    );
+}
+
+#[test]
+fn a_peer_in_time_wait_is_asked_again_at_once() {
+    let mut net = Net::new(3, Faults::default());
+    let listener = net.stacks[1]
+        .tcp_listen(any(80), 4, &TcpOptions::default())
+        .unwrap();
+    // So that hardware addresses are known.
+    net.connect(listener, at(v4(1), 80));
+    let id = net.stacks[0]
+        .tcp_connect(at(v4(1), 80), None, &TcpOptions::default())
+        .unwrap();
+    let local = net.stacks[0].tcp_ends(id).unwrap().0;
+    let device: &mut dyn viper_netstack::FrameDevice = &mut net.ends[0];
+    net.stacks[0].poll(net.now, &mut [device]);
+    let asked = requests(&mut net);
+    assert_eq!((asked.len(), asked[0].0), (1, local.port()));
+    // An acknowledgement of another connection between the same ports.
+    let old = forged(
+        1,
+        0,
+        (80, local.port()),
+        0x10,
+        7,
+        asked[0].1.wrapping_sub(1000),
+    );
+    net.ends[0].received.push(&old);
+    let device: &mut dyn viper_netstack::FrameDevice = &mut net.ends[0];
+    net.stacks[0].poll(net.now, &mut [device]);
+    let again = requests(&mut net);
+    assert_eq!((again.len(), again[0].0), (1, local.port()));
+    assert_ne!(again[0].1, asked[0].1);
+    // The answer that the connection waits for, out of turn: it is left alone.
+    let early = forged(
+        1,
+        0,
+        (80, local.port()),
+        0x10,
+        7,
+        again[0].1.wrapping_add(1),
+    );
+    net.ends[0].received.push(&early);
+    let device: &mut dyn viper_netstack::FrameDevice = &mut net.ends[0];
+    net.stacks[0].poll(net.now, &mut [device]);
+    assert_eq!(requests(&mut net), []);
+}
+
+/// A segment without data from one host to another.
+fn forged(from: usize, to: usize, ports: (u16, u16), flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::*;
+    let (source, destination) = (IpAddress::from(v4(from)), IpAddress::from(v4(to)));
+    let header = IpRepr::new(source, destination, IpProtocol::Tcp, 20, 64);
+    let mut frame = vec![0; 54];
+    frame[..6].copy_from_slice(&common::mac(to));
+    frame[6..12].copy_from_slice(&common::mac(from));
+    frame[12..14].copy_from_slice(&[8, 0]);
+    header.emit(&mut frame[14..], &ChecksumCapabilities::default());
+    frame[34..36].copy_from_slice(&ports.0.to_be_bytes());
+    frame[36..38].copy_from_slice(&ports.1.to_be_bytes());
+    frame[38..42].copy_from_slice(&seq.to_be_bytes());
+    frame[42..46].copy_from_slice(&ack.to_be_bytes());
+    frame[46..50].copy_from_slice(&[0x50, flags, 1, 0]);
+    TcpPacket::new_unchecked(&mut frame[34..]).fill_checksum(&source, &destination);
+    frame
+}
+
+#[test]
+fn only_the_right_reset_ends_a_connection() {
+    let mut net = Net::new(4, Faults::default());
+    let listener = net.stacks[1]
+        .tcp_listen(any(80), 4, &TcpOptions::default())
+        .unwrap();
+    let (client, server) = net.connect(listener, at(v4(1), 80));
+    net.stacks[0].tcp_send(client, b"hello").unwrap();
+    net.poll();
+    let frame = net.flights.peek().unwrap().frame.clone();
+    let sequence = u32::from_be_bytes(frame[38..42].try_into().unwrap()).wrapping_add(5);
+    let ack = u32::from_be_bytes(frame[42..46].try_into().unwrap());
+    net.pass(SECOND);
+    let ends = net.stacks[0].tcp_ends(client).unwrap();
+    let ports = (ends.0.port(), ends.1.port());
+    for ahead in [1, 100, 5000, 65_000, u32::MAX, 1 << 30] {
+        let reset = forged(0, 1, ports, 4, sequence.wrapping_add(ahead), 0);
+        net.ends[1].received.push(&reset);
+        net.pass(SECOND);
+        assert_eq!(
+            net.stacks[1].tcp_state(server),
+            Ok(TcpState::Established),
+            "{ahead}"
+        );
+    }
+    net.ends[1]
+        .received
+        .push(&forged(0, 1, ports, 0x14, sequence, ack));
+    net.pass(SECOND);
+    assert_eq!(net.stacks[1].tcp_send(server, b"x"), Err(Error::Reset));
+}

@@ -23,6 +23,8 @@ const USED_WRONGLY: i64 = 20;
 const FAILED: i64 = 10;
 /// How long no frame comes when no more will.
 const QUIET_NS: u64 = 500 * clock::MILLISECOND;
+/// After so many connections it is said how long they took: later ones are to be as quick.
+const PART: u64 = 500;
 /// How long connecting may take on a bad wire.
 const PATIENCE_NS: u64 = 120 * clock::SECOND;
 
@@ -122,8 +124,14 @@ fn compare(
 fn connects(at: SocketAddr, count: u64) -> Result<(), Error> {
     let network = Network::connect()?;
     let started = clock::now();
-    let mut byte = [0];
+    let (mut byte, mut before) = ([0], started);
     for round in 0..count {
+        if round > 0 && round % PART == 0 {
+            let now = clock::now();
+            let part_ms = (now - before) / clock::MILLISECOND;
+            println!("{PART} connections, up to {round}, in {part_ms} ms");
+            before = now;
+        }
         let mut peer = connect(&network, at)?;
         match round % 4 {
             // The peer closes first,

@@ -69,11 +69,11 @@ impl FrameDevice for End {
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Flight {
+pub struct Flight {
     /// Negative, for the heap gives the largest first.
     arrival: std::cmp::Reverse<(u64, u64)>,
     to: usize,
-    frame: Vec<u8>,
+    pub frame: Vec<u8>,
 }
 
 /// Two hosts, 10.0.0.1 and 10.0.0.2, fd00::1 and fd00::2.
@@ -84,7 +84,7 @@ pub struct Net {
     pub faults: Faults,
     pub frames: u64,
     rng: ChaCha20Rng,
-    flights: BinaryHeap<Flight>,
+    pub flights: BinaryHeap<Flight>,
     wakes: [Option<u64>; 2],
     serial: u64,
 }
