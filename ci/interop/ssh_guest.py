@@ -70,6 +70,23 @@ async def with_asyncssh():
                 sessions = [connection.run(f"Echo {i}; exit {i}") for i in range(8)]
                 for i, result in enumerate(await asyncio.gather(*sessions)):
                     assert (result.stdout, result.exit_status) == (f"{i}\n", i), result
+        case "signal":
+            async with connect() as connection:
+                for signal in ["TERM", "INT", "KILL"]:
+                    process = await connection.create_process("Echo on; Wait 600 SECS")
+                    assert await process.stdout.readline() == "on\n"
+                    process.send_signal(signal)
+                    result = await process.wait()
+                    # The shell ends by itself when it is interrupted.
+                    if signal != "INT" or result.exit_signal:
+                        assert result.exit_signal[0] == signal, result
+                    else:
+                        assert result.exit_status > 0, result
+        case "environment":
+            async with connect() as connection:
+                for text in ["plain", "two words", "ü ☃", "", "a=b;c", "x" * 4000]:
+                    result = await connection.run('Echo "[$VALUE]"', env={"VALUE": text})
+                    assert result.stdout == f"[{text}]\n", result
         case "forward":
             async with connect() as connection:
                 listener = await connection.forward_local_port("127.0.0.1", 0, "localhost", 22)
