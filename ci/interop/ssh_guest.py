@@ -2,6 +2,8 @@
 
 ssh_guest.py asyncssh|paramiko GUEST-PORT WORK WHAT [ALGORITHM]
 ssh_guest.py questions PORT WORK      asyncssh as a server that asks questions
+ssh_guest.py serve PORT WORK kex|cipher|MAC|"host key" ALGORITHM
+                                      asyncssh as a server that has nothing else, and sends back
 """
 
 import asyncio
@@ -171,7 +173,33 @@ async def ask_questions():
     await asyncio.Event().wait()
 
 
+async def serve():
+    import asyncssh
+
+    options = {"server_host_keys": [f"{work}/host_ed25519"]}
+    match what:
+        case "kex":
+            options["kex_algs"] = [value]
+        case "cipher":
+            options["encryption_algs"] = [value]
+        case "MAC":
+            options |= {"encryption_algs": ["aes128-ctr"], "mac_algs": [value]}
+        case "host key":
+            options["server_host_keys"] = [f"{work}/host_{value}"]
+
+    async def handle(process):
+        process.stdout.write(await process.stdin.read())
+        process.exit(0)
+
+    await asyncssh.create_server(asyncssh.SSHServer, "127.0.0.1", port, encoding=None,
+                                 authorized_client_keys=f"{work}/authorized_keys",
+                                 process_factory=handle, **options)
+    await asyncio.Event().wait()
+
+
 match peer:
+    case "serve":
+        asyncio.run(serve())
     case "asyncssh":
         asyncio.run(with_asyncssh())
     case "paramiko":
