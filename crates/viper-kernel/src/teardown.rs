@@ -20,7 +20,7 @@ pub const WORK_MAX: u32 = 1024;
 /// Capabilities that are ended at a time.
 const BATCH: usize = 32;
 /// Descriptors of translation tables looked at for the price of a page.
-const DESCRIPTORS: usize = 32;
+const DESCRIPTORS: usize = 64;
 /// Regions that are unmapped at a time.
 const REGIONS: usize = 64;
 

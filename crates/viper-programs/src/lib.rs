@@ -6,6 +6,7 @@ extern crate alloc;
 
 pub mod bench;
 pub mod devtest;
+pub mod kept;
 pub mod machine;
 pub mod nettest;
 pub mod own;

@@ -2,7 +2,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
-use viper_proto::fs::{Files, flags};
+use viper_proto::fs::{FileId, Files, flags};
 use viper_proto::names;
 use viper_rt::abi::{FOREVER, Handle, ProcessInfo, Rights, Signals, Slot};
 use viper_rt::handle::{Channel, Process, Quota};
@@ -98,7 +98,22 @@ impl Own {
 /// Those of the file service, [`Error::NotExecutable`].
 pub fn load(names: &names::Client, files: &mut Files, path: &str) -> Result<Program, Error> {
     let (file, attributes) = files.open(names, path, flags::READ, 0)?;
-    let program = Program::load(attributes.size_bytes, |offset, to| {
+    let program = load_open(names, files, file, attributes.size_bytes);
+    let _ = files.close(file);
+    program
+}
+
+/// Loads an executable of `len_bytes` bytes from an open file.
+///
+/// # Errors
+/// Those of the file service, [`Error::NotExecutable`].
+pub fn load_open(
+    names: &names::Client,
+    files: &mut Files,
+    file: FileId,
+    len_bytes: u64,
+) -> Result<Program, Error> {
+    Program::load(len_bytes, |offset, to| {
         let mut done = 0;
         while done < to.len() {
             match files.read(names, file, offset + done as u64, &mut to[done..])? {
@@ -107,9 +122,7 @@ pub fn load(names: &names::Client, files: &mut Files, path: &str) -> Result<Prog
             }
         }
         Ok(())
-    });
-    let _ = files.close(file);
-    program
+    })
 }
 
 /// Waits for the end of a process, at most until the deadline, and tells how it was.

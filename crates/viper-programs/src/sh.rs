@@ -7,8 +7,8 @@ mod processes;
 mod system;
 mod traces;
 
+use crate::kept::Kept;
 use alloc::collections::BTreeMap;
-use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 pub use console::Console;
@@ -17,7 +17,6 @@ use viper_proto::fs::Files;
 use viper_proto::names;
 use viper_rt::abi::Slot;
 use viper_rt::handle::{Channel, OwnedHandle, Quota, System as SystemHandle};
-use viper_rt::spawn::Program;
 use viper_rt::{Error, program};
 use viper_shell::error as shell;
 
@@ -37,7 +36,7 @@ pub struct Viper {
     next_file: u64,
     children: BTreeMap<u64, Child>,
     /// Programs started last, by inode, size and time of the last change.
-    programs: Vec<((u64, u64, u64), Rc<Program>)>,
+    programs: Kept,
     pipes: BTreeMap<u64, pipes::Pipe>,
     next_pipe: u64,
 }
@@ -105,7 +104,7 @@ impl Viper {
             open: BTreeMap::new(),
             next_file: 1,
             children: BTreeMap::new(),
-            programs: Vec::new(),
+            programs: Kept::default(),
             pipes: BTreeMap::new(),
             next_pipe: 1,
         })

@@ -153,11 +153,14 @@ impl Context<'_> {
         }
     }
 
-    /// Parses and runs text. `name` is who speaks when it does not parse.
+    /// Parses and runs text: all of it, or the lines before what does not parse. `name` is who
+    /// speaks then.
     pub(crate) fn run_text(&mut self, text: &str, name: &str) -> Ran {
-        match parse::parse(text) {
-            Ok(list) => self.list(&list),
-            Err(error) => {
+        let (list, error) = parse::parse_lines(text);
+        match error {
+            None => self.list(&list),
+            Some(error) => {
+                self.list(&list)?;
                 let before = text.get(..error.at).unwrap_or(text);
                 let line = before.matches('\n').count() + 1;
                 let place = if text.trim_end().contains('\n') {

@@ -71,32 +71,29 @@ type Result<T> = core::result::Result<T, ParseError>;
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn parse(text: &str) -> Result<List> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        depth: 0,
-        texts: Vec::new(),
-    };
-    if text.len() > TEXT_MAX {
-        return Err(parser.error(ParseErrorKind::TooLong));
+    Parser::new(text).whole()
+}
+
+/// Parses a script up to what is wrong in it: the lines before, and the error. O(length).
+pub(crate) fn parse_lines(text: &str) -> (List, Option<ParseError>) {
+    let mut parser = Parser::new(text);
+    match parser.whole() {
+        Ok(list) => (list, None),
+        Err(error) => {
+            let before = text.get(..parser.item_at).unwrap_or("");
+            let end = before.rfind('\n').map_or(0, |at| at + 1);
+            let lines = before.get(..end).map(|text| Parser::new(text).whole());
+            (lines.and_then(Result::ok).unwrap_or_default(), Some(error))
+        }
     }
-    let list = parser.list()?;
-    if let Some(closer) = parser.closer() {
-        return Err(parser.error(ParseErrorKind::Unmatched(closer)));
-    }
-    if parser.at < text.len() {
-        return Err(parser.error(ParseErrorKind::Expected("a command")));
-    }
-    if !parser.texts.is_empty() {
-        return Err(parser.error(ParseErrorKind::Incomplete("the text after <<")));
-    }
-    Ok(list)
 }
 
 struct Parser<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Where the item begins that is not in any other.
+    item_at: usize,
     /// Texts that `<<` announced on this line.
     texts: Vec<Announced>,
 }
@@ -121,6 +118,33 @@ const CLOSERS: &[(&str, &str)] = &[
 ];
 
 impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            depth: 0,
+            item_at: 0,
+            texts: Vec::new(),
+        }
+    }
+
+    fn whole(&mut self) -> Result<List> {
+        if self.text.len() > TEXT_MAX {
+            return Err(self.error(ParseErrorKind::TooLong));
+        }
+        let list = self.list()?;
+        if let Some(closer) = self.closer() {
+            return Err(self.error(ParseErrorKind::Unmatched(closer)));
+        }
+        if self.at < self.text.len() {
+            return Err(self.error(ParseErrorKind::Expected("a command")));
+        }
+        if !self.texts.is_empty() {
+            return Err(self.error(ParseErrorKind::Incomplete("the text after <<")));
+        }
+        Ok(list)
+    }
+
     fn error(&self, kind: ParseErrorKind) -> ParseError {
         ParseError { kind, at: self.at }
     }
@@ -272,6 +296,9 @@ impl<'a> Parser<'a> {
         let mut items = Vec::new();
         loop {
             self.lines()?;
+            if self.depth == 0 {
+                self.item_at = self.at;
+            }
             if self.rest().is_empty() || self.closer().is_some() {
                 return Ok(List { items });
             }

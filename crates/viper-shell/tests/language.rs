@@ -216,11 +216,37 @@ fn functions() {
 }
 
 #[test]
+fn what_comes_before_an_error_is_done() {
+    let mut rig = Rig::new();
+    let text = rig.fails(
+        "echo one\nfor x in 2 3; do echo $x; done\necho four; done\necho five",
+        10,
+    );
+    assert!(text.starts_with("one\n2\n3\n"), "{text}");
+    assert!(text.contains("line 3") && !text.contains("four"), "{text}");
+    let text = rig.fails("echo one; fi", 10);
+    assert!(!text.contains("one\n"), "{text}");
+    let text = rig.fails("echo one\n{ echo two\necho three", 10);
+    assert!(
+        text.starts_with("one\n") && !text.contains("two\n"),
+        "{text}"
+    );
+    let text = rig.fails("cat << END\n$((1 + 1))\nEND\necho 'x\n", 10);
+    assert!(text.starts_with("2\n"), "{text}");
+}
+
+#[test]
 fn amiga_if() {
     let mut rig = Rig::new();
     let script = "If EXISTS C:hello.elf\n Echo there\nElse\n Echo gone\nEndIf";
     assert_eq!(rig.ok(script), "there\n");
     assert_eq!(rig.ok("If NOT EXISTS nope; Echo none; EndIf"), "none\n");
+    assert_eq!(rig.ok("if not exists nope; echo none; endif"), "none\n");
+    assert_eq!(rig.ok("if a eq b\necho a\nelse\necho b\nendif"), "b\n");
+    assert_eq!(
+        rig.ok("if test a = a; then echo sh; else echo no; fi"),
+        "sh\n"
+    );
     assert_eq!(
         rig.ok("false; If WARN; Echo warned; EndIf; If ERROR; Echo no; EndIf"),
         "warned\n"
@@ -394,7 +420,7 @@ fn scripts() {
     rig.sys.disk.add("/s/bad", "Echo a\nif true\nEcho b\n");
     assert_eq!(
         rig.fails("Execute S:bad", 10),
-        "S:bad: line 4: then is missing at the end\n"
+        "a\nS:bad: line 4: then is missing at the end\n"
     );
     rig.sys.disk.add("/s/binary", b"\xff\xfe");
     assert_eq!(

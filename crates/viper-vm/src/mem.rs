@@ -10,6 +10,12 @@ pub trait PhysMem {
     /// Reads a little-endian word.
     fn read_u64(&self, pa: PhysAddr) -> u64;
 
+    /// Whether `words` words from `pa` on, all in one frame, are zero.
+    #[inline]
+    fn is_zero(&self, pa: PhysAddr, words: u64) -> bool {
+        (0..words).all(|word| self.read_u64(PhysAddr(pa.0 + word * 8)) == 0)
+    }
+
     /// Writes a little-endian word with one single-copy-atomic store: a table walker on another
     /// processor may read it at any time.
     fn write_u64(&mut self, pa: PhysAddr, value: u64);

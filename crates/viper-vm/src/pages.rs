@@ -183,10 +183,15 @@ impl PageList {
     }
 
     /// Looks at up to `slots` pages, present or not, from the end; releases them with the memory
-    /// of chunks left behind. `true` once nothing is left. For teardown in bounded steps.
+    /// of chunks left behind. A chunk below the last page present counts as one. `true` once
+    /// nothing is left. For teardown in bounded steps.
     pub fn release(&mut self, refs: &mut impl FrameRefs, slots: u32) -> bool {
         let mut left = slots;
         while let Some(chunk) = self.chunks.last_mut() {
+            if self.present == 0 && left > 0 {
+                left -= 1;
+                chunk.clear();
+            }
             while left > 0
                 && let Some(number) = chunk.pop()
             {

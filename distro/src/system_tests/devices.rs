@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     one("disk-program-damaged", |lab| {
         bad_program(lab, |elf| elf[64..120].fill(0xFF))
     }),
+    one("disk-program-replaced", replaced_program),
     one("disk-program-empty", |lab| bad_program(lab, Vec::clear)),
     one("disk-blank", |lab| damaged(lab, &vec![0; 1 << 20])),
     one("disk-noise", |lab| damaged(lab, &noise(1 << 20))),
@@ -76,6 +77,28 @@ fn bad_program(lab: &Lab<'_>, damage: fn(&mut Vec<u8>)) -> Verdict {
         End::Code(1..) => Ok(()),
         other => Err(format!("expected a code above 0, found {other:?}")),
     }
+}
+
+/// A program that was started before is kept in memory, but not longer than its file is the same.
+fn replaced_program(lab: &Lab<'_>) -> Verdict {
+    let outcome = lab.run(
+        &plain(),
+        "Copy C:hello T:p\nT:p one\nT:p two\nEcho nothing >T:p\nT:p three\n\
+         Delete T:p\nT:p four\nCopy C:hello T:p\nT:p five",
+    )?;
+    outcome.code(0)?;
+    for (word, is_wanted) in [
+        ("one", true),
+        ("two", true),
+        ("three", false),
+        ("four", false),
+        ("five", true),
+    ] {
+        if outcome.output.lines().any(|line| line.trim() == word) != is_wanted {
+            return Err(format!("`{word}` printed: {}", !is_wanted));
+        }
+    }
+    Ok(())
 }
 
 /// A disk with a changed copy of `hello` at `T:guest`.

@@ -42,6 +42,10 @@ impl PhysMem for Machine {
         Direct.read_u64(pa)
     }
     #[inline]
+    fn is_zero(&self, pa: PhysAddr, words: u64) -> bool {
+        Direct.is_zero(pa, words)
+    }
+    #[inline]
     fn write_u64(&mut self, pa: PhysAddr, value: u64) {
         Direct.write_u64(pa, value);
     }

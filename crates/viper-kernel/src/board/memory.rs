@@ -35,6 +35,16 @@ impl PhysMem for Direct {
     }
 
     #[inline]
+    fn is_zero(&self, pa: PhysAddr, words: u64) -> bool {
+        // SAFETY: as in `read_u64`; only tables that nobody writes meanwhile are looked through.
+        let words =
+            unsafe { core::slice::from_raw_parts(direct(pa.0) as *const u64, words as usize) };
+        let (groups, rest) = words.as_chunks::<8>();
+        let any = |words: &[u64]| words.iter().fold(0, |all, word| all | word);
+        groups.iter().fold(any(rest), |all, group| all | any(group)) == 0
+    }
+
+    #[inline]
     fn write_u64(&mut self, pa: PhysAddr, value: u64) {
         // SAFETY: as in `read_u64`.
         unsafe { (direct(pa.0) as *mut u64).write_volatile(value) }

@@ -1,12 +1,13 @@
 //! Rows that pass through servers.
 
 use super::{Figure, Sampler};
+use crate::kept::Kept;
 use crate::own::{Own, end_of, load};
 use viper_proto::block::{self, Vector};
 use viper_proto::fs::flags;
 use viper_rt::abi::FOREVER;
 use viper_rt::handle::Memory;
-use viper_rt::spawn::Start;
+use viper_rt::spawn::{Program, Start};
 use viper_rt::{Error, Object, clock};
 
 type Row = (
@@ -17,6 +18,7 @@ type Row = (
 /// The rows, in order.
 pub(super) const ROWS: &[Row] = &[
     ("spawn-exit-wait", spawn),
+    ("spawn-exit-wait-anew", spawn_anew),
     ("block-read-4k", |s, own| {
         block_read(s, own, 13, "block-read-4k", 8)
     }),
@@ -40,19 +42,32 @@ const SCRATCH: &str = "/t/bench.tmp";
 const COLD_BYTES: u64 = 8 << 20;
 const BLOCK_BYTES: u64 = 1 << 20;
 
+/// The file is asked about, and is the one that was started before: as the shell does it.
 fn spawn(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
+    let mut kept = Kept::default();
     sampler.take(11, "spawn-exit-wait", 11, || {
-        let program = load(&own.names, &mut own.files, FILE)?;
-        let process = program.start(&Start {
-            name: "hello",
-            quota: &own.quota,
-            priority: 3,
-            arguments: &[b"hello"],
-            environment: &[],
-            handles: &[],
-        })?;
-        end_of(&process, FOREVER).map(|_| ())
+        let program = kept.load(&own.names, &mut own.files, FILE)?;
+        run(own, &program)
     })
+}
+
+fn spawn_anew(sampler: &Sampler, own: &mut Own) -> Result<Figure, Error> {
+    sampler.take(11, "spawn-exit-wait-anew", 11, || {
+        let program = load(&own.names, &mut own.files, FILE)?;
+        run(own, &program)
+    })
+}
+
+fn run(own: &Own, program: &Program) -> Result<(), Error> {
+    let process = program.start(&Start {
+        name: "hello",
+        quota: &own.quota,
+        priority: 3,
+        arguments: &[b"hello"],
+        environment: &[],
+        handles: &[],
+    })?;
+    end_of(&process, FOREVER).map(|_| ())
 }
 
 fn block_read(

@@ -22,8 +22,6 @@ use viper_shell::system::{
 /// Memory of a program, at most, in bytes: what the shell's own quota leaves.
 const PROGRAM_BYTES: u64 = 1 << 30;
 const PRIORITY: u8 = 3;
-/// Programs that are kept in memory.
-const PROGRAMS_MAX: usize = 8;
 
 /// A program that the shell started.
 #[derive(Debug)]
@@ -76,8 +74,7 @@ impl Viper {
         Ok(Pid(id))
     }
 
-    /// The program of an executable. Those that were started last are kept in memory, and taken
-    /// from there as long as the file is the same.
+    /// The program of an executable.
     fn load(&mut self, path: &str) -> core::result::Result<Rc<Program>, Error> {
         if self.recovery {
             let (len, memory) = self
@@ -85,28 +82,7 @@ impl Viper {
                 .member(&self.names, super::boot::member_of(path))?;
             return Program::from_memory(memory, 0, *len).map(Rc::new);
         }
-        let (names, files) = (&self.names, &mut self.files);
-        let now = files.stat_path(names, path, true)?;
-        let identity = (now.inode, now.size_bytes, now.changed_ns);
-        if let Some((_, program)) = self.programs.iter().find(|(of, _)| *of == identity) {
-            return Ok(program.clone());
-        }
-        let (file, _) = files.open(names, path, flags::READ, 0)?;
-        let program = Program::load(now.size_bytes, |offset, to| {
-            let mut done = 0;
-            while done < to.len() {
-                match files.read(names, file, offset + done as u64, &mut to[done..])? {
-                    0 => return Err(Error::NotExecutable),
-                    count => done += count,
-                }
-            }
-            Ok(())
-        });
-        let _ = files.close(file);
-        let program = Rc::new(program?);
-        self.programs.truncate(PROGRAMS_MAX - 1);
-        self.programs.insert(0, (identity, program.clone()));
-        Ok(program)
+        self.programs.load(&self.names, &mut self.files, path)
     }
 
     fn streams(

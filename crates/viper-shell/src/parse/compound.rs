@@ -20,11 +20,11 @@ impl Parser<'_> {
                 self.expect_word("}")?;
                 Compound::Group(list)
             }
-            "if" => self.if_command()?,
+            "if" if !self.asks_as_amiga() => self.if_command()?,
             "while" | "until" => self.while_command(word == "until")?,
             "for" => self.for_command()?,
             "case" => self.case_command()?,
-            "If" | "IF" => self.amiga_if()?,
+            "if" | "If" | "IF" => self.amiga_if()?,
             _ => return Ok(None),
         }))
     }
@@ -118,6 +118,18 @@ impl Parser<'_> {
                 return Ok(patterns);
             }
         }
+    }
+
+    /// Whether `if` is followed by one of AmigaDOS's conditions, rather than by a command.
+    fn asks_as_amiga(&self) -> bool {
+        let end = self.rest().find(['\n', ';']).unwrap_or(self.rest().len());
+        let line = self.rest().get(..end).unwrap_or("");
+        let mut words = line.split_whitespace().skip(1);
+        let is_one = |word: Option<&str>, of: &[&str]| {
+            word.is_some_and(|word| of.iter().any(|other| word.eq_ignore_ascii_case(other)))
+        };
+        is_one(words.next(), &["NOT", "EXISTS", "WARN", "ERROR", "FAIL"])
+            || is_one(words.next(), &["EQ", "GT", "GE", "VAL"])
     }
 
     fn amiga_if(&mut self) -> Result<Compound> {

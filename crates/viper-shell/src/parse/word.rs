@@ -116,6 +116,7 @@ impl Parser<'_> {
             text: body,
             at: 0,
             depth: self.depth,
+            item_at: 0,
             texts: Vec::new(),
         };
         let mut parts = Parts::default();
@@ -286,6 +287,7 @@ impl Parser<'_> {
                 text: &text,
                 at: 0,
                 depth: p.depth,
+                item_at: 0,
                 texts: Vec::new(),
             };
             let list = inner

@@ -1,7 +1,7 @@
 //! Giving back a whole tree of tables in bounded steps.
 
 use super::entry::Entry;
-use super::{ENTRIES, nth_entry};
+use super::{ENTRIES, Slots, nth_entry};
 use crate::{Frame, FrameSource, PhysMem};
 
 /// A tree on its way out. [`step`](Self::step) it until it says that it is done.
@@ -13,25 +13,26 @@ use crate::{Frame, FrameSource, PhysMem};
 pub struct Destroy {
     /// `None` once it is free.
     root: Option<Frame>,
+    /// Entries of the root that may lead to a table.
+    slots: Slots,
     /// The table that an entry of the root led to, while its own entries are looked at.
     middle: Option<Frame>,
-    /// Next entry of the root, and of that table.
-    first: u64,
-    second: u64,
+    /// Next entry of that table.
+    next: u64,
 }
 
 impl Destroy {
-    pub(super) const fn new(root: Frame) -> Self {
+    pub(super) const fn new(root: Frame, slots: Slots) -> Self {
         Self {
             root: Some(root),
+            slots,
             middle: None,
-            first: 0,
-            second: 0,
+            next: 0,
         }
     }
 
     /// Looks at no more than `entries` descriptors, freeing the tables they lead to; `true` once
-    /// all of them are free. A full tree has some 262,000 entries to look at, a usual one 2,000.
+    /// all of them are free. There are 512 to look at for each GiB with a mapping in it.
     pub fn step(
         &mut self,
         mem: &impl PhysMem,
@@ -43,17 +44,19 @@ impl Destroy {
             && let Some(root) = self.root
         {
             let Some(middle) = self.middle else {
-                self.middle = next_table(mem, root, &mut self.first, &mut left);
-                self.second = 0;
-                if self.middle.is_none() && self.first == ENTRIES {
+                left -= 1;
+                if let Some(slot) = self.slots.take() {
+                    self.middle = Entry(mem.read_u64(nth_entry(root, slot))).next_table();
+                    self.next = 0;
+                } else {
                     frames.free_frame(root);
                     self.root = None;
                 }
                 continue;
             };
-            if let Some(last) = next_table(mem, middle, &mut self.second, &mut left) {
+            if let Some(last) = next_table(mem, middle, &mut self.next, &mut left) {
                 frames.free_frame(last);
-            } else if self.second == ENTRIES {
+            } else if self.next == ENTRIES {
                 frames.free_frame(middle);
                 self.middle = None;
             }
@@ -66,24 +69,18 @@ impl Destroy {
 /// or when `left` entries were looked at.
 fn next_table(mem: &impl PhysMem, table: Frame, at: &mut u64, left: &mut usize) -> Option<Frame> {
     while *at < ENTRIES && *left > 0 {
-        let group = (ENTRIES - *at).min(GROUP);
+        let group = (ENTRIES - *at).min(GROUP).min(*left as u64);
         // Nearly all entries of nearly all tables are empty.
-        let is_empty = group == GROUP && *left >= GROUP as usize && {
-            let read = |i| mem.read_u64(nth_entry(table, *at + i));
-            (0..GROUP).fold(0, |all, i| all | read(i)) == 0
-        };
-        if is_empty {
-            *at += GROUP;
-            *left -= GROUP as usize;
+        if mem.is_zero(nth_entry(table, *at), group) {
+            *at += group;
+            *left -= group as usize;
             continue;
         }
-        for _ in 0..group.min(*left as u64) {
-            let entry = mem.read_u64(nth_entry(table, *at));
+        for _ in 0..group {
+            let entry = Entry(mem.read_u64(nth_entry(table, *at)));
             *at += 1;
             *left -= 1;
-            if entry != 0
-                && let Some(next) = Entry(entry).next_table()
-            {
+            if let Some(next) = entry.next_table() {
                 return Some(next);
             }
         }
@@ -92,4 +89,4 @@ fn next_table(mem: &impl PhysMem, table: Frame, at: &mut u64, left: &mut usize) 
 }
 
 /// Entries that are looked at together.
-const GROUP: u64 = 8;
+const GROUP: u64 = 64;

@@ -93,7 +93,12 @@ pub enum Mapped {
 pub struct PageTable {
     root: Frame,
     space: Space,
+    slots: Slots,
 }
+
+/// Entries of a root, a bit each.
+#[derive(Clone, Copy, Debug)]
+struct Slots([u64; ENTRIES as usize / 64]);
 
 /// Where a walk ended: at the first descriptor that is not a table.
 struct Stop {
@@ -140,7 +145,11 @@ impl PageTable {
         let root = frames.alloc_frame().ok_or(VmError::OutOfFrames)?;
         mem.zero_frame(root);
         mem.publish();
-        Ok(Self { root, space })
+        Ok(Self {
+            root,
+            space,
+            slots: Slots::NONE,
+        })
     }
 
     /// Adopts a tree that somebody else has built, such as boot code.
@@ -148,7 +157,11 @@ impl PageTable {
     /// Its frames are given to the [`FrameSource`] when they become empty or the table is
     /// destroyed, so they must come from there.
     pub const fn from_root(root: Frame, space: Space) -> Self {
-        Self { root, space }
+        Self {
+            root,
+            space,
+            slots: Slots::ALL,
+        }
     }
 
     /// The frame of the first level, for `TTBRn_EL1`.
@@ -267,7 +280,7 @@ impl PageTable {
 
     /// Begins to give back the tables. See [`Destroy`].
     pub fn destroy(self) -> Destroy {
-        Destroy::new(self.root)
+        Destroy::new(self.root, self.slots)
     }
 
     /// Walks from the root to the first descriptor that is not a table. `va` has been checked.
@@ -315,6 +328,9 @@ impl PageTable {
             }
         };
         mem.write_u64(stop.at, first.0);
+        if stop.level == 1 {
+            self.slots.add(va);
+        }
         Ok(())
     }
 
@@ -390,6 +406,28 @@ fn check_kind(perms: Perms, mem_type: MemType) -> Result<(), VmError> {
     match (perms, mem_type) {
         (Perms::ReadExecute, MemType::DeviceNgnre) => Err(VmError::Refused),
         _ => Ok(()),
+    }
+}
+
+impl Slots {
+    const NONE: Self = Self([0; ENTRIES as usize / 64]);
+    const ALL: Self = Self([u64::MAX; ENTRIES as usize / 64]);
+
+    /// Adds the one that serves `va`.
+    fn add(&mut self, va: VirtAddr) {
+        let slot = (va.0 >> shift(1)) % ENTRIES;
+        if let Some(word) = self.0.get_mut(slot as usize / 64) {
+            *word |= 1 << (slot % 64);
+        }
+    }
+
+    /// Takes one out.
+    fn take(&mut self) -> Option<u64> {
+        let mut words = self.0.iter_mut().enumerate();
+        let (index, word) = words.find(|(_, word)| **word != 0)?;
+        let bit = word.trailing_zeros();
+        *word &= *word - 1;
+        Some(index as u64 * 64 + u64::from(bit))
     }
 }
 

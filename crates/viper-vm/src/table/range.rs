@@ -204,6 +204,9 @@ impl PageTable {
             _ => Entry::table(new_table(mem, frames, va, 2, block)?),
         };
         mem.write_u64(stop.at, entry.0);
+        if stop.level == 1 {
+            self.slots.add(va);
+        }
         Ok(BLOCK_SIZE)
     }
 
@@ -294,7 +297,7 @@ fn unlink<M: PhysMem>(
 }
 
 fn is_empty(mem: &impl PhysMem, table: Frame) -> bool {
-    (0..ENTRIES).all(|index| mem.read_u64(nth_entry(table, index)) == Entry::INVALID.0)
+    mem.is_zero(nth_entry(table, 0), ENTRIES)
 }
 
 /// The first address after the descriptor of `level` that serves `va`.
