@@ -3,7 +3,7 @@
 #
 # INTEROP_INSTALL=1 lets it install what it needs (as root, on Debian). Everything listens on
 # 127.0.0.1 and is gone when the script ends. SIZE_MIB is the size of the large file.
-# PARTS="fetch httpd" chooses what is tried.
+# PARTS="fetch httpd output clock" chooses what is tried.
 . "$(dirname "$0")/ssh-common.sh"
 
 PATH=$PATH:/usr/sbin
@@ -13,7 +13,7 @@ need openssl openssl
 need gnutls-cli gnutls-bin
 need python3 python3
 size_mib=${SIZE_MIB:-16}
-parts=${PARTS:-fetch httpd}
+parts=${PARTS:-fetch httpd output clock}
 LIMIT=120
 
 (cd "$repo" && cargo build --quiet --locked -p distro && cargo run --quiet --locked -p distro -- build)
@@ -25,39 +25,13 @@ guest() { # guest EXEC-OPTION... COMMANDS
 # --- Certificates -------------------------------------------------------------------------------
 
 cd "$work"
-authority() { # authority NAME
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-        -subj "/CN=$1" -keyout "$1.key" -out "$1.pem" \
-        -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign'
-    mkdir -p "$1.ca" && : >"$1.ca/index" && echo 01 >"$1.ca/serial"
-    cat >"$1.conf" <<C
-[ca]
-default_ca = own
-[own]
-new_certs_dir = $work/$1.ca
-database = $work/$1.ca/index
-serial = $work/$1.ca/serial
-default_md = sha256
-policy = any
-unique_subject = no
-[any]
-commonName = supplied
-C
-}
-leaf() { # leaf NAME AUTHORITY SUBJECT-NAMES PURPOSE [END]: a key and a certificate
-    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1.key"
-    openssl req -new -key "$1.key" -subj "/CN=$1" -out "$1.csr"
-    printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n' >"$1.ext"
-    printf 'extendedKeyUsage=%s\nsubjectAltName=%s\n' "$4" "$3" >>"$1.ext"
-    openssl ca -batch -notext -config "$2.conf" -cert "$2.pem" -keyfile "$2.key" -in "$1.csr" \
-        -extfile "$1.ext" -out "$1.pem" -startdate 20200101000000Z -enddate "${5:-20490101000000Z}"
-}
+. "$repo/ci/interop/certificates-common.sh"
 # What the guest calls this machine, and what this machine calls the guest.
 names="IP:10.0.2.2,IP:127.0.0.1,DNS:localhost"
 {
     authority root
     authority strange
-    leaf good root "$names" serverAuth
+    leaf good root "$names" serverAuth "$(date -u -d '2 years' +%Y%m%d%H%M%SZ)"
     leaf expired root "$names" serverAuth 20210101000000Z
     leaf wrong-host root DNS:elsewhere.example serverAuth
     leaf wrong-usage root "$names" clientAuth
@@ -85,10 +59,12 @@ $([ "$(id -u)" -ne 0 ] || echo "user root;")
 error_log $work/nginx-error.log;
 events { worker_connections 64; }
 http {
-    access_log $work/nginx-access.log;
+    log_format with_session '"\$request" \$status \$ssl_session_reused';
+    access_log $work/nginx-access.log with_session;
     types { text/plain txt; }
-    client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/fastcgi;
-    uwsgi_temp_path $work/uwsgi; scgi_temp_path $work/scgi;
+    client_body_temp_path $work/nginx-body; proxy_temp_path $work/nginx-proxy;
+    fastcgi_temp_path $work/nginx-fastcgi; uwsgi_temp_path $work/nginx-uwsgi;
+    scgi_temp_path $work/nginx-scgi;
     root $work/www;
     gzip on;
     gzip_min_length 1;
@@ -105,6 +81,7 @@ C
         eval "at=\$tls_$(echo $name | tr - _)"
         echo "server { listen 127.0.0.1:$at ssl; ssl_protocols TLSv1.2 TLSv1.3;"
         echo "ssl_certificate $work/$name.pem; ssl_certificate_key $work/$name.key;"
+        echo "location = /again { return 302 /hello.txt; }"
         echo "location = /down { return 302 http://10.0.2.2:$http/hello.txt; } }"
     done
     echo "server { listen 127.0.0.1:$tls_old ssl; ssl_protocols TLSv1.2;"
@@ -126,7 +103,7 @@ answered() { # answered NAME CODE TEXT
     grep -qx "code $2" answer && grep -qF -- "$3" answer
 }
 
-as_client() {
+start_nginx() { # its ports in $http, $tls_good and the like
     for name in http tls_good tls_expired tls_wrong_host tls_wrong_usage tls_unknown \
         tls_self_signed tls_old; do
         eval "$name=$(free_port)"
@@ -137,10 +114,25 @@ as_client() {
     started="$started $nginx_pid"
     wait_for_port "$http"
     site="http://10.0.2.2:$http"
-    safe="https://10.0.2.2"
+    asked=""
     commands="
 netinfo -w 20 > NIL:
 "
+}
+stop_nginx() {
+    kill "$nginx_pid"
+    wait "$nginx_pid" 2>/dev/null || true
+}
+all_answered() { # all_answered PART: what was asked in the guest
+    printf %s "$asked" >wanted
+    while IFS='|' read -r name code text <&3; do
+        check "$1: $name" answered "$name" "$code" "$text"
+    done 3<wanted
+}
+
+as_client() {
+    start_nginx
+    safe="https://10.0.2.2"
     ask http 0 "hello from nginx" "fetch $site/hello.txt"
     ask head 0 "Content-Length: 17" "fetch $site/hello.txt HEAD"
     ask not-found 10 "404 Not Found" "fetch $site/none"
@@ -154,6 +146,7 @@ netinfo -w 20 > NIL:
     ask https 0 "hello from nginx" "fetch $safe:$tls_good/hello.txt"
     ask big-https 0 "T:bigs" "fetch $safe:$tls_good/big TO T:bigs"
     ask to-https 0 "hello from nginx" "fetch $site/https"
+    ask again-https 0 "hello from nginx" "fetch $safe:$tls_good/again"
     ask to-http 10 "redirect from https to http" "fetch $safe:$tls_good/down"
     ask to-http-allowed 0 "hello from nginx" "fetch $safe:$tls_good/down INSECURE"
     ask expired 10 "has expired" "fetch $safe:$tls_expired/hello.txt"
@@ -169,20 +162,16 @@ netinfo -w 20 > NIL:
         --get "/t/big:$work/got-big" --get "/t/bigs:$work/got-bigs" \
         --get "/t/resumed:$work/got-resumed" --get "/t/numbers:$work/got-numbers" \
         "$commands" >fetched 2>fetched.err || { tail -n 20 fetched fetched.err; }
-    printf %s "$asked" | while IFS='|' read -r name code text; do
-        echo "$name|$code|$text"
-    done >wanted
-    while IFS='|' read -r name code text <&3; do
-        check "fetch: $name" answered "$name" "$code" "$text"
-    done 3<wanted
+    all_answered fetch
     check "fetch: $size_mib MiB by http are the same" cmp www/big got-big
     check "fetch: $size_mib MiB by https are the same" cmp www/big got-bigs
     check "fetch: resumed is the same" cmp www/big got-resumed
     check "fetch: gzip in chunks is the same" cmp www/numbers.txt got-numbers
     parts_sent() { grep -q '"GET /big HTTP/1.1" 206' nginx-access.log; }
     check "fetch: only the rest was asked for" parts_sent
-    kill "$nginx_pid"
-    wait "$nginx_pid" 2>/dev/null || true
+    session_resumed() { grep -q '"GET /hello.txt HTTP/1.1" 200 r' nginx-access.log; }
+    check "fetch: the TLS session is resumed where it is sent on" session_resumed
+    stop_nginx
 }
 
 # --- The guest as a server ----------------------------------------------------------------------
@@ -190,13 +179,13 @@ netinfo -w 20 > NIL:
 code_is() { # code_is CODE CURL-ARGUMENT...: the answer has this status
     wanted=$1
     shift
-    got=$(curl -s -o body -w '%{http_code}' --max-time 60 "$@")
+    got=$(curl -sS -o body -w '%{http_code}' --max-time 60 "$@")
     [ "$got" = "$wanted" ] || { echo "status $got"; return 1; }
 }
 body_is() { # body_is TEXT CURL-ARGUMENT...
     wanted=$1
     shift
-    got=$(curl -s --max-time 60 "$@")
+    got=$(curl -sS --max-time 60 "$@")
     [ "$got" = "$wanted" ] || { echo "body $got"; return 1; }
 }
 
@@ -229,13 +218,14 @@ httpd T:site PORT 80 TLSPORT 443 SECONDS 800") >served 2>served.err &
     check "httpd: range from the end" body_is httpd -r -6 "$at/hello.txt"
     check "httpd: no such range" code_is 416 -r 100- "$at/hello.txt"
     not_modified() {
-        curl -s --etag-save etag -o body "$at/hello.txt" &&
+        curl -sS --etag-save etag -o body "$at/hello.txt" &&
             code_is 304 --etag-compare etag "$at/hello.txt" &&
-            curl -s -R -o dated "$at/hello.txt" && code_is 304 -z dated "$at/hello.txt"
+            curl -sS -R -o dated "$at/hello.txt" && code_is 304 -z dated "$at/hello.txt"
     }
     check "httpd: not modified" not_modified
     kept() {
-        [ "$(curl -s -o body -o body -w '%{num_connects}' "$at/hello.txt" "$at/hello.txt")" = 10 ]
+        made=$(curl -sS -o body -o body -w '%{num_connects}' "$at/hello.txt" "$at/hello.txt")
+        [ "$made" = 10 ] || { echo "$made connections"; return 1; }
     }
     check "httpd: keep-alive" kept
     check "httpd: HTTP/1.0" body_is "hello from httpd" -0 "$at/hello.txt"
@@ -286,10 +276,58 @@ httpd T:site PORT 80 TLSPORT 443 SECONDS 800") >served 2>served.err &
     wait "$machine" 2>/dev/null || true
 }
 
+# --- Where output goes that nobody takes, or for which there is no room ----------------------------
+
+as_writer() {
+    truncate -s 80M www/huge
+    start_nginx
+    zeros=$(free_port)
+    python3 "$repo/ci/interop/tcp_echo.py" zeros "$zeros" 83886080 >/dev/null 2>&1 &
+    started="$started $!"
+    wait_for_port "$zeros"
+    next="fetch $site/hello.txt"
+    ask pipe-closed 0 "hello from nginx" "fetch $site/huge | Head C:hello LINES 0; $next"
+    ask nc-pipe-closed 0 "hello from nginx" "nc -d 10.0.2.2 $zeros | Head C:hello LINES 0; $next"
+    ask disk-full 20 "no space" "fetch $site/huge TO T:huge"
+    ask and-then 0 "hello from nginx" "Delete T:huge.part >NIL:; $next TO T:h; Type T:h"
+    ask output-full 20 "fetch: standard output: no space" "fetch $site/huge >T:huge"
+    ask nc-output-full 10 "standard output: no space" "nc -d 10.0.2.2 $zeros >T:huge2"
+    ask at-last 0 "hello from nginx" "Delete T:huge T:huge2; $next >T:h; Type T:h"
+    guest --timeout 600 "$commands" >fetched 2>fetched.err || { tail -n 20 fetched fetched.err; }
+    all_answered output
+    stop_nginx
+    rm www/huge
+}
+
+# --- A clock that a time server set ----------------------------------------------------------------
+
+as_clock() {
+    start_nginx
+    year=31557600
+    for shift in 0 $((3 * year)) $((-10 * year)) 1; do
+        port=$(free_port)
+        python3 "$repo/ci/interop/ntp_server.py" "$port" "$shift" >ntp.log 2>&1 &
+        started="$started $!"
+        case $shift in
+        0 | 1) code=0 text="hello from nginx" ;;
+        -*) code=10 text="not valid yet" ;;
+        *) code=10 text="has expired" ;;
+        esac
+        ask "off-by-$shift" 0 "the clock was set" "Run GRANT clock ntp -p $port 10.0.2.2"
+        ask "fetch-then-$shift" "$code" "$text" "fetch https://10.0.2.2:$tls_good/hello.txt"
+    done
+    guest --timeout 300 --put "$work/root.pem:/certs/root.pem" "$commands" >fetched 2>fetched.err ||
+        { tail -n 20 fetched fetched.err; }
+    all_answered clock
+    stop_nginx
+}
+
 for part in $parts; do
     case $part in
     fetch) as_client ;;
     httpd) as_server ;;
+    output) as_writer ;;
+    clock) as_clock ;;
     esac
 done
 finish

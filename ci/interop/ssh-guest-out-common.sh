@@ -2,8 +2,13 @@
 
 inside() { run_user $target "$@"; }
 hosts="-o StrictHostKeyChecking=accept-new -i T:key"
-fetch() { copy "$target:$1" "$2"; } # fetch FILE-OF-THE-GUEST FILE
 
+provided() {
+    copy "$work/eight" $target:/t/eight && copy "$work/some" $target:/t/some &&
+        run_user $target 'Delete T:tree ALL >NIL: 2>NIL:'
+    copy -r "$work/tree" $target:/t/tree
+}
+check "what is to be copied out is there" provided
 start_sshd "AllowTcpForwarding yes" "LogLevel DEBUG1" "RekeyLimit 1M"
 # --- Commands -------------------------------------------------------------------------------------
 check "guest ssh: a command" same_output hello inside "ssh $hosts -p $port root@10.0.2.2 echo hello"
@@ -18,7 +23,6 @@ guest_apart() {
 }
 check "guest ssh: output and errors apart" guest_apart
 piped() { # 16 MiB in and out
-    head -c 16777216 "$work/big" >"$work/sixteen"
     [ -s "$work/sixteen" ] && copy "$work/sixteen" $target:/t/sixteen &&
         inside "ssh $hosts -p $port root@10.0.2.2 cat <T:sixteen >T:piped" &&
         fetch /t/piped "$work/piped" && cmp "$work/sixteen" "$work/piped" &&
@@ -35,6 +39,29 @@ guest_new_keys() {
 }
 check "guest ssh: new keys each MiB, asked for by either side" guest_new_keys
 LIMIT=120
+
+guest_half_closed() {
+    inside "Echo b | ssh $hosts -p $port root@10.0.2.2 'cat; echo a'"
+}
+check "guest ssh: what answers only after the end of its input" same_output "b
+a" guest_half_closed
+guest_signalled() {
+    result=0
+    inside "ssh $hosts -p $port root@10.0.2.2 'kill -TERM \$\$'" 2>"$work/e" || result=$?
+    [ "$result" -eq 255 ] && grep -q 'signal TERM' "$work/e"
+}
+check "guest ssh: a program that a signal ends" guest_signalled
+guest_gone() { # the server's process for this connection is killed
+    result=0
+    inside "ssh $hosts -p $port root@10.0.2.2 'kill -KILL \$PPID; sleep 60'" 2>"$work/e" || result=$?
+    [ "$result" -eq 255 ] && [ -s "$work/e" ]
+}
+check "guest ssh: the connection is cut" guest_gone
+guest_many() {
+    inside "for n in 1 2 3 4; do ssh $hosts -p $port root@10.0.2.2 \"sleep 1; echo \$n\" >T:of.\$n & done; wait" &&
+        [ "$(inside 'Type T:of.1 T:of.2 T:of.3 T:of.4' | tr -d '\r' | tr '\n' ' ')" = '1 2 3 4 ' ]
+}
+check "guest ssh: four at once" guest_many
 
 # --- Whom to trust --------------------------------------------------------------------------------
 unknown_host() {
@@ -64,7 +91,7 @@ check "guest ssh: size of the window, and its changes" terminal window "$port"
 # --- Files ----------------------------------------------------------------------------------------
 guest_scp() {
     rm -f "$work/from_guest"
-    inside "scp $hosts -P $port T:big root@10.0.2.2:$work/from_guest" &&
+    inside "scp $hosts -P $port T:eight root@10.0.2.2:$work/from_guest" &&
         cmp "$work/eight" "$work/from_guest" &&
         inside "scp $hosts -P $port root@10.0.2.2:$work/big T:again" &&
         fetch /t/again "$work/back" && cmp "$work/back" "$work/big" &&
@@ -121,6 +148,36 @@ guest_sftp_fails() {
     [ "$result" -eq 1 ] && [ ! -e "$work/never" ]
 }
 check "guest sftp -b: a failure ends the batch" guest_sftp_fails
+guest_odd() {
+    rm -rf "$work/odd"
+    mkdir "$work/odd"
+    cat >"$work/guest_batch" <<B
+put "T:tree/Größe 大小/it's" "$work/odd/it's ☃"
+get "$work/odd/it's ☃" "T:odd ☃"
+put T:tree/Größe\\ 大小/a\\ \\"quote\\" $work/odd/quote
+put T:tree/sub/nothing $work/odd/nothing
+get $work/odd/nothing T:nothing
+B
+    copy "$work/guest_batch" $target:/t/batch &&
+        inside "sftp $hosts -P $port -b T:batch root@10.0.2.2" &&
+        cmp "$work/tree/Größe 大小/it's" "$work/odd/it's ☃" &&
+        cmp "$work/tree/Größe 大小/a \"quote\"" "$work/odd/quote" &&
+        [ -e "$work/odd/nothing" ] && [ ! -s "$work/odd/nothing" ] &&
+        fetch "/t/odd ☃" "$work/back" && cmp "$work/back" "$work/tree/Größe 大小/it's" &&
+        fetch /t/nothing "$work/back" && [ ! -s "$work/back" ]
+}
+check "guest sftp -b: odd names and empty files" guest_odd
+guest_resumes() {
+    head -c 5000001 "$work/eight" >"$work/cut"
+    printf 'put T:some %s/grown\nreput T:eight %s/grown\n' "$work" "$work" >"$work/guest_batch"
+    printf 'get %s/cut T:cut\nreget %s/eight T:cut\n' "$work" "$work" >>"$work/guest_batch"
+    head -c 300000 "$work/eight" >"$work/some_of_it"
+    copy "$work/some_of_it" $target:/t/some_of_it && sed -i 's/T:some /T:some_of_it /' "$work/guest_batch" &&
+        copy "$work/guest_batch" $target:/t/batch &&
+        inside "sftp $hosts -P $port -b T:batch root@10.0.2.2" &&
+        cmp "$work/eight" "$work/grown" && fetch /t/cut "$work/back" && cmp "$work/eight" "$work/back"
+}
+check "guest sftp -b: reput and reget go on where it ended" guest_resumes
 
 # --- Forwarded ports ------------------------------------------------------------------------------
 guest_local() { # the guest's port 8100 -> OpenSSH here -> the echo; the guest's nc connects to it
@@ -158,9 +215,11 @@ mount --bind "$work/shadow" /etc/shadow && exec "\$@"
 S
 chmod +x "$work/with_shadow"
 sshd_wrapper="unshare --mount $work/with_shadow"
-start_sshd "PasswordAuthentication yes" "PubkeyAuthentication no"
+start_sshd "PasswordAuthentication yes" "PubkeyAuthentication no" "LogLevel DEBUG3"
 sshd_wrapper=""
 check "guest ssh: password, after a wrong one" terminal password "$port"
+guest_strict() { grep -q 'resetting send seqnr' "$work/sshd.log"; }
+check "guest ssh: strict key exchange" guest_strict
 stop_server
 port=$(free_port)
 "$python" "$here/ssh_guest.py" questions "$port" "$work" >"$work/server.log" 2>&1 &
@@ -173,13 +232,26 @@ stop_server
 # --- Each algorithm -------------------------------------------------------------------------------
 guest_algorithm() { # guest_algorithm TEXT-OF-THE-LOG: into the server that has nothing else
     [ "$(inside "ssh $hosts -o UserKnownHostsFile=T:hosts.$port -p $port root@10.0.2.2 cat <T:some" |
-        cmp - "$work/some" && echo same)" = same ] && grep -q "$1" "$work/sshd.log"
+        cmp - "$work/some" && echo same)" = same ] && { [ -z "$1" ] || grep -q "$1" "$work/sshd.log"; }
 }
 only() { # only KIND ALGORITHM OPTION...
     start_sshd "LogLevel DEBUG1" "${@:3}"
     check "guest ssh: $1 $2" guest_algorithm "$2"
     stop_server
 }
+only_asyncssh() { # only_asyncssh KIND ALGORITHM
+    port=$(free_port)
+    "$python" "$here/ssh_guest.py" serve "$port" "$work" "$@" >"$work/sshd.log" 2>&1 &
+    server=$!
+    started="$started $server"
+    wait_for_port "$port"
+    check "guest ssh: $1 $2, asyncssh" guest_algorithm ''
+    stop_server
+}
+for name in $kexs; do only_asyncssh kex "$name"; done
+for name in $ciphers; do only_asyncssh cipher "$name"; done
+for name in $macs; do only_asyncssh MAC "$name"; done
+for name in ed25519 ecdsa rsa; do only_asyncssh "host key" "$name"; done
 for name in $kexs; do
     if ssh -Q kex | grep -qx "$name"; then only kex "$name" "KexAlgorithms $name"; fi
 done

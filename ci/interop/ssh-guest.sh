@@ -3,7 +3,8 @@
 # and ssh-audit into a booted ViperOS, and its ssh, sftp, scp and passwd into OpenSSH and asyncssh.
 #
 # Needs what `distro` needs. It builds and boots the system itself, on a disk of its own. SIZE_MIB
-# is the size of the large file (64), LOGINS how many log-ins there are in a row (100).
+# is the size of the large file (64), LOGINS how many log-ins there are in a row (100). PARTS chooses
+# what is tried ("in files out lasts").
 . "$(dirname "$0")/ssh-common.sh"
 
 need ssh openssh-client
@@ -15,78 +16,55 @@ size_mib=${SIZE_MIB:-64}
 disk_mib=$((size_mib * 4 + 192))
 keys
 
-distro() { (cd "$repo" && exec cargo run -q -p distro -- "$@"); }
+. "$here/guest-common.sh"
 
-echo "building"
-distro build 2>"$work/build.log" || { cat "$work/build.log" >&2 && exit 1; }
+terminal() { "$python" "$here/ssh_terminal.py" "$1" "$guest_port" "$work" "${2:-}"; }
+python_peer() { "$python" "$here/ssh_guest.py" "$1" "$guest_port" "$work" "$2" "${3:-}"; }
 
-boot() { # boot OPTION...: on the kept disk; the machine runs until there is a file T:done
-    guest_port=$(free_port)
-    distro exec --disk "$work/disk.img" --disk-size "${disk_mib}M" --mem 512M \
-        --hostfwd "tcp:$guest_port-22" --timeout "${TIMEOUT:-5400}" "$@" \
-        'Delete T:done >NIL: 2>NIL: ; until Dir T:done >NIL: 2>NIL: ; do Wait 1; done' \
-        >"$work/guest.out" 2>"$work/guest.err" &
-    guest=$!
-    started="$started $guest"
-    wait_for_guest
-}
-
-# QEMU takes connections before the guest does: somebody there says so.
-wait_for_guest() {
-    for _ in $(seq "${BOOT_TRIES:-100}"); do
-        kill -0 "$guest" 2>/dev/null || { cat "$work/guest.err" >&2 && exit 1; }
-        python3 - "$guest_port" <<'PY' 2>/dev/null && return
-import socket, sys
-s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
-s.settimeout(5)
-sys.exit(not s.recv(8).startswith(b"SSH-2.0-"))
-PY
-        sleep 1
+# --- What is copied, and whom forwarded connections reach ------------------------------------------
+kexs="mlkem768x25519-sha256 curve25519-sha256 curve25519-sha256@libssh.org"
+ciphers="chacha20-poly1305@openssh.com aes128-gcm@openssh.com aes256-gcm@openssh.com
+    aes128-ctr aes192-ctr aes256-ctr"
+macs="hmac-sha2-256 hmac-sha2-512 hmac-sha2-256-etm@openssh.com hmac-sha2-512-etm@openssh.com"
+host_keys=ssh-ed25519
+head -c 300000 /dev/urandom >"$work/some"
+head -c $((size_mib * 1024 * 1024)) /dev/urandom >"$work/big"
+head -c 8388608 /dev/urandom >"$work/eight"
+head -c 16777216 "$work/big" >"$work/sixteen"
+tree() {
+    mkdir -p "$work/tree/sub/deeper" "$work/tree/empty" "$work/tree/Größe 大小"
+    echo one >"$work/tree/one"
+    : >"$work/tree/sub/nothing"
+    cp "$work/some" "$work/tree/sub/deeper/some"
+    for name in 'a file' 'ünïcode ☃' '-r' '$HOME' "it's" 'a "quote"' 'a*[b]?' 'semi;colon' 'back\\slash' \
+        '#hash' 'trailing ' '.hidden' '%41' '~' 'a&b|c<d>e'; do
+        echo "$name" >"$work/tree/Größe 大小/$name"
     done
-    echo "the guest does not answer" >&2
-    exit 1
 }
-
-shut_down() { # shut_down NAME
-    run_user $target 'Echo done >T:done' || true
-    for _ in $(seq 60); do
-        kill -0 "$guest" 2>/dev/null || break
-        sleep 1
-    done
-    result=0
-    if kill "$guest" 2>/dev/null; then result=1; fi
-    wait "$guest" || result=$?
-    check "$1" test "$result" -eq 0
-}
-
-common="-F none -o BatchMode=yes -o IdentitiesOnly=yes -o UserKnownHostsFile=$work/known_hosts
-    -o StrictHostKeyChecking=accept-new -o GlobalKnownHostsFile=none -o ConnectTimeout=60"
-target=viper@127.0.0.1
-run() { # run KEY OPTION...: ssh with a key; words in $extra win over the common ones
-    key=$1
-    shift
-    # shellcheck disable=SC2086 # the options are words
-    ssh ${extra:-} $common -i "$work/$key" -p "$guest_port" "$@"
-}
-run_user() { run user "$@"; }
-start_ssh() { # the same in the background, where $! is ssh itself
-    # shellcheck disable=SC2086
-    exec ssh $common -i "$work/user" -p "$guest_port" "$@" </dev/null
-}
-same_output() { # same_output TEXT COMMAND...
-    wanted=$1
-    shift
-    [ "$("$@")" = "$wanted" ]
-}
+tree
+echo_port=$(free_port)
+python3 "$here/tcp_echo.py" serve "$echo_port" >/dev/null 2>&1 &
+started="$started $!"
+wait_for_port "$echo_port"
 
 # The keys come with the disk.
 boot --put "$work/authorized_keys:/s/ssh/authorized_keys" --put "$work/user:/t/key" \
     --put "$work/user:/s/ssh/id_ed25519" --put "$work/stranger:/t/stranger"
 LIMIT=120
-. "$here/ssh-guest-in-common.sh"
-. "$here/ssh-guest-out-common.sh"
+for part in ${PARTS:-in files out lasts}; do
+    case "$part" in
+        lasts) lasts=1 ;;
+        *) . "$here/ssh-guest-$part-common.sh" ;;
+    esac
+done
+if [ -z "${lasts:-}" ]; then
+    shut_down "the machine ends when it is asked to"
+    finish
+    exit
+fi
 
 # --- What lasts -----------------------------------------------------------------------------------
+check "what is to last is copied" copy "$work/eight" "$target:/t/kept"
 check "passwd: sets another password" terminal passwd
 new_password() { asked 'new word' password && ! asked viper password; }
 check "passwd: the new one lets in, the old one does not" new_password
@@ -100,7 +78,7 @@ same_key() {
     run_user $target 'Echo in'
 }
 check "after a reboot: the host key is the same" same_key
-kept() { fetch /t/eight "$work/back" && cmp "$work/eight" "$work/back"; }
+kept() { fetch /t/kept "$work/back" && cmp "$work/eight" "$work/back"; }
 check "after a reboot: what was copied is there" kept
 shut_down "the machine ends again"
 finish

@@ -2,6 +2,8 @@
 
 ssh_guest.py asyncssh|paramiko GUEST-PORT WORK WHAT [ALGORITHM]
 ssh_guest.py questions PORT WORK      asyncssh as a server that asks questions
+ssh_guest.py serve PORT WORK kex|cipher|MAC|"host key" ALGORITHM
+                                      asyncssh as a server that has nothing else, and sends back
 """
 
 import asyncio
@@ -70,6 +72,23 @@ async def with_asyncssh():
                 sessions = [connection.run(f"Echo {i}; exit {i}") for i in range(8)]
                 for i, result in enumerate(await asyncio.gather(*sessions)):
                     assert (result.stdout, result.exit_status) == (f"{i}\n", i), result
+        case "signal":
+            async with connect() as connection:
+                for signal in ["TERM", "INT", "KILL"]:
+                    process = await connection.create_process("Echo on; Wait 600 SECS")
+                    assert await process.stdout.readline() == "on\n"
+                    process.send_signal(signal)
+                    result = await process.wait()
+                    # The shell ends by itself when it is interrupted.
+                    if signal != "INT" or result.exit_signal:
+                        assert result.exit_signal[0] == signal, result
+                    else:
+                        assert result.exit_status > 0, result
+        case "environment":
+            async with connect() as connection:
+                for text in ["plain", "two words", "ü ☃", "", "a=b;c", "x" * 4000]:
+                    result = await connection.run('Echo "[$VALUE]"', env={"VALUE": text})
+                    assert result.stdout == f"[{text}]\n", result
         case "forward":
             async with connect() as connection:
                 listener = await connection.forward_local_port("127.0.0.1", 0, "localhost", 22)
@@ -154,7 +173,33 @@ async def ask_questions():
     await asyncio.Event().wait()
 
 
+async def serve():
+    import asyncssh
+
+    options = {"server_host_keys": [f"{work}/host_ed25519"]}
+    match what:
+        case "kex":
+            options["kex_algs"] = [value]
+        case "cipher":
+            options["encryption_algs"] = [value]
+        case "MAC":
+            options |= {"encryption_algs": ["aes128-ctr"], "mac_algs": [value]}
+        case "host key":
+            options["server_host_keys"] = [f"{work}/host_{value}"]
+
+    async def handle(process):
+        process.stdout.write(await process.stdin.read())
+        process.exit(0)
+
+    await asyncssh.create_server(asyncssh.SSHServer, "127.0.0.1", port, encoding=None,
+                                 authorized_client_keys=f"{work}/authorized_keys",
+                                 process_factory=handle, **options)
+    await asyncio.Event().wait()
+
+
 match peer:
+    case "serve":
+        asyncio.run(serve())
     case "asyncssh":
         asyncio.run(with_asyncssh())
     case "paramiko":

@@ -8,7 +8,7 @@ use viper_proto::fs::{
 };
 use viper_proto::names::Client;
 use viper_rt::Error;
-use viper_ssh::sftp::{Attributes, Entry, OpenFlags, SftpFs, Status};
+use viper_ssh::sftp::{Attributes, Entry, OpenFlags, SftpFs, Space, Status};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const NEW_FILE_MODE: u32 = 0o644;
@@ -276,5 +276,20 @@ impl SftpFs for GuestFiles {
 
     fn sync(&mut self, file: &mut OpenFile) -> Result<(), Status> {
         self.files.sync_file(&self.names, file.id).map_err(status)
+    }
+
+    fn space(&mut self, path: &str) -> Result<Space, Status> {
+        let path = self.resolve(path)?;
+        let known = self.files.statistics_at(&self.names, &path);
+        let known = known.map_err(status)?;
+        Ok(Space {
+            block_bytes: known.block_bytes,
+            blocks: known.blocks,
+            blocks_free: known.blocks_free,
+            files: known.inodes,
+            files_free: known.inodes_free,
+            name_max: known.name_max.into(),
+            read_only: known.read_only,
+        })
     }
 }

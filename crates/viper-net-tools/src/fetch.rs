@@ -130,7 +130,7 @@ pub fn run<W: World>(world: &mut W, arguments: &Arguments) -> i64 {
         Ok(()) => 0,
         Err(failure) => {
             let what = match failure {
-                Failure::File(_) => arguments.to.clone().unwrap_or_default(),
+                Failure::File(_) => arguments.to.as_deref().unwrap_or("standard output").into(),
                 _ => shown(&url),
             };
             world.show(&format!("fetch: {what}: {failure}\n"));

@@ -233,6 +233,15 @@ fn a_full_disk() {
     };
     assert_eq!(host.fetch(&format!("{} TO f", server.url("/a"))), 20);
     assert!(host.shown.contains("fetch: f: "), "{}", host.shown);
+    for words in ["", " HEAD"] {
+        host.full_at = Some(words.len());
+        assert_eq!(host.fetch(&format!("{}{words}", server.url("/a"))), 20);
+        assert!(
+            host.shown.starts_with("fetch: standard output: "),
+            "{}",
+            host.shown
+        );
+    }
 }
 
 #[test]

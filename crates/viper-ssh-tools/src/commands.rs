@@ -15,6 +15,7 @@ const HELP: &str = "\
 cd PATH, pwd, ls [-l] [PATH]     on the server
 lcd PATH, lpwd, lls [PATH]       on this machine
 get [-r] REMOTE [LOCAL], put [-r] LOCAL [REMOTE]
+reget REMOTE [LOCAL], reput LOCAL [REMOTE]   go on where it ended
 mkdir, rmdir, rm PATH            on the server
 rename FROM TO, ln -s TARGET PATH, chmod MODE PATH
 exit, quit, bye";
@@ -30,6 +31,17 @@ pub struct Commands<'a> {
     user: &'a User,
     directory: String,
     shows_progress: bool,
+}
+
+/// What of a path is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A file.
+    File,
+    /// What of a file is not there yet.
+    Rest,
+    /// A directory with what is in it; or a file.
+    Tree,
 }
 
 /// What is to happen after a command.
@@ -101,14 +113,18 @@ impl<'a> Commands<'a> {
             ["ls", path] => self.list(path, false)?,
             ["lls"] => self.list_local("")?,
             ["lls", path] => self.list_local(path)?,
-            ["get", "-r", from] => self.get(from, "", true)?,
-            ["get", "-r", from, to] => self.get(from, to, true)?,
-            ["get", from] => self.get(from, "", false)?,
-            ["get", from, to] => self.get(from, to, false)?,
-            ["put", "-r", from] => self.put(from, "", true)?,
-            ["put", "-r", from, to] => self.put(from, to, true)?,
-            ["put", from] => self.put(from, "", false)?,
-            ["put", from, to] => self.put(from, to, false)?,
+            ["get", "-r", from] => self.get(from, "", How::Tree)?,
+            ["get", "-r", from, to] => self.get(from, to, How::Tree)?,
+            ["reget", from] | ["get", "-a", from] => self.get(from, "", How::Rest)?,
+            ["reget", from, to] | ["get", "-a", from, to] => self.get(from, to, How::Rest)?,
+            ["get", from] => self.get(from, "", How::File)?,
+            ["get", from, to] => self.get(from, to, How::File)?,
+            ["put", "-r", from] => self.put(from, "", How::Tree)?,
+            ["put", "-r", from, to] => self.put(from, to, How::Tree)?,
+            ["reput", from] | ["put", "-a", from] => self.put(from, "", How::Rest)?,
+            ["reput", from, to] | ["put", "-a", from, to] => self.put(from, to, How::Rest)?,
+            ["put", from] => self.put(from, "", How::File)?,
+            ["put", from, to] => self.put(from, to, How::File)?,
             ["mkdir", path] => self.remote.make_directory(&self.remote_path(path))?,
             ["rmdir", path] => self.remote.remove_directory(&self.remote_path(path))?,
             ["rm", path] => self.remote.remove(&self.remote_path(path))?,
@@ -162,12 +178,12 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// Fetches a file, or if `recursive` a directory with what is in it; into a directory under its
-    /// own name.
+    /// Fetches a file, or if `how` says so a directory with what is in it; into a directory under
+    /// its own name.
     ///
     /// # Errors
     /// A sentence about why not.
-    pub fn get(&mut self, from: &str, to: &str, recursive: bool) -> Result<()> {
+    pub fn get(&mut self, from: &str, to: &str, how: How) -> Result<()> {
         let whole = self.remote_path(from);
         let name = last(from);
         let to = match to {
@@ -176,12 +192,12 @@ impl<'a> Commands<'a> {
             to => String::from(to),
         };
         if self.remote.is_directory(&whole) {
-            return match recursive {
-                true => self.get_tree(&whole, &to, 0),
-                false => fail(format!("{from} is a directory")),
+            return match how {
+                How::Tree => self.get_tree(&whole, &to, 0),
+                _ => fail(format!("{from} is a directory")),
             };
         }
-        self.get_file(&whole, &to)
+        self.get_file(&whole, &to, how)
     }
 
     /// Fetches what is in a directory, which is made here if it is not there.
@@ -203,27 +219,30 @@ impl<'a> Commands<'a> {
                 Some(FileKind::Symlink) if self.remote.is_directory(&from) => {
                     self.user.say(&format!("{from}: a link, not followed"));
                 }
-                _ => self.get_file(&from, &to)?,
+                _ => self.get_file(&from, &to, How::Tree)?,
             }
         }
         Ok(())
     }
 
-    fn get_file(&mut self, whole: &str, to: &str) -> Result<()> {
+    fn get_file(&mut self, whole: &str, to: &str, how: How) -> Result<()> {
         let name = last(whole);
         let mut shown = Shown::new(self.user, name, self.shows_progress);
         let mut progress = |done, of| shown.show(done, of);
-        let result = self.remote.get(whole, self.local, to, &mut progress);
+        let resume = how == How::Rest;
+        let result = self
+            .remote
+            .get(whole, self.local, to, resume, &mut progress);
         shown.end();
         result
     }
 
-    /// Stores a file, or if `recursive` a directory with what is in it; into a directory under its
+    /// Stores a file, or if `how` says so a directory with what is in it; into a directory under its
     /// own name.
     ///
     /// # Errors
     /// A sentence about why not.
-    pub fn put(&mut self, from: &str, to: &str, recursive: bool) -> Result<()> {
+    pub fn put(&mut self, from: &str, to: &str, how: How) -> Result<()> {
         let name = last(from);
         let to = match to {
             "" => self.remote_path(name),
@@ -236,10 +255,10 @@ impl<'a> Commands<'a> {
                 }
             }
         };
-        if recursive && self.local.is_directory(from) {
+        if how == How::Tree && self.local.is_directory(from) {
             return self.put_tree(from, &to, 0);
         }
-        self.put_file(from, &to)
+        self.put_file(from, &to, how)
     }
 
     /// Stores what is in a directory, which is made there if need be.
@@ -257,16 +276,17 @@ impl<'a> Commands<'a> {
                 kind::LINK if self.local.is_directory(&from) => {
                     self.user.say(&format!("{from}: a link, not followed"));
                 }
-                _ => self.put_file(&from, &to)?,
+                _ => self.put_file(&from, &to, How::Tree)?,
             }
         }
         Ok(())
     }
 
-    fn put_file(&mut self, from: &str, to: &str) -> Result<()> {
+    fn put_file(&mut self, from: &str, to: &str, how: How) -> Result<()> {
         let mut shown = Shown::new(self.user, last(from), self.shows_progress);
         let mut progress = |done, of| shown.show(done, of);
-        let result = self.remote.put(self.local, from, to, &mut progress);
+        let resume = how == How::Rest;
+        let result = self.remote.put(self.local, from, to, resume, &mut progress);
         shown.end();
         result
     }

@@ -136,6 +136,18 @@ impl Local {
         opened.map(|(file, _)| file).about(path)
     }
 
+    /// Opens a file that is there to be written. Returns how long it is, too.
+    ///
+    /// # Errors
+    /// A sentence about why not.
+    pub fn open_again(&mut self, path: &str) -> Result<(FileId, u64)> {
+        let whole = self.absolute(path)?;
+        let opened = self.files.open(&self.names, &whole, flags::WRITE, 0);
+        opened
+            .map(|(file, known)| (file, known.size_bytes))
+            .about(path)
+    }
+
     /// Reads; 0 at the end.
     ///
     /// # Errors

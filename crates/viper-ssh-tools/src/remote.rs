@@ -265,7 +265,7 @@ impl Remote {
         self.act(path, |s| s.set_attributes(path, &set))
     }
 
-    /// Fetches a file.
+    /// Fetches a file; with `resume` only what comes after what is there of it.
     ///
     /// # Errors
     /// A sentence about why not.
@@ -274,11 +274,18 @@ impl Remote {
         from: &str,
         local: &mut Local,
         to: &str,
+        resume: bool,
         progress: Progress<'_>,
     ) -> Result<()> {
         let size = self.attributes(from)?.size;
-        let file = local.create(to)?;
-        let result = self.download(from, local, (to, file), size, progress);
+        let (file, done) = match resume && local.stat(to).is_ok() {
+            true => local.open_again(to)?,
+            false => (local.create(to)?, 0),
+        };
+        let result = match size {
+            Some(size) if size < done => fail(format!("{to} is longer than {from}")),
+            _ => self.download(from, local, (to, file, done), size, progress),
+        };
         let closed = local.close(file).about(to);
         result.and(closed)
     }
@@ -287,12 +294,11 @@ impl Remote {
         &mut self,
         from: &str,
         local: &mut Local,
-        (to, file): (&str, viper_proto::fs::FileId),
+        (to, file, mut done): (&str, viper_proto::fs::FileId, u64),
         size: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<()> {
-        let mut download = Download::start(&mut self.sftp, from)?;
-        let mut done = 0;
+        let mut download = Download::start_at(&mut self.sftp, from, done)?;
         loop {
             if let Some(result) = download.result() {
                 return result.about(from);
@@ -306,7 +312,7 @@ impl Remote {
         }
     }
 
-    /// Stores a file.
+    /// Stores a file; with `resume` only what comes after what the server has of it.
     ///
     /// # Errors
     /// A sentence about why not.
@@ -315,15 +321,27 @@ impl Remote {
         local: &mut Local,
         from: &str,
         to: &str,
+        resume: bool,
         progress: Progress<'_>,
     ) -> Result<()> {
         let (file, known) = local.open(from)?;
+        let there = match resume {
+            true => self.attributes(to).ok().and_then(|known| known.size),
+            false => None,
+        };
         let attributes = Attributes {
             permissions: Some(known.mode & 0o777),
             ..Attributes::default()
         };
-        let size = Some(known.size_bytes);
-        let result = self.upload(local, (from, file), (to, &attributes), size, progress);
+        let size = known.size_bytes;
+        let upload = match there {
+            Some(there) if there > size => fail(format!("{to} is longer than {from}")),
+            Some(there) => Upload::start_at(&mut self.sftp, to, there).about(to),
+            None => Upload::start(&mut self.sftp, to, &attributes).about(to),
+        };
+        let done = there.unwrap_or(0);
+        let result = upload
+            .and_then(|upload| self.upload(local, (from, file, done, size), to, upload, progress));
         let closed = local.close(file).about(from);
         result.and(closed)
     }
@@ -331,13 +349,11 @@ impl Remote {
     fn upload(
         &mut self,
         local: &mut Local,
-        (from, file): (&str, viper_proto::fs::FileId),
-        (to, attributes): (&str, &Attributes),
-        size: Option<u64>,
+        (from, file, mut done, size): (&str, viper_proto::fs::FileId, u64, u64),
+        to: &str,
+        mut upload: Upload,
         progress: Progress<'_>,
     ) -> Result<()> {
-        let mut upload = Upload::start(&mut self.sftp, to, attributes)?;
-        let mut done = 0;
         let mut piece = alloc::vec![0; 32 * 1024];
         loop {
             if let Some(result) = upload.result() {
@@ -348,7 +364,7 @@ impl Remote {
                 let count = local.read(file, done, &mut piece[..wanted]).about(from)?;
                 upload.feed(&mut self.sftp, &piece[..count])?;
                 done += count as u64;
-                progress(done, size);
+                progress(done, Some(size));
                 self.pump()?;
                 continue;
             }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use viper_ssh::Error;
 use viper_ssh::sftp::{
     Attributes, Download, Entry, FileKind, Handle, OpenFlags, RequestId, Response, SftpClient,
-    SftpEvent, SftpFs, SftpServer, Status, Upload,
+    SftpEvent, SftpFs, SftpServer, Space, Status, Upload,
 };
 
 /// Files in memory, without directories but for the root.
@@ -107,6 +107,18 @@ impl SftpFs for Memory {
         Ok(format!("/{}", path.trim_start_matches(['.', '/'])))
     }
 
+    fn space(&mut self, _: &str) -> Result<Space, Status> {
+        Ok(Space {
+            block_bytes: 512,
+            blocks: 100,
+            blocks_free: 60,
+            files: 20,
+            files_free: 19,
+            name_max: 255,
+            read_only: true,
+        })
+    }
+
     fn remove(&mut self, path: &str) -> Result<(), Status> {
         self.files.remove(path).map(drop).ok_or(Status::NoSuchFile)
     }
@@ -186,7 +198,11 @@ impl Pair {
     }
 
     fn upload(&mut self, path: &str, data: &[u8]) -> Result<(), Status> {
-        let mut upload = Upload::start(&mut self.client, path, &Attributes::default()).unwrap();
+        let upload = Upload::start(&mut self.client, path, &Attributes::default());
+        self.finish_upload(upload.unwrap(), data)
+    }
+
+    fn finish_upload(&mut self, mut upload: Upload, data: &[u8]) -> Result<(), Status> {
         let mut rest = data;
         while upload.result().is_none() {
             let wants = upload.wants();
@@ -205,8 +221,15 @@ impl Pair {
     }
 
     fn download(&mut self, path: &str) -> Result<Vec<u8>, Status> {
-        let mut download = Download::start(&mut self.client, path).unwrap();
-        let mut data = Vec::new();
+        let download = Download::start(&mut self.client, path).unwrap();
+        self.finish_download(download, Vec::new())
+    }
+
+    fn finish_download(
+        &mut self,
+        mut download: Download,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, Status> {
         while download.result().is_none() {
             let moved = self.step();
             while let Some(SftpEvent::Response { id, response }) = self.client.poll_event() {
@@ -240,6 +263,49 @@ proptest! {
         prop_assert_eq!(pair.download("/f"), Ok(data));
         prop_assert_eq!(pair.client.pending(), 0);
     }
+}
+
+#[test]
+fn transfers_go_on_where_they_ended() {
+    let data: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+    for at in [0, 1, 32_768, 100_001, 199_999, 200_000] {
+        let mut pair = Pair::new(Memory::new());
+        assert_eq!(pair.upload("/f", &data[..at]), Ok(()));
+        let upload = Upload::start_at(&mut pair.client, "/f", at as u64).unwrap();
+        assert_eq!(pair.finish_upload(upload, &data[at..]), Ok(()));
+        assert!(pair.server.fs().files["/f"] == data);
+        let download = Download::start_at(&mut pair.client, "/f", at as u64).unwrap();
+        let got = pair.finish_download(download, data[..at].to_vec());
+        assert!(got.unwrap() == data, "from {at}");
+    }
+    let mut pair = Pair::new(Memory::new());
+    let upload = Upload::start_at(&mut pair.client, "/missing", 0).unwrap();
+    assert_eq!(pair.finish_upload(upload, b"x"), Err(Status::NoSuchFile));
+}
+
+#[test]
+fn the_room_of_a_file_system() {
+    let mut server = SftpServer::new(Memory::new());
+    let name = b"statvfs@openssh.com";
+    let mut message = vec![200, 0, 0, 0, 7, 0, 0, 0, name.len() as u8];
+    message.extend(name);
+    message.extend([0, 0, 0, 2]);
+    message.extend(b"/f");
+    for message in [vec![1, 0, 0, 0, 3], message] {
+        let mut bytes = (message.len() as u32).to_be_bytes().to_vec();
+        bytes.extend(message);
+        assert_eq!(server.handle_input(&bytes).unwrap(), bytes.len());
+    }
+    let output = server.poll_output();
+    let shown = String::from_utf8_lossy(output);
+    assert!(shown.contains("statvfs@openssh.com\0\0\0\x012"), "{shown}");
+    let answer = &output[output.len() - (4 + 1 + 4 + 11 * 8)..];
+    assert_eq!(answer[..9], [0, 0, 0, 93, 201, 0, 0, 0, 7]);
+    let fields: Vec<u64> = answer[9..]
+        .chunks(8)
+        .map(|field| u64::from_be_bytes(field.try_into().unwrap()))
+        .collect();
+    assert_eq!(fields, [512, 512, 100, 60, 60, 20, 19, 19, 0, 1, 255]);
 }
 
 #[test]

@@ -355,6 +355,7 @@ impl Connection {
     }
 
     fn step(&mut self) -> Result<Step, Error> {
+        let marked = self.is_handshaking() && is_marked(self.incoming.filled());
         let incoming = self.incoming.filled_mut();
         let mut io = Io {
             plain: &mut self.plain,
@@ -366,7 +367,10 @@ impl Connection {
             Side::Server(server, _) => io.handle(server.process_tls_records(incoming)),
         };
         self.incoming.take(discard);
-        step
+        match step {
+            Err(Error::OldVersion) if marked => Err(Error::Downgraded),
+            step => step,
+        }
     }
 
     /// Calls `write` if application data may be sent.
@@ -401,6 +405,19 @@ impl Connection {
 /// Alerts of RFC 8446, section 6.2.
 const HANDSHAKE_FAILURE: u8 = 40;
 const INSUFFICIENT_SECURITY: u8 = 71;
+
+/// Whether a server's first record has the mark of one that knows TLS 1.3, and was made to believe
+/// that we do not: the end of its random value (RFC 8446, section 4.1.3).
+fn is_marked(incoming: &[u8]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    const SERVER_HELLO: u8 = 2;
+    // Behind the headers of the record and the message, the version, and the rest of the value.
+    const MARK: core::ops::Range<usize> = 35..43;
+    let mark = incoming.get(MARK).and_then(|mark| mark.split_last());
+    incoming.first() == Some(&HANDSHAKE)
+        && incoming.get(5) == Some(&SERVER_HELLO)
+        && matches!(mark, Some((0 | 1, b"DOWNGRD")))
+}
 
 /// Room for a protected alert and a message about new keys.
 const ALERT_LEN_MAX: usize = 128;

@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     one("boot-no-disk", no_disk),
     one("boot-no-servers", no_servers),
     one("boot-twice-the-same", twice_the_same),
+    one("boot-keeps-what-is-written", keeps_what_is_written),
 ];
 
 /// What a whole system answers.
@@ -205,4 +206,16 @@ fn log_levels(lab: &Lab<'_>) -> Verdict {
         Ok(()) => Err("blkd was not asked for".into()),
         Err(_) => Ok(()),
     }
+}
+
+/// The last thing that commands write is on the disk when the machine is off.
+fn keeps_what_is_written(lab: &Lab<'_>) -> Verdict {
+    let disk = lab.copied_disk("kept.img")?;
+    let text = "Echo one >T:new; mv T:new T:kept; Type C:hello >T:copy";
+    lab.run_on(&plain(), Some(disk.clone()), text)?.code(0)?;
+    let (kept, copy) = (lab.file(&disk, "/t/kept")?, lab.file(&disk, "/t/copy")?);
+    if kept != b"one\n" || copy != lab.file(&disk, "/c/hello")? {
+        return Err(format!("{} and {} bytes were kept", kept.len(), copy.len()));
+    }
+    lab.is_sound(&disk)
 }

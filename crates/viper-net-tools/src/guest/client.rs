@@ -17,6 +17,9 @@ use viper_rt::handle::OwnedHandle;
 use viper_rt::{Error, clock, eprintln, program, stdio};
 use viper_tls::{ClientConfig, Connection, Roots};
 
+/// Sessions that are remembered while redirects are followed.
+const SESSIONS_MAX: usize = 8;
+
 /// Fetches a resource: see [`crate::fetch::USAGE`].
 #[must_use]
 pub fn fetch_main() -> i64 {
@@ -32,6 +35,7 @@ pub fn fetch_main() -> i64 {
             network: Network::connect_through(&system.names)?,
             system,
             open: None,
+            tls: None,
         })
     });
     match guest {
@@ -52,6 +56,8 @@ struct Guest {
     network: Network,
     /// The file that is written, and where its next byte goes.
     open: Option<(FileId, u64)>,
+    /// What all connections have in common, sessions to resume among it.
+    tls: Option<ClientConfig>,
 }
 
 impl Guest {
@@ -89,6 +95,20 @@ impl Guest {
         roots
     }
 
+    fn tls(&mut self, verify: bool) -> Result<ClientConfig, Fault> {
+        if let Some(config) = &self.tls {
+            return Ok(config.clone());
+        }
+        let crypto = self.system.crypto()?;
+        let config = match verify {
+            true => ClientConfig::new(crypto, self.roots())?,
+            false => ClientConfig::without_verification(crypto)?,
+        };
+        let config = config.with_sessions(SESSIONS_MAX);
+        self.tls = Some(config.clone());
+        Ok(config)
+    }
+
     fn secure(
         &mut self,
         stream: TcpStream,
@@ -96,11 +116,7 @@ impl Guest {
         verify: bool,
         deadline: u64,
     ) -> Result<Secure<TcpStream>, Fault> {
-        let crypto = self.system.crypto()?;
-        let config = match verify {
-            true => ClientConfig::new(crypto, self.roots())?,
-            false => ClientConfig::without_verification(crypto)?,
-        };
+        let config = self.tls(verify)?;
         let host = url.host().to_string();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let tls = Connection::client(&config, host, self.system.unix_s())?;

@@ -6,6 +6,7 @@ extern crate alloc;
 use alloc::string::String;
 use viper_programs::sh::{Options, Viper};
 use viper_rt::{Error, program};
+use viper_shell::error::Error::NoServer;
 use viper_shell::system::{OpenMode, System};
 use viper_shell::{Session, Shell};
 
@@ -36,7 +37,21 @@ fn run() -> i64 {
         Err(error) => complain(&mut viper, error),
     };
     viper.drain();
+    if options.boot_script.is_some() {
+        keep(&mut viper);
+    }
     code
+}
+
+/// The machine goes off after a boot script: what was written is to be on the disk then.
+fn keep(viper: &mut Viper) {
+    match viper.sync_all() {
+        // Without files there is nothing to keep.
+        Ok(()) | Err(NoServer) => {}
+        Err(error) => {
+            viper_rt::eprintln!("sh: the disk may not be up to date: {}", error.sentence())
+        }
+    }
 }
 
 /// The text to run; `None` for an interactive shell.

@@ -10,7 +10,7 @@ use viper_proto::names;
 use viper_rt::abi::Slot;
 use viper_rt::program;
 use viper_ssh_tools::arguments::{Options, remote_path};
-use viper_ssh_tools::commands::Commands;
+use viper_ssh_tools::commands::{Commands, How};
 use viper_ssh_tools::failure::{Result, fail};
 use viper_ssh_tools::local::Local;
 use viper_ssh_tools::login;
@@ -46,12 +46,16 @@ fn copy(user: &User) -> Result<()> {
     }
     let link = login::open(&mut local, user, &options, &host)?;
     let mut commands = Commands::new(Remote::start(link)?, &mut local, user, options.quiet)?;
+    let how = match options.recursive {
+        true => How::Tree,
+        false => How::File,
+    };
     for source in sources {
         match (remote_path(source), remote_path(target)) {
             (Some((from, path)), None) if from == host => {
-                commands.get(path, target, options.recursive)?;
+                commands.get(path, target, how)?;
             }
-            (None, Some((_, path))) => commands.put(source, path, options.recursive)?,
+            (None, Some((_, path))) => commands.put(source, path, how)?,
             _ => return fail("all sources have to be on the same machine"),
         }
     }

@@ -11,7 +11,7 @@ mod transfer;
 
 pub use attributes::{Attributes, Entry, FileKind, OpenFlags, Status};
 pub use client::{Handle, RequestId, Response, SftpClient, SftpEvent};
-pub use server::{SftpFs, SftpServer};
+pub use server::{SftpFs, SftpServer, Space};
 pub use transfer::{Chunk, Download, Upload};
 
 /// The version both sides speak.
@@ -58,4 +58,5 @@ pub(crate) mod extension {
     pub const HARDLINK: &str = "hardlink@openssh.com";
     pub const FSYNC: &str = "fsync@openssh.com";
     pub const LIMITS: &str = "limits@openssh.com";
+    pub const STATVFS: &str = "statvfs@openssh.com";
 }

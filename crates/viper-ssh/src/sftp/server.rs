@@ -121,6 +121,30 @@ pub trait SftpFs {
     fn sync(&mut self, file: &mut Self::File) -> Result<(), Status> {
         Err(Status::Unsupported)
     }
+
+    /// The room of the file system that a path is on.
+    fn space(&mut self, path: &str) -> Result<Space, Status> {
+        Err(Status::Unsupported)
+    }
+}
+
+/// How much room a file system has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes of a block.
+    pub block_bytes: u64,
+    /// Blocks there are.
+    pub blocks: u64,
+    /// Blocks that are free.
+    pub blocks_free: u64,
+    /// Files there may be.
+    pub files: u64,
+    /// Files that may still be made.
+    pub files_free: u64,
+    /// The longest name in bytes.
+    pub name_max: u64,
+    /// Whether nothing can be written.
+    pub read_only: bool,
 }
 
 /// Serves one channel.
@@ -146,6 +170,7 @@ enum Answer {
     Names(Vec<Entry>),
     Attributes(Attributes),
     Limits,
+    Space(Space),
 }
 
 impl<F: SftpFs> SftpServer<F> {
@@ -220,14 +245,15 @@ impl<F: SftpFs> SftpServer<F> {
     fn send_version(&mut self) {
         let mut out = alloc::vec![kind::VERSION];
         out.put_u32(VERSION);
-        for name in [
-            extension::POSIX_RENAME,
-            extension::HARDLINK,
-            extension::FSYNC,
-            extension::LIMITS,
+        for (name, version) in [
+            (extension::POSIX_RENAME, "1"),
+            (extension::HARDLINK, "1"),
+            (extension::FSYNC, "1"),
+            (extension::LIMITS, "1"),
+            (extension::STATVFS, "2"),
         ] {
             out.put_string(name);
-            out.put_string("1");
+            out.put_string(version);
         }
         frame::push(self.output.bytes(), &out);
     }
@@ -322,6 +348,7 @@ impl<F: SftpFs> SftpServer<F> {
                 done(self.with_file(handle, |fs, file| fs.sync(file)))
             }
             extension::LIMITS => Ok(Answer::Limits),
+            extension::STATVFS => self.fs.space(body.text()?).map(Answer::Space),
             _ => Err(Status::Unsupported),
         })
     }
@@ -444,6 +471,10 @@ impl<F: SftpFs> SftpServer<F> {
                     out.put_u64(limit as u64);
                 }
             }
+            Ok(Answer::Space(space)) => {
+                start(&mut out, kind::EXTENDED_REPLY);
+                write_space(&mut out, &space);
+            }
             Ok(Answer::Done) => write_status(&mut out, id, Status::Ok),
             Err(status) => write_status(&mut out, id, status),
         }
@@ -457,6 +488,27 @@ fn write_status(out: &mut Vec<u8>, id: u32, status: Status) {
     out.put_u32(status.code());
     out.put_string(alloc::format!("{status}"));
     out.put_string("en");
+}
+
+/// The fields of POSIX's `statvfs`.
+fn write_space(out: &mut Vec<u8>, space: &Space) {
+    const READ_ONLY: u64 = 1;
+    const NO_IDENTITY: u64 = 0;
+    for field in [
+        space.block_bytes,
+        space.block_bytes,
+        space.blocks,
+        space.blocks_free,
+        space.blocks_free,
+        space.files,
+        space.files_free,
+        space.files_free,
+        NO_IDENTITY,
+        if space.read_only { READ_ONLY } else { 0 },
+        space.name_max,
+    ] {
+        out.put_u64(field);
+    }
 }
 
 fn handle_number(handle: &[u8]) -> Result<u32, Status> {

@@ -43,11 +43,19 @@ impl Download {
     /// # Errors
     /// As [`SftpClient::open`].
     pub fn start(client: &mut SftpClient, path: &str) -> Result<Self, Error> {
+        Self::start_at(client, path, 0)
+    }
+
+    /// Starts to fetch what a file has from `offset` on.
+    ///
+    /// # Errors
+    /// As [`SftpClient::open`].
+    pub fn start_at(client: &mut SftpClient, path: &str, offset: u64) -> Result<Self, Error> {
         let id = client.open(path, OpenFlags::READ, &Attributes::default())?;
         Ok(Download {
             stage: Stage::Opening(id),
             pending: BTreeMap::new(),
-            next: 0,
+            next: offset,
             end: None,
             failure: None,
         })
@@ -174,13 +182,26 @@ impl Upload {
     ) -> Result<Self, Error> {
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
         let id = client.open(path, flags, attributes)?;
-        Ok(Upload {
+        Ok(Self::opening(id, 0))
+    }
+
+    /// Starts to store what a file, which must be there, is to have from `offset` on.
+    ///
+    /// # Errors
+    /// As [`SftpClient::open`].
+    pub fn start_at(client: &mut SftpClient, path: &str, offset: u64) -> Result<Self, Error> {
+        let id = client.open(path, OpenFlags::WRITE, &Attributes::default())?;
+        Ok(Self::opening(id, offset))
+    }
+
+    fn opening(id: RequestId, next: u64) -> Self {
+        Upload {
             stage: Stage::Opening(id),
             pending: Vec::new(),
-            next: 0,
+            next,
             ended: false,
             failure: None,
-        })
+        }
     }
 
     /// How much data [`feed`](Self::feed) takes now.

@@ -426,3 +426,42 @@ fn files() {
         None
     );
 }
+
+/// A ServerHello of TLS 1.2, as an answer to this ClientHello, whose random value ends so.
+fn old_server_hello(client_hello: &[u8], end: &[u8; 8]) -> Vec<u8> {
+    let session_len = usize::from(client_hello[43]);
+    let mut body = vec![3, 3];
+    body.extend([0x55; 24]);
+    body.extend(end);
+    body.extend(&client_hello[43..44 + session_len]);
+    // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, no compression.
+    body.extend([0xc0, 0x2b, 0]);
+    let mut record = vec![22, 3, 3, 0, body.len() as u8 + 4, 2, 0, 0, body.len() as u8];
+    record.extend(body);
+    record
+}
+
+#[test]
+fn who_was_talked_into_an_older_version_is_told_apart() {
+    let (config, _) = configs();
+    for (end, error) in [
+        (b"DOWNGRD\x01", Error::Downgraded),
+        (b"DOWNGRD\x00", Error::Downgraded),
+        (b"DOWNGRD\x02", Error::OldVersion),
+        (b"\x55\x55\x55\x55\x55\x55\x55\x55", Error::OldVersion),
+    ] {
+        for part in [1, 40, 1000] {
+            let mut client = Connection::client(&config, HOST, Some(NOW)).unwrap();
+            let hello = old_server_hello(client.tls_output(), end);
+            let mut result = Ok(0);
+            for piece in hello.chunks(part) {
+                result = client.read_tls(piece);
+                if result.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(result, Err(error), "{end:?} in parts of {part}");
+            assert_eq!(client.read_tls(b"x"), Err(error));
+        }
+    }
+}
