@@ -38,13 +38,13 @@ pub(crate) fn fill(bytes: &mut [u8], sum: Sum) {
 /// The sum over the pseudo header and the segment.
 fn whole(packet: &Packet<'_>, sum: Sum) -> u16 {
     let address = |address| match address {
-        IpAddr::V4(address) => sum(&address.octets()),
-        IpAddr::V6(address) => sum(&address.octets()),
+        IpAddr::V4(address) => (u32::from(address) >> 16) + (u32::from(address) & 0xffff),
+        IpAddr::V6(address) => address.segments().map(u32::from).iter().sum(),
     };
     let len = packet.payload.len() as u32;
     let parts = [
-        address(packet.source).into(),
-        address(packet.destination).into(),
+        address(packet.source),
+        address(packet.destination),
         u32::from(packet.protocol),
         len >> 16,
         len & 0xffff,

@@ -23,7 +23,9 @@ impl Stack {
             let port = self.ports.get_mut(index);
             let start = port.and_then(|port| port.fragments.ports(packet));
             let Some((head, ident)) = start else {
-                return false;
+                // The first one is still to come: until then the engine keeps the others.
+                self.take_system(index, frame);
+                return true;
             };
             if head >> 8 != u16::from(ECHO_REPLY) || !self.take_echo(index, frame, Some(ident)) {
                 self.take_system(index, frame);

@@ -222,7 +222,14 @@ impl Stack {
             None => crate::frame::ports(packet.payload),
             Some(_) => port.fragments.ports(packet),
         };
-        let Some(ports) = ports else { return false };
+        let Some(ports) = ports else {
+            // The first fragment is still to come: until then the engine keeps the others.
+            let is_later = packet.fragment.is_some();
+            if is_later {
+                self.take_system(index, frame);
+            }
+            return is_later;
+        };
         if ports.1 == DHCP_CLIENT && packet.destination.is_ipv4() {
             self.take_system(index, frame);
             return true;

@@ -178,3 +178,36 @@ fn one_neighbour_does_not_wait_for_another() {
     assert!(net.stacks[1].udp_recv(b, &mut []).is_ok());
     assert!(net.stacks[1].udp_recv(b, &mut []).is_ok());
 }
+
+#[test]
+fn fragments_come_in_any_order() {
+    let mut net = Net::new(1, Faults::default());
+    let a = net.stacks[0].udp_bind(any(0)).unwrap();
+    let b = net.stacks[1].udp_bind(any(5000)).unwrap();
+    // So that hardware addresses are known.
+    net.stacks[0]
+        .udp_send(a, at(v4(1), 5000), b"first")
+        .unwrap();
+    net.pass(SECOND);
+    let mut buffer = [0; 8000];
+    assert_eq!(net.stacks[1].udp_recv(b, &mut buffer).unwrap().0, 5);
+    let data: Vec<u8> = (0..5000).map(|i| (i * 3) as u8).collect();
+    for turn in 0..4 {
+        net.stacks[0].udp_send(a, at(v4(1), 5000), &data).unwrap();
+        let device: &mut dyn viper_netstack::FrameDevice = &mut net.ends[0];
+        net.stacks[0].poll(net.now, &mut [device]);
+        let mut frames = Vec::new();
+        while let Some(frame) = net.ends[0].sent.pop(<[u8]>::to_vec) {
+            frames.push(frame);
+        }
+        assert_eq!(frames.len(), 4);
+        frames.rotate_left(turn);
+        frames.reverse();
+        for frame in &frames {
+            net.ends[1].received.push(frame);
+        }
+        net.pass(SECOND);
+        let len = net.stacks[1].udp_recv(b, &mut buffer).unwrap().0;
+        assert_eq!(&buffer[..len], data, "{turn}");
+    }
+}
