@@ -1,5 +1,5 @@
-//! Channels, wait queues, timers and the ends of processes, in every order in which cores can enter
-//! the kernel. `ci/loom` runs it.
+//! Channels, wait queues, timers and the ends of processes, in the orders in which cores can enter
+//! the kernel, as far as the bound on preemptions goes. `ci/loom` runs it.
 //!
 //! All of the kernel's state is under one lock (which `viper-sync` checks on its own), and what a
 //! core does between taking it and leaving it is a system call, an interrupt, or a timer. So orders

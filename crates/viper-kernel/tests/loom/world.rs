@@ -52,13 +52,7 @@ impl World {
     pub fn process(&mut self, priority: u8) -> usize {
         let (process, thread) = self.m.spawn(self.quota, priority).unwrap();
         self.m.settle();
-        self.programs.push(Program {
-            process,
-            thread,
-            steps: VecDeque::new(),
-            has_exited: false,
-        });
-        self.programs.len() - 1
+        self.add(process, thread)
     }
 
     /// Another thread in the process of a program: a program, too.
@@ -72,6 +66,10 @@ impl World {
         let running = (0..8).filter_map(|core| self.m.running(core));
         let is_new = |thread: &u32| self.programs.iter().all(|p| p.thread != *thread);
         let thread = { running }.find(is_new).expect("a core for each");
+        self.add(process, thread)
+    }
+
+    fn add(&mut self, process: u32, thread: u32) -> usize {
         self.programs.push(Program {
             process,
             thread,
@@ -194,8 +192,9 @@ impl World {
     }
 }
 
-/// Runs what `prepare` makes in every order of entries, by the short and by the long way, and
-/// judges how each ended. A thread that waits for ever is a deadlock, which loom reports.
+/// Runs what `prepare` makes in the orders of entries that the bound allows, by the short and by
+/// the long way, and judges how each ended. A thread that waits for ever is a deadlock, which loom
+/// reports.
 pub fn in_every_order(cores: usize, prepare: fn(&mut World), judge: fn(&World)) {
     for is_short in [true, false] {
         let ways = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

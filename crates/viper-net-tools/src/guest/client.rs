@@ -56,8 +56,8 @@ struct Guest {
     network: Network,
     /// The file that is written, and where its next byte goes.
     open: Option<(FileId, u64)>,
-    /// What all connections have in common, sessions to resume among it.
-    tls: Option<ClientConfig>,
+    /// What all connections have in common, sessions to resume among it; and whether they verify.
+    tls: Option<(bool, ClientConfig)>,
 }
 
 impl Guest {
@@ -96,7 +96,9 @@ impl Guest {
     }
 
     fn tls(&mut self, verify: bool) -> Result<ClientConfig, Fault> {
-        if let Some(config) = &self.tls {
+        if let Some((verifies, config)) = &self.tls
+            && *verifies == verify
+        {
             return Ok(config.clone());
         }
         let crypto = self.system.crypto()?;
@@ -105,7 +107,7 @@ impl Guest {
             false => ClientConfig::without_verification(crypto)?,
         };
         let config = config.with_sessions(SESSIONS_MAX);
-        self.tls = Some(config.clone());
+        self.tls = Some((verify, config.clone()));
         Ok(config)
     }
 
