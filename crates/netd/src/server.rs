@@ -21,9 +21,9 @@ use viper_rt::{Error, clock};
 /// Key of the card's interrupt among the server's sources. Below are the sockets.
 pub const DEVICE_KEY: u32 = u32::MAX;
 /// Sockets of all clients, at most: what the server's memory is for.
-pub const SOCKETS_MAX: usize = 128;
+pub const SOCKETS_MAX: usize = 512;
 /// Sockets of one client, at most.
-pub const CLIENT_SOCKETS_MAX: usize = 96;
+pub const CLIENT_SOCKETS_MAX: usize = 384;
 /// Bytes of each ring of a socket.
 pub const RING_BYTES: u32 = 32 * 1024;
 /// How long after the start whoever needs an address waits for it.
@@ -71,6 +71,8 @@ pub struct Netd<C> {
     clients: u64,
     settled_at: u64,
     is_settled: bool,
+    /// Before this no socket that its owner has let go of is given up.
+    orphans_at: u64,
     deadline: u64,
 }
 
@@ -116,6 +118,7 @@ impl<C: NetworkCard> Netd<C> {
             own: Vec::new(),
             waiting_ready: Vec::new(),
             clients: 0,
+            orphans_at: FOREVER,
             deadline: now,
         };
         netd.work();
@@ -200,11 +203,6 @@ impl<C: NetworkCard> Netd<C> {
 
     /// When something other than the stack is due.
     fn own_deadline(&self) -> u64 {
-        let orphans = self
-            .sockets
-            .iter()
-            .filter(|(_, socket)| socket.owner.is_none());
-        let orphans = orphans.map(|(_, socket)| socket.give_up);
         let ready = self.waiting_ready.iter().map(|(deadline, _)| *deadline);
         let questions = self.questions.iter().map(|question| question.deadline);
         let ready = ready.chain(questions);
@@ -213,7 +211,8 @@ impl<C: NetworkCard> Netd<C> {
         } else {
             self.settled_at
         };
-        orphans.chain(ready).min().unwrap_or(FOREVER).min(settle)
+        let first = ready.min().unwrap_or(FOREVER);
+        first.min(settle).min(self.orphans_at)
     }
 
     /// Moves bytes of one socket.
@@ -324,6 +323,7 @@ impl<C: NetworkCard> Netd<C> {
         socket.owner = None;
         socket.process_id = 0;
         socket.give_up = clock::after(LINGER_NS);
+        self.orphans_at = self.orphans_at.min(socket.give_up);
         match &mut socket.kind {
             Kind::Flow(flow) => {
                 let _ = self.sources.unwatch(flow.pipe.bell());
@@ -359,6 +359,12 @@ impl<C: NetworkCard> Netd<C> {
             pending.answer(Err(Error::TimedOut));
         }
         self.give_up_questions(now);
+        if now >= self.orphans_at {
+            self.give_up_orphans(now);
+        }
+    }
+
+    fn give_up_orphans(&mut self, now: u64) {
         let given_up = |socket: &Socket| socket.owner.is_none() && socket.give_up <= now;
         for index in self.sockets.find(given_up) {
             let Some(socket) = self.sockets.get_mut(index) else {
@@ -371,6 +377,9 @@ impl<C: NetworkCard> Netd<C> {
             }
             self.forget(index, id);
         }
+        let orphans = { self.sockets.iter() }.filter(|(_, socket)| socket.owner.is_none());
+        let first = orphans.map(|(_, socket)| socket.give_up).min();
+        self.orphans_at = first.unwrap_or(FOREVER);
     }
 }
 

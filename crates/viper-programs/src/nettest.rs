@@ -2,8 +2,10 @@
 //!
 //! The peer is `distro`'s (`wire/peer.rs`): a line says what is wanted, and both sides hash.
 
+mod flows;
+
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use core::fmt::Write;
 use core::net::SocketAddr;
@@ -16,6 +18,10 @@ const USAGE: &str = "\
 nettest send ADDRESS:PORT BYTES       sends so many bytes; the peer answers with their hash
 nettest receive ADDRESS:PORT BYTES    is sent so many bytes, and their hash
 nettest connects ADDRESS:PORT COUNT   connects and closes so often, each side first in turn
+nettest flows ADDRESS:PORT COUNT SECONDS [KILLS]
+    so many connections at work until somebody ends the network server, within so many seconds:
+    how each ends, and how soon everything is back; with KILLS it does that itself, so often, and
+    compares what the system has in use (`Run GRANT manage,system` gives the rights)
 nettest frames COUNT SECONDS          waits for so many frames, and until no more come";
 
 const CHUNK: usize = 64 << 10;
@@ -33,13 +39,19 @@ pub fn run() -> i64 {
     let mut words = program::arguments().skip(1);
     let mut next = || words.next().unwrap_or("");
     let (what, at, number) = (next(), next(), next());
+    let mut more = || next().parse().unwrap_or(0);
+    let (seconds, kills) = (more(), more());
+    let text = |error: Error| error.to_string();
     let outcome = match (what, at.parse(), number.parse()) {
-        ("send", Ok(at), Ok(bytes)) => send(at, bytes),
-        ("receive", Ok(at), Ok(bytes)) => receive(at, bytes),
-        ("connects", Ok(at), Ok(count)) => connects(at, count),
+        ("send", Ok(at), Ok(bytes)) => send(at, bytes).map_err(text),
+        ("receive", Ok(at), Ok(bytes)) => receive(at, bytes).map_err(text),
+        ("connects", Ok(at), Ok(count)) => connects(at, count).map_err(text),
+        ("flows", Ok(at), Ok(count @ 1..)) if seconds > 0 => {
+            flows::run(at, count as usize, seconds, kills)
+        }
         ("frames", _, Ok(seconds)) => match at.parse() {
-            Ok(count) => frames(count, seconds),
-            Err(_) => Err(Error::InvalidArgument),
+            Ok(count) => frames(count, seconds).map_err(text),
+            Err(_) => Err(text(Error::InvalidArgument)),
         },
         _ => {
             println!("{USAGE}");

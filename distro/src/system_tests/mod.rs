@@ -4,6 +4,7 @@
 
 mod boot;
 mod devices;
+mod flows;
 mod http;
 mod lab;
 mod mounts;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Test> {
         devices::TESTS,
         suite::TESTS,
         net::TESTS,
+        flows::TESTS,
         wire::TESTS,
         http::TESTS,
         storage::TESTS,

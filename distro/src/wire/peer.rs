@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -32,13 +33,9 @@ impl Peer {
     ///
     /// When QEMU cannot be started.
     pub fn emulator(wire: &Wire) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port")?;
-        let port = listener.local_addr().context("a port")?.port();
-        // Ends with this program.
-        std::thread::spawn(move || serve(&listener));
         Ok(Self {
+            address: service()?,
             _child: Child::spawn(hub(&wire.peer(), "user,id=far"))?,
-            address: SocketAddr::from((HOST, port)),
             name: "QEMU's user network",
         })
     }
@@ -107,6 +104,19 @@ impl Peer {
     pub const fn name(&self) -> &'static str {
         self.name
     }
+}
+
+/// The service alone, for guests in QEMU's user network: where they find it.
+///
+/// # Errors
+///
+/// When there is no port.
+pub fn service() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port")?;
+    let port = listener.local_addr().context("a port")?.port();
+    // Ends with this program.
+    std::thread::spawn(move || serve(&listener));
+    Ok(SocketAddr::from((HOST, port)))
 }
 
 /// A QEMU without a machine that joins a network, whose id is `far`, to the wire.
@@ -213,7 +223,8 @@ fn serve(listener: &TcpListener) {
 
 /// Does what a line asks for: `send N SEED` wants N bytes of a stream and their hash,
 /// `receive N` brings N and wants their hash, `echo` wants back what it brings, and `close`
-/// nothing.
+/// nothing. `give`, `take` and `hold` go on until the other side ends: with bytes from here, with
+/// bytes to here, and with none. Who hears nothing for so many seconds as they say gives up.
 fn answer(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
@@ -261,8 +272,23 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
             input.read(&mut chunk).map(drop)
         }
         "echo" => std::io::copy(&mut input, &mut out).map(drop),
+        "give" => {
+            out.set_write_timeout(Some(seconds(number())))?;
+            let chunk = vec![0; CHUNK];
+            loop {
+                out.write_all(&chunk)?;
+            }
+        }
+        "take" | "hold" => {
+            out.set_read_timeout(Some(seconds(number())))?;
+            std::io::copy(&mut input, &mut std::io::sink()).map(drop)
+        }
         _ => Ok(()),
     }
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number.clamp(1, 3600))
 }
 
 /// The stream of bytes that belongs to a seed; `nettest` in the guest knows it, too.
@@ -288,7 +314,7 @@ const LINUX: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 9);
 const PORT: u16 = 5030;
 const TAP: &str = "wire";
 const READY: &[u8] = b"ready\n";
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
 const CHUNK: usize = 64 << 10;
 
 #[cfg(test)]

@@ -1,0 +1,348 @@
+//! `nettest flows`: connections of all kinds that are at work when the network server dies.
+//!
+//! Each has to end with the same clear error, whoever waits for it in whatever way; the listener
+//! has to be there again by itself, and as many connections as before have to work.
+
+mod back;
+mod end;
+mod figures;
+mod standing;
+
+use super::{CHUNK, PATIENCE_NS, connect};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use back::Back;
+use core::fmt::Write;
+use core::mem::ManuallyDrop;
+use core::net::{Ipv4Addr, SocketAddr};
+use end::{End, Ending, Waiter};
+use figures::{Figures, line, summary};
+use standing::Standing;
+use viper_proto::names;
+use viper_proto::net::bits;
+use viper_proto::net::client::{Network, TcpListener, TcpStream};
+use viper_rt::abi::{Signals, Slot};
+use viper_rt::handle::{Channel, PollSet};
+use viper_rt::{Error, Object, clock, println, program, sys};
+
+/// Where the program listens meanwhile: also to others, who are told a line.
+const PORT: u16 = 5033;
+const SERVER: &[u8] = b"netd";
+const LISTENER_KEY: u64 = u64::MAX;
+/// How long all are at work before this program ends the server itself.
+const AT_WORK_NS: u64 = 300 * clock::MILLISECOND;
+/// Who has not ended after this does not end.
+const HANGS_NS: u64 = 5 * clock::SECOND;
+/// How long the listener may be away.
+const LISTENER_NS: u64 = clock::SECOND;
+
+/// Has `count` connections at work until the server dies, `kills` times.
+///
+/// Without `kills` somebody else ends the server, within so many seconds.
+///
+/// # Errors
+/// A sentence about what went wrong.
+pub(super) fn run(at: SocketAddr, count: usize, seconds: u64, kills: u64) -> Result<(), String> {
+    let network = Network::connect().map_err(|e| e.to_string())?;
+    let names = names().map_err(|e| e.to_string())?;
+    let before = match kills {
+        0 => None,
+        _ => Some(Standing::now(&names, &network)?),
+    };
+    let mut all = Vec::new();
+    for number in 1..=kills.max(1) {
+        let listener = network.tcp_listen((Ipv4Addr::UNSPECIFIED, PORT).into(), 64);
+        let mut round = Round {
+            network: &network,
+            listener: listener.map_err(|e| format!("port {PORT}: {e}"))?,
+            at,
+            seconds,
+            calls: 0,
+            is_mine: kills > 0,
+            number,
+        };
+        all.push(round.run(count)?);
+    }
+    if kills > 1 {
+        println!("{}", summary(&all));
+    }
+    before.map_or(Ok(()), |before| before.compare(&names, &network))
+}
+
+struct Round<'a> {
+    network: &'a Network,
+    listener: TcpListener,
+    at: SocketAddr,
+    /// How long somebody else may take to end the server.
+    seconds: u64,
+    /// How often somebody from outside was accepted.
+    calls: u64,
+    is_mine: bool,
+    number: u64,
+}
+
+impl Round<'_> {
+    fn run(&mut self, count: usize) -> Result<Figures, String> {
+        let mut flows = Flows::open(self, count)?;
+        let died = flows.work(self)?;
+        let mut figures = Figures {
+            moved_bytes: flows.moved(),
+            ..Figures::default()
+        };
+        // It can be in one set only.
+        let removed = flows.set.remove(self.listener.event());
+        removed.map_err(|e| e.to_string())?;
+        // Who has only just ended is still held while everything comes back, as programs do.
+        let mut back = Back::begin(self, count, died, &mut figures)?;
+        back.wait(self, &mut figures)?;
+        figures.heard = flows.verdict(died)?;
+        println!("{}", line(self.number, count, &figures));
+        match figures.listener {
+            ..LISTENER_NS => Ok(figures),
+            _ => Err("the listener took too long".into()),
+        }
+    }
+
+    /// Takes those that wait: the ends of connections from within; others are told a line.
+    fn accept(&mut self, mut within: impl FnMut(TcpStream)) -> Result<(), Error> {
+        loop {
+            match self.listener.try_accept() {
+                Ok(stream) if stream.peer().ip().is_loopback() => within(stream),
+                Ok(mut caller) => {
+                    self.calls += 1;
+                    // Whoever does not listen to the end has had it.
+                    let _ = caller.try_write(b"here\n");
+                }
+                Err(Error::WouldBlock) => return Ok(()),
+                // Those that were cut off while they waited.
+                Err(Error::ConnectionReset) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn within(&self) -> Result<TcpStream, Error> {
+        connect(self.network, (Ipv4Addr::LOCALHOST, PORT).into())
+    }
+}
+
+/// The connections of a round, before the death and after it.
+struct Flows {
+    set: PollSet,
+    ends: Vec<End>,
+    waiters: Vec<Waiter>,
+    /// Ends that may have more to do than they have had time for.
+    ready: VecDeque<usize>,
+    /// Whether somebody may wait at the listener.
+    is_called: bool,
+    chunk: Vec<u8>,
+}
+
+impl Flows {
+    /// Opens them: of ten, four send, three receive, one is between two ends of this machine, and
+    /// two are left to threads that wait, one to read and one to write.
+    fn open(round: &mut Round<'_>, count: usize) -> Result<Flows, String> {
+        let set = PollSet::new().map_err(|e| e.to_string())?;
+        let mut flows = Flows {
+            set,
+            ends: Vec::new(),
+            waiters: Vec::new(),
+            ready: VecDeque::new(),
+            is_called: false,
+            chunk: vec![0; CHUNK],
+        };
+        for index in 0..count {
+            let opened = flows.open_one(round, index);
+            opened.map_err(|error| {
+                format!("{count} connections wanted, {index} could be had: {error}")
+            })?;
+        }
+        let listener = round.listener.event();
+        let watched = flows.set.add(listener, LISTENER_KEY, ANY);
+        watched.map_err(|e| e.to_string())?;
+        for (key, end) in flows.ends.iter().enumerate() {
+            let watched = flows.set.add(end.stream.event(), key as u64, ANY);
+            watched.map_err(|e| e.to_string())?;
+            flows.ready.push_back(key);
+        }
+        Ok(flows)
+    }
+
+    fn open_one(&mut self, round: &mut Round<'_>, index: usize) -> Result<(), Error> {
+        let (network, at, seconds) = (round.network, round.at, 2 * round.seconds);
+        let asked = |what: &str| -> Result<TcpStream, Error> {
+            let mut stream = connect(network, at)?;
+            let line = format!("{what} {seconds}\n");
+            stream.write_all(line.as_bytes(), clock::after(PATIENCE_NS))?;
+            Ok(stream)
+        };
+        match index % 10 {
+            0..=3 => self.ends.push(End::new(asked("take")?, true)),
+            4..=6 => self.ends.push(End::new(asked("give")?, false)),
+            7 => {
+                let near = round.within()?;
+                self.ends.push(End::new(near, true));
+                let ends = &mut self.ends;
+                let before = ends.len();
+                round.accept(|far| ends.push(End::new(far, false)))?;
+                if ends.len() == before {
+                    return Err(Error::Internal);
+                }
+            }
+            8 => self.waiters.push(Waiter::reads(asked("hold")?)?),
+            _ => self.waiters.push(Waiter::writes(asked("take")?)?),
+        }
+        Ok(())
+    }
+
+    /// Moves bytes until all have ended, or hang. When the server died.
+    fn work(&mut self, round: &mut Round<'_>) -> Result<u64, String> {
+        let late = clock::after(round.seconds * clock::SECOND);
+        let mut at_work = None;
+        let mut killed = None;
+        loop {
+            let died = killed.or_else(|| self.first_end());
+            if self.ends.iter().all(|end| end.over.is_some())
+                && self.waiters.iter().all(|waiter| waiter.over().is_some())
+            {
+                let died = died.ok_or("they ended, but not by the server's death")?;
+                at_work.ok_or("the server ended before all were at work")?;
+                return Ok(died);
+            }
+            let now = clock::now();
+            match (died, at_work) {
+                (Some(died), _) if now > died + HANGS_NS => return Ok(died),
+                (Some(_), _) => {}
+                (None, None) if self.are_at_work() => {
+                    let ends = self.ends.len() + self.waiters.len();
+                    println!("flows: all at work, {ends} ends in this program");
+                    at_work = Some(now);
+                }
+                (None, Some(since)) if round.is_mine && now > since + AT_WORK_NS => {
+                    killed = Some(now);
+                    kill().map_err(|e| format!("the server is not ended: {e}"))?;
+                }
+                _ if now > late => return Err(self.too_late(at_work.is_some())),
+                _ => {}
+            }
+            self.turn(round);
+        }
+    }
+
+    /// One turn for all that can move, or a wait for one that can.
+    fn turn(&mut self, round: &mut Round<'_>) {
+        for _ in 0..self.ready.len() {
+            if let Some(index) = self.ready.pop_front()
+                && let Some(end) = self.ends.get_mut(index)
+                && end.pump(&mut self.chunk)
+            {
+                self.ready.push_back(index);
+            }
+        }
+        // After the death it is registered again, but first all are to end.
+        if core::mem::take(&mut self.is_called) && self.first_end().is_none() {
+            let _ = round.accept(drop);
+        }
+        let mut deadline = match self.ready.is_empty() {
+            true => clock::after(20 * clock::MILLISECOND),
+            false => 0,
+        };
+        loop {
+            let got = sys::receive(self.set.raw(), deadline);
+            if got.check().is_err() {
+                return;
+            }
+            deadline = 0;
+            match got.key {
+                LISTENER_KEY => self.is_called = true,
+                index if self.ready.contains(&(index as usize)) => {}
+                index => self.ready.push_back(index as usize),
+            }
+        }
+    }
+
+    fn are_at_work(&self) -> bool {
+        self.ends.iter().all(|end| end.moved_bytes > 0)
+            && self.waiters.iter().all(Waiter::is_at_work)
+    }
+
+    fn too_late(&self, were_at_work: bool) -> String {
+        match were_at_work {
+            true => "nobody has ended the server".into(),
+            false => {
+                let idle = { self.ends.iter() }.filter(|end| end.moved_bytes == 0);
+                format!("{} ends have not moved a byte", idle.count())
+            }
+        }
+    }
+
+    /// When the first end heard that the server had died.
+    fn first_end(&self) -> Option<u64> {
+        let endings = self.endings().flatten();
+        let deaths = endings.filter(|(ending, _)| *ending == Err(Error::ServerDied));
+        deaths.map(|(_, at)| at).min()
+    }
+
+    fn endings(&self) -> impl Iterator<Item = Option<(Ending, u64)>> {
+        let waiters = self.waiters.iter().map(Waiter::over);
+        self.ends.iter().map(|end| end.over).chain(waiters)
+    }
+
+    fn moved(&self) -> u64 {
+        let waiters = self.waiters.iter().map(Waiter::moved_bytes);
+        { self.ends.iter() }
+            .map(|end| end.moved_bytes)
+            .chain(waiters)
+            .sum()
+    }
+
+    /// All ended with the one error, and go on saying it. How long the last took to hear of it.
+    fn verdict(self, died: u64) -> Result<u64, String> {
+        let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+        let mut last = died;
+        for over in self.endings() {
+            let how = match over {
+                Some((Ok(()), _)) => "the end of the stream".into(),
+                Some((Err(error), at)) => {
+                    last = last.max(at);
+                    format!("\"{error}\"")
+                }
+                None => "no end at all".into(),
+            };
+            *tally.entry(how).or_default() += 1;
+        }
+        let died_text = format!("\"{}\"", Error::ServerDied);
+        if tally.len() != 1 || !tally.contains_key(&died_text) {
+            let mut text = String::from("ends:");
+            for (how, count) in &tally {
+                let _ = write!(text, " {count} with {how},");
+            }
+            return Err(text);
+        }
+        let changed = self.ends.into_iter().filter_map(End::says_something_else);
+        if let Some(other) = { changed }.next() {
+            return Err(format!("an end that was over says: {other}"));
+        }
+        for waiter in self.waiters {
+            waiter.join().map_err(|e| format!("a thread: {e}"))?;
+        }
+        Ok(last - died)
+    }
+}
+
+fn kill() -> Result<(), Error> {
+    names()?.server_kill(SERVER)
+}
+
+/// The name service; its handle stays the program's.
+fn names() -> Result<ManuallyDrop<names::Client>, Error> {
+    let channel = program::peek(Slot::NAMES).ok_or(Error::NoService)?;
+    Ok(ManuallyDrop::new(names::Client::new(Channel::from_raw(
+        channel,
+    ))))
+}
+
+const ANY: Signals = Signals(bits::ALL as u64);
