@@ -2,9 +2,9 @@
 //!
 //! Most of what a segment costs does not depend on how much it carries: to find its connection, to
 //! judge it, to answer it. A card hands over what it has received in one go, and in a stream each
-//! segment continues the one before it. Only what is so plain that nothing is lost by it is put
-//! together: data that is expected next, with headers that differ in their lengths, sums, numbers
-//! and the PUSH flag alone.
+//! segment continues the one before it, as each acknowledgement says what the one before it said
+//! and more. Only what is so plain that nothing is lost by it is put together: what is expected
+//! next, with headers that differ in their lengths, sums, numbers and the PUSH flag alone.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -12,10 +12,11 @@ use core::net::IpAddr;
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet, TcpPacket};
 
 use crate::checksum::{is_header_intact, is_intact};
-use crate::frame::{Packet, Segment, TCP, ip, segment};
+use crate::frame::{Packet, Segment, TCP, ip, segment, word};
 use crate::{SocketId, Sum};
 
-/// The data of segments that follow each other, behind the headers of the first.
+/// The data of segments that follow each other, behind the headers of the first; or the last of
+/// several acknowledgements.
 #[derive(Debug, Default)]
 pub(crate) struct Gather {
     /// What it is for, while there is something.
@@ -43,32 +44,34 @@ pub(crate) struct Gathered {
     pub(crate) frame: Vec<u8>,
     /// Where in the frame the packet begins.
     pub(crate) packet_at: usize,
-    /// It is more than one segment.
+    /// It is the data of more than one segment.
     pub(crate) has_many: bool,
 }
 
 impl Gather {
-    /// Begins with a segment that came in `frame`; `false` if it is not plain enough, or if what
-    /// was gathered before has not been taken.
+    /// Begins with a segment; `false` if it is not plain enough, or if what was gathered before has
+    /// not been taken. The packet begins at `ip_at` in the frame.
     pub(crate) fn begin(
         &mut self,
         interface: usize,
         id: SocketId,
-        frame: &[u8],
+        (frame, ip_at): (&[u8], usize),
         packet: &Packet<'_>,
         segment: &Segment,
     ) -> bool {
-        let Some(tcp_at) = frame.len().checked_sub(packet.payload.len()) else {
-            return false;
-        };
         let ip_len = match packet.source {
             IpAddr::V4(_) => IPV4_LEN,
             IpAddr::V6(_) => IPV6_LEN,
         };
-        let is_plain = is_plain(packet, segment, ip_len) && tcp_at >= ip_len;
-        if self.to.is_some() || !is_plain || segment.len < WORTH_MIN {
+        let is_worth_it = segment.len >= WORTH_MIN || segment.is_bare();
+        if self.to.is_some() || !is_worth_it || !is_plain(packet, segment, ip_len) {
             return false;
         }
+        let tcp_at = ip_at + ip_len;
+        // What lies behind the packet is padding.
+        let Some(frame) = frame.get(..tcp_at + packet.payload.len()) else {
+            return false;
+        };
         if self.frame.try_reserve(LEN_MAX.max(frame.len())).is_err() {
             return false;
         }
@@ -76,7 +79,7 @@ impl Gather {
         self.to = Some(Stream {
             interface,
             id,
-            ip_at: tcp_at - ip_len,
+            ip_at,
             tcp_at,
             source: packet.source,
             destination: packet.destination,
@@ -86,8 +89,8 @@ impl Gather {
         true
     }
 
-    /// Adds the data of a frame that continues what was gathered; `false` if it does not, or if
-    /// anything about it is not as it was before.
+    /// Adds a frame that continues what was gathered; `false` if it does not, or if anything about
+    /// it is not as it was before.
     pub(crate) fn add(
         &mut self,
         interface: usize,
@@ -108,26 +111,29 @@ impl Gather {
         let Some(segment) = segment(packet.payload) else {
             return false;
         };
+        let end = tcp_at + packet.payload.len();
         // Version, header length and class; and the ports.
-        let is_alike = |at: usize| frame.get(at..at + 2) == self.frame.get(at..at + 2);
-        let continues = tcp_at + packet.payload.len() == frame.len()
-            && is_plain(&packet, &segment, tcp_at - ip_at)
+        let is_alike = |at: usize| word(frame, at) == word(&self.frame, at);
+        let continues = is_plain(&packet, &segment, tcp_at - ip_at)
             && (packet.source, packet.destination) == (stream.source, stream.destination)
             && is_alike(ip_at)
             && is_alike(tcp_at)
             && is_alike(tcp_at + 2)
-            && segment.sequence == stream.last.end()
-            && segment.acknowledgement == stream.last.acknowledgement
-            && segment.window == stream.last.window
+            && (stream.is_continued_by(&segment) || stream.is_replaced_by(&segment))
             && self.frame.len() + segment.len as usize <= LEN_MAX;
         if !continues || !is_whole(frame, ip_at, &packet, is_checked, sum) {
             return false;
         }
-        let Some(data) = frame.get(tcp_at + TCP_LEN..) else {
-            return false;
+        let from = if segment.is_bare() {
+            self.frame.clear();
+            0
+        } else {
+            stream.has_many = true;
+            tcp_at + TCP_LEN
         };
-        self.frame.extend_from_slice(data);
-        stream.has_many = true;
+        // It is not longer than what was reserved.
+        self.frame
+            .extend_from_slice(frame.get(from..end).unwrap_or(&[]));
         stream.last = Segment {
             flags: stream.last.flags | segment.flags,
             ..segment
@@ -166,14 +172,34 @@ impl Gather {
     }
 }
 
-/// Whether a packet is data and nothing else: no options, no other flags.
+impl Stream {
+    /// Whether a segment is the data that follows.
+    fn is_continued_by(&self, next: &Segment) -> bool {
+        self.last.len > 0
+            && next.len > 0
+            && next.sequence == self.last.end()
+            && next.acknowledgement == self.last.acknowledgement
+            && next.window == self.last.window
+    }
+
+    /// Whether a segment acknowledges more than the last, and nothing else is in either. One that
+    /// acknowledges the same says something by that (RFC 5681, 3.2), as do windows then.
+    fn is_replaced_by(&self, next: &Segment) -> bool {
+        let newly = next.acknowledgement.wrapping_sub(self.last.acknowledgement);
+        self.last.is_bare()
+            && next.is_bare()
+            && next.sequence == self.last.sequence
+            && newly.cast_signed() > 0
+    }
+}
+
+/// Whether a packet is data or an acknowledgement and nothing else: no options, no other flags.
 fn is_plain(packet: &Packet<'_>, segment: &Segment, ip_len: usize) -> bool {
     packet.protocol == TCP
         && packet.fragment.is_none()
         && packet.payload_at == ip_len
         && packet.payload.len() == TCP_LEN + segment.len as usize
         && segment.flags & !Segment::PSH == Segment::ACK
-        && segment.len > 0
 }
 
 /// Whether the checksums of a frame are right.
@@ -249,7 +275,7 @@ mod tests {
         let first = frame(0, is_ipv6);
         let packet = ip(&first[14..]).unwrap();
         let segment = segment(packet.payload).unwrap();
-        assert!(gather.begin(1, SocketId::from_bits(7), &first, &packet, &segment));
+        assert!(gather.begin(1, SocketId::from_bits(7), (&first, 14), &packet, &segment));
         gather
     }
 
@@ -271,6 +297,70 @@ mod tests {
             assert!(whole.ends_with(&expected));
             assert!(gather.finish().is_none());
         }
+    }
+
+    /// An acknowledgement of `number`, from the same peer.
+    fn bare(number: u32, is_ipv6: bool) -> Vec<u8> {
+        let mut bare = frame(0, is_ipv6);
+        bare.truncate(bare.len() - DATA);
+        if is_ipv6 {
+            bare[18..20].copy_from_slice(&20_u16.to_be_bytes());
+        } else {
+            bare[16..18].copy_from_slice(&40_u16.to_be_bytes());
+        }
+        let at = bare.len() - 12;
+        bare[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        mend(&mut bare);
+        // As short frames are.
+        bare.resize(bare.len().max(60), 0);
+        bare
+    }
+
+    #[test]
+    fn the_last_acknowledgement_stands_for_all() {
+        for is_ipv6 in [false, true] {
+            let first = bare(u32::MAX - 1000, is_ipv6);
+            let packet = ip(&first[14..]).unwrap();
+            let segment_of = |frame: &[u8]| segment(ip(&frame[14..]).unwrap().payload).unwrap();
+            let mut gather = Gather::default();
+            let id = SocketId::from_bits(7);
+            assert!(gather.begin(1, id, (&first, 14), &packet, &segment_of(&first)));
+            let next = bare(600, is_ipv6);
+            assert!(gather.add(1, &next, false, Some(sum)));
+            // Twice the same, one that was overtaken, and data.
+            for other in [next.clone(), bare(599, is_ipv6), frame(0, is_ipv6)] {
+                assert!(!gather.add(1, &other, false, Some(sum)));
+            }
+            let gathered = gather.finish().unwrap();
+            assert!(!gathered.has_many);
+            assert!(next.starts_with(&gathered.frame));
+            assert_eq!(segment_of(&gathered.frame).acknowledgement, 600);
+            // It does not follow data, either.
+            assert!(!begun(is_ipv6).add(1, &next, false, Some(sum)));
+        }
+    }
+
+    #[test]
+    fn padding_is_no_data() {
+        let mut padded = frame(0, false);
+        padded.extend([9; 4]);
+        let packet = ip(&padded[14..]).unwrap();
+        let segment_of = segment(packet.payload).unwrap();
+        let mut gather = Gather::default();
+        assert!(gather.begin(
+            1,
+            SocketId::from_bits(7),
+            (&padded, 14),
+            &packet,
+            &segment_of
+        ));
+        let mut padded = frame(1, false);
+        padded.extend([9; 4]);
+        assert!(gather.add(1, &padded, false, None));
+        let whole = gather.finish().unwrap().frame;
+        let packet = ip(&whole[14..]).unwrap();
+        assert_eq!(packet.payload.len(), TCP_LEN + 2 * DATA);
+        assert!(whole.ends_with(&frame(1, false)[54..]));
     }
 
     #[test]
@@ -303,6 +393,7 @@ mod tests {
             for len in 0..good.len() {
                 assert!(!gather.add(1, &good[..len], true, None));
             }
+
             assert!(!gather.add(2, &good, false, None));
             assert!(gather.add(1, &good, false, None));
         }
@@ -320,6 +411,11 @@ mod tests {
                 let may_differ = match (bit / 8, is_ipv6) {
                     // Identification and lifetime; and sums, which are mended.
                     (18 | 19 | 22 | 24 | 25, false) | (16 | 17 | 21, true) => true,
+                    // How long it is: what is behind is padding then.
+                    (16 | 17, false) | (18 | 19, true) => {
+                        let packet = ip(&other[14..]);
+                        packet.is_some_and(|packet| packet.payload.len() > TCP_LEN)
+                    }
                     // Whether it may be made into fragments.
                     (20, false) => bit % 8 >= 6,
                     (at, _) if at == tcp + 16 || at == tcp + 17 => true,

@@ -9,7 +9,7 @@ use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 use super::{Tcp, endpoint};
 use crate::address::is_unicast;
 use crate::flow::Key;
-use crate::frame::{ETHERNET_LEN, Packet, Segment, segment};
+use crate::frame::{Packet, Segment, segment};
 use crate::stack::instant;
 use crate::{Error, SocketId, Stack};
 
@@ -194,11 +194,16 @@ impl Stack {
         packet: &Packet<'_>,
         segment: &Segment,
     ) -> bool {
+        let link_len = match self.ports.get(index) {
+            Some(port) if index != 0 => port.link_len(),
+            _ => return false,
+        };
         // What is not in order is answered one by one: the peer counts the answers.
         let expected = self.slots.tcp(id).and_then(Tcp::expected);
         expected == Some(segment.sequence)
-            && index != 0
-            && self.gathered.begin(index, id, frame, packet, segment)
+            && self
+                .gathered
+                .begin(index, id, (frame, link_len), packet, segment)
     }
 
     /// Shows the connection what was gathered for it.
@@ -254,7 +259,7 @@ impl Stack {
         let mut has_answered = false;
         if let Some(port) = self.ports.get_mut(connection.half.interface) {
             let waiting = port.queue.len();
-            let link_len = if port.mac.is_some() { ETHERNET_LEN } else { 0 };
+            let link_len = port.link_len();
             let expected = connection.expected_instead(segment);
             let mut copy = [0; COPY_MAX];
             let moved = expected.and_then(|expected| {
