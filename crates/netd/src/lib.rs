@@ -8,6 +8,7 @@ mod card;
 mod convert;
 mod datagrams;
 mod flow;
+mod lease;
 mod local;
 mod operations;
 mod pipe;

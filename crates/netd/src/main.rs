@@ -1,6 +1,9 @@
 //! `netd`: the network on the card that the manifest gives it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+extern crate alloc;
+
+use alloc::boxed::Box;
 use netd::{Card, DEVICE_KEY, Netd, Refusal};
 use viper_proto::{entropy, names};
 use viper_rt::abi::{Signals, Slot};
@@ -15,9 +18,13 @@ viper_rt::entry!(run);
 /// How long the server waits for its seed.
 const SEED_TIMEOUT_NS: u64 = 2 * clock::SECOND;
 
+/// Where the supervisor keeps the lease.
+const LEASE_SLOT: u32 = 0;
+
 fn run() -> Result<(), Error> {
-    let seed = match seed() {
-        Ok(seed) => seed,
+    let started = names().and_then(|names| Ok((seed(&names)?, names)));
+    let (seed, names) = match started {
+        Ok(started) => started,
         Err(error) => {
             eprintln!("netd: no network without entropy: {error}");
             return server::serve(|_| Ok(Refusal(Error::NoService)));
@@ -36,14 +43,25 @@ fn run() -> Result<(), Error> {
         if let Some((_, interrupt)) = &card {
             sources.watch(interrupt, DEVICE_KEY, Signals::INTERRUPT)?;
         }
-        Netd::new(card.map(|(card, i)| (card, Some(i))), seed, sources)
+        let mut netd = Netd::new(card.map(|(card, i)| (card, Some(i))), seed, sources)?;
+        let kept = names.kept(LEASE_SLOT);
+        let keep = move |text: &str| {
+            // Without it a successor asks for an address, and waits for it.
+            let _ = names.keep(LEASE_SLOT, text.as_bytes());
+        };
+        let text = kept.as_ref().map_or("", |kept| kept.as_str().unwrap_or(""));
+        netd.follow(text, Box::new(keep));
+        Ok(netd)
     })
 }
 
-/// 32 bytes that nobody can guess: sequence numbers and ports come of them.
-fn seed() -> Result<[u8; 32], Error> {
+fn names() -> Result<names::Client, Error> {
     let channel = program::take(Slot::NAMES).ok_or(Error::NoService)?;
-    let names = names::Client::new(channel.into_object::<Channel>());
+    Ok(names::Client::new(channel.into_object::<Channel>()))
+}
+
+/// 32 bytes that nobody can guess: sequence numbers and ports come of them.
+fn seed(names: &names::Client) -> Result<[u8; 32], Error> {
     let channel = names.connect(b"ENTROPYD:", clock::after(SEED_TIMEOUT_NS))?;
     let client = entropy::Client::new(channel);
     client.connection().set_timeout(SEED_TIMEOUT_NS);

@@ -3,8 +3,10 @@
 use crate::card::NetworkCard;
 use crate::convert;
 use crate::datagrams::Gate;
+use crate::lease;
 use crate::questions::Question;
 use crate::sockets::{Kind, Socket, Sockets};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -32,6 +34,9 @@ const SETTLE_NS: u64 = 10 * clock::SECOND;
 const LINGER_NS: u64 = 60 * clock::SECOND;
 /// How often the stack is polled before other requests have their turn.
 const ROUNDS_MAX: usize = 32;
+
+/// Keeps a text for the server that follows this one.
+pub type Keep = Box<dyn FnMut(&str)>;
 
 /// A client.
 #[derive(Debug)]
@@ -69,6 +74,9 @@ pub struct Netd<C> {
     pub(crate) own: Vec<IpAddr>,
     pub(crate) waiting_ready: Vec<(u64, Pending<()>)>,
     clients: u64,
+    /// Tells a successor of the lease; no text: that there is none.
+    keep: Option<Keep>,
+    kept: String,
     settled_at: u64,
     is_settled: bool,
     /// Before this no socket that its owner has let go of is given up.
@@ -118,6 +126,8 @@ impl<C: NetworkCard> Netd<C> {
             own: Vec::new(),
             waiting_ready: Vec::new(),
             clients: 0,
+            keep: None,
+            kept: String::new(),
             orphans_at: FOREVER,
             deadline: now,
         };
@@ -138,6 +148,32 @@ impl<C: NetworkCard> Netd<C> {
             .map_err(convert::error)?;
         self.work();
         Ok(())
+    }
+
+    /// Begins with the lease that a predecessor has kept, if that is what `text` is: nobody has to
+    /// wait for the DHCP server, which is asked all the same. `keep` is told of the lease whenever
+    /// there is another one, for a successor.
+    pub fn follow(&mut self, text: &str, keep: Keep) {
+        self.keep = Some(keep);
+        self.kept = text.into();
+        let interface = self.stack.interfaces().nth(1).map(|interface| interface.id);
+        if let (Some(interface), Some(lease)) = (interface, lease::from_text(text)) {
+            // It is there.
+            let _ = self.stack.remember_lease(interface, lease);
+        }
+        self.work();
+    }
+
+    fn keep_lease(&mut self) {
+        let interface = self.stack.interfaces().nth(1).map(|interface| interface.id);
+        let lease = interface.and_then(|interface| self.stack.lease(interface));
+        let text = lease.map_or(String::new(), lease::to_text);
+        if let Some(keep) = &mut self.keep
+            && text != self.kept
+        {
+            keep(&text);
+            self.kept = text;
+        }
     }
 
     /// How connections are made.
@@ -292,6 +328,7 @@ impl<C: NetworkCard> Netd<C> {
         if self.own.iter().any(is_global) {
             self.settled();
         }
+        self.keep_lease();
     }
 
     /// There is an address, or there will be none soon: nobody waits any longer.

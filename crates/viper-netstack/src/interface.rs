@@ -53,6 +53,8 @@ pub(crate) struct Port {
     pub(crate) neighbours: Neighbours,
     pub(crate) fragments: Fragments,
     pub(crate) lease: Option<Lease>,
+    /// Until when a lease of before is used without a server's word, in nanoseconds.
+    remembered_until: Option<u64>,
     pub(crate) slaac: Option<Slaac>,
     pub(crate) checks_frames: bool,
     pub(crate) sum: Option<Sum>,
@@ -71,11 +73,15 @@ pub(crate) struct Port {
 
 /// What a DHCP server gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) address: Cidr,
-    pub(crate) router: Option<Ipv4Addr>,
-    pub(crate) name_servers: Vec<IpAddr>,
-    pub(crate) server: Ipv4Addr,
+pub struct Lease {
+    /// The interface's address.
+    pub address: Cidr,
+    /// The way to other networks.
+    pub router: Option<Ipv4Addr>,
+    /// Whom to ask for names.
+    pub name_servers: Vec<IpAddr>,
+    /// Who gave it.
+    pub server: Ipv4Addr,
 }
 
 /// What came of letting a socket send.
@@ -136,6 +142,7 @@ impl Port {
             neighbours: Neighbours::default(),
             fragments: Fragments::default(),
             lease: None,
+            remembered_until: None,
             slaac: mac
                 .filter(|_| config.slaac)
                 .map(|mac| Slaac::new(mac, to_nanos(now))),
@@ -394,15 +401,36 @@ impl Port {
     }
 
     /// Takes over what the DHCP client has found out; `true` if something has changed.
-    pub(crate) fn take_lease(&mut self) -> bool {
+    pub(crate) fn take_lease(&mut self, now: u64) -> bool {
         let Some(handle) = self.dhcp else {
             return false;
         };
+        let is_over = self.remembered_until.is_some_and(|until| until <= now);
         let lease = match self.system.get_mut::<dhcpv4::Socket>(handle).poll() {
-            None => return false,
-            Some(dhcpv4::Event::Deconfigured) => None,
+            None if !is_over => return false,
+            // The client begins without a lease, which is no news.
+            Some(dhcpv4::Event::Deconfigured) if self.remembered_until.is_some() && !is_over => {
+                return false;
+            }
+            None | Some(dhcpv4::Event::Deconfigured) => None,
             Some(dhcpv4::Event::Configured(config)) => lease(&config),
         };
+        self.remembered_until = None;
+        self.use_lease(lease)
+    }
+
+    /// Uses a lease of before, while the DHCP client asks for it anew.
+    pub(crate) fn remember_lease(&mut self, lease: Lease, now: u64) -> bool {
+        let address = lease.address.address();
+        let is_possible = is_unicast(address) && address.is_ipv4() && !address.is_loopback();
+        if self.dhcp.is_none() || self.lease.is_some() || !is_possible {
+            return false;
+        }
+        self.remembered_until = Some(now.saturating_add(REMEMBERED_NS));
+        self.use_lease(Some(lease))
+    }
+
+    fn use_lease(&mut self, lease: Option<Lease>) -> bool {
         if lease == self.lease {
             return false;
         }
@@ -488,6 +516,7 @@ impl Port {
     /// Forgets the lease and asks for a new one.
     pub(crate) fn restart_dhcp(&mut self) {
         if let Some(handle) = self.dhcp {
+            self.remembered_until = self.remembered_until.map(|_| 0);
             self.system.get_mut::<dhcpv4::Socket>(handle).reset();
             self.due = Some(0);
         }
@@ -639,6 +668,8 @@ const FRAGMENTS_MAX: usize = 64;
 const FRAGMENTED_MAX: usize = 16;
 /// How long the fragments of a datagram wait for each other (RFC 1122, 3.3.2 has 60 to 120).
 const REASSEMBLY_S: u64 = 60;
+/// How long a lease of before is used while no server says anything.
+const REMEMBERED_NS: u64 = 60_000_000_000;
 /// The engine lets a socket that lacks a hardware address rest for exactly so long.
 const DISCOVERY_SILENCE: Duration = Duration::from_secs(1);
 /// How long to wait for room in a device that does not say when it has some.

@@ -37,7 +37,7 @@ pub use config::{Config, Dhcp, InterfaceConfig, Medium, TcpOptions};
 pub use device::{FrameDevice, FrameQueue};
 pub use dns::{Family, QueryId};
 pub use error::Error;
-pub use interface::InterfaceId;
+pub use interface::{InterfaceId, Lease};
 pub use ping::EchoReply;
 pub use slot::SocketId;
 pub use stack::Stack;

@@ -115,7 +115,7 @@ impl Stack {
             let (solicits, has_changed) = port.serve_slaac(now);
             self.addresses_changed |= has_changed;
             any |= solicits;
-            if port.take_lease() {
+            if port.take_lease(now) {
                 self.addresses_changed = true;
                 port.due = Some(now);
                 any = true;

@@ -18,7 +18,7 @@ use crate::slot::{Half, Slots, Socket};
 use crate::time_wait::TimeWait;
 use crate::timer::Timers;
 use crate::{
-    Cidr, Config, Error, FrameDevice, InterfaceConfig, InterfaceId, Medium, Route, SocketId,
+    Cidr, Config, Error, FrameDevice, InterfaceConfig, InterfaceId, Lease, Medium, Route, SocketId,
 };
 
 /// A TCP/IP stack without I/O.
@@ -206,6 +206,25 @@ impl Stack {
     /// `BadArgument` if there is no such interface.
     pub fn restart_dhcp(&mut self, interface: InterfaceId) -> Result<(), Error> {
         self.port_mut(interface)?.restart_dhcp();
+        Ok(())
+    }
+
+    /// What the DHCP server of an interface gave, if it has given anything.
+    pub fn lease(&self, interface: InterfaceId) -> Option<&Lease> {
+        self.ports.get(usize::from(interface.0))?.lease.as_ref()
+    }
+
+    /// Uses a lease that the machine had before this stack was made, so that nobody has to wait
+    /// for the server. The server is asked all the same: what it says holds, and if it says
+    /// nothing for a minute the lease is gone. An interface without DHCP has no use for one, nor
+    /// has one with a lease.
+    ///
+    /// # Errors
+    ///
+    /// `BadArgument` if there is no such interface.
+    pub fn remember_lease(&mut self, interface: InterfaceId, lease: Lease) -> Result<(), Error> {
+        let now = self.now;
+        self.addresses_changed |= self.port_mut(interface)?.remember_lease(lease, now);
         Ok(())
     }
 

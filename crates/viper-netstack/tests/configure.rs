@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use common::{End, SECOND, mac};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
-use viper_netstack::{Config, DhcpState, FrameDevice, InterfaceConfig, InterfaceId, Stack};
+use viper_netstack::{
+    Cidr, Config, DhcpState, FrameDevice, InterfaceConfig, InterfaceId, Lease, Stack,
+};
 
 const SERVER: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
 
@@ -196,6 +198,68 @@ fn a_lease_is_taken_renewed_and_lost() {
     serve(&mut host, 20 * SECOND, 600, [10, 0, 2, 16]);
     assert_eq!(host.addresses(), [OWN, "10.0.2.16/24"]);
     host.stack.restart_dhcp(InterfaceId::LOOPBACK).unwrap();
+}
+
+fn remembered(ip: [u8; 4]) -> Lease {
+    Lease {
+        address: Cidr::new(ip.into(), 24).unwrap(),
+        router: Some([10, 0, 2, 2].into()),
+        name_servers: vec![[10, 0, 2, 3].into()],
+        server: [10, 0, 2, 2].into(),
+    }
+}
+
+#[test]
+fn a_lease_of_before_is_used_at_once_and_then_confirmed() {
+    let mut host = Host::new();
+    let net0 = host.stack.interfaces().nth(1).unwrap().id;
+    let lease = remembered([10, 0, 2, 15]);
+    host.stack.remember_lease(net0, lease.clone()).unwrap();
+    assert!(host.stack.take_addresses_changed());
+    assert_eq!(host.stack.lease(net0), Some(&lease));
+    // Before the server has answered, and after.
+    assert!(!host.poll().is_empty());
+    for time in [0, 100 * SECOND] {
+        serve(&mut host, time, 600, [10, 0, 2, 15]);
+        assert_eq!(host.addresses(), [OWN, "10.0.2.15/24"]);
+        assert_eq!(host.gateways(), [IpAddr::from([10, 0, 2, 2])]);
+        assert_eq!(host.stack.name_servers(), [IpAddr::from([10, 0, 2, 3])]);
+        assert_eq!(host.stack.lease(net0), Some(&lease));
+    }
+    let never = host.stack.interfaces().next().unwrap().id;
+    let other = remembered([10, 0, 2, 77]);
+    host.stack.remember_lease(never, other.clone()).unwrap();
+    host.stack.remember_lease(net0, other).unwrap();
+    assert_eq!(host.stack.lease(never), None, "there is no DHCP");
+    assert_eq!(host.stack.lease(net0), Some(&lease), "it has one");
+}
+
+#[test]
+fn a_lease_of_before_gives_way_to_another_or_to_silence() {
+    let mut host = Host::new();
+    let net0 = host.stack.interfaces().nth(1).unwrap().id;
+    host.stack
+        .remember_lease(net0, remembered([10, 0, 2, 15]))
+        .unwrap();
+    serve(&mut host, 5 * SECOND, 600, [10, 0, 2, 16]);
+    assert_eq!(host.addresses(), [OWN, "10.0.2.16/24"]);
+
+    let mut host = Host::new();
+    host.stack
+        .remember_lease(net0, remembered([10, 0, 2, 15]))
+        .unwrap();
+    host.pass(55 * SECOND);
+    assert_eq!(host.addresses(), [OWN, "10.0.2.15/24"]);
+    host.pass(10 * SECOND);
+    assert_eq!(host.addresses(), [OWN], "nobody has confirmed it");
+    assert_eq!(host.dhcp(), DhcpState::Asking);
+    assert!(host.gateways().is_empty() && host.stack.name_servers().is_empty());
+
+    for nonsense in [[127, 0, 0, 1], [0, 0, 0, 0], [224, 0, 0, 1]] {
+        let mut host = Host::new();
+        let _ = host.stack.remember_lease(net0, remembered(nonsense));
+        assert_eq!(host.addresses(), [OWN], "{nonsense:?}");
+    }
 }
 
 fn arp_reply(frame: &[u8], owner: Ipv4Addr) -> Option<Vec<u8>> {

@@ -21,7 +21,7 @@ nettest connects ADDRESS:PORT COUNT   connects and closes so often, each side fi
 nettest flows ADDRESS:PORT COUNT SECONDS [KILLS]
     so many connections at work until somebody ends the network server, within so many seconds:
     how each ends, and how soon everything is back; with KILLS it does that itself, so often, and
-    compares what the system has in use (`Run GRANT manage,system` gives the rights)
+    compares what is in use after the first and the last (`Run GRANT manage,system nettest ...`)
 nettest frames COUNT SECONDS          waits for so many frames, and until no more come";
 
 const CHUNK: usize = 64 << 10;

@@ -9,6 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -214,18 +216,25 @@ const REQUEST: u8 = 3;
 const ACKNOWLEDGE: u8 = 5;
 
 fn serve(listener: &TcpListener) {
-    for stream in listener.incoming().map_while(std::result::Result::ok) {
+    let ended = Arc::new(AtomicU64::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // No file is free, or the other side has gone already.
+            std::thread::sleep(LOOK);
+            continue;
+        };
+        let ended = ended.clone();
         std::thread::spawn(move || {
-            let _ = answer(stream);
+            let _ = answer(stream, &ended);
         });
     }
 }
 
 /// Does what a line asks for: `send N SEED` wants N bytes of a stream and their hash,
 /// `receive N` brings N and wants their hash, `echo` wants back what it brings, and `close`
-/// nothing. `give`, `take` and `hold` go on until the other side ends: with bytes from here, with
-/// bytes to here, and with none. Who hears nothing for so many seconds as they say gives up.
-fn answer(stream: TcpStream) -> std::io::Result<()> {
+/// nothing. `give`, `take` and `hold` go on, with bytes from here, with bytes to here, and with none,
+/// until the other side ends, or says `end` in another connection: `ended` counts how often.
+fn answer(stream: TcpStream, ended: &AtomicU64) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
     let mut input = BufReader::with_capacity(CHUNK, stream);
@@ -272,23 +281,36 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
             input.read(&mut chunk).map(drop)
         }
         "echo" => std::io::copy(&mut input, &mut out).map(drop),
-        "give" => {
-            out.set_write_timeout(Some(seconds(number())))?;
-            let chunk = vec![0; CHUNK];
-            loop {
-                out.write_all(&chunk)?;
-            }
-        }
-        "take" | "hold" => {
-            out.set_read_timeout(Some(seconds(number())))?;
-            std::io::copy(&mut input, &mut std::io::sink()).map(drop)
+        "give" => until_ended(ended, &out, |chunk| (&out).write(chunk)),
+        "take" | "hold" => until_ended(ended, &out, |chunk| input.read(chunk)),
+        "end" => {
+            ended.fetch_add(1, Ordering::Relaxed);
+            Ok(())
         }
         _ => Ok(()),
     }
 }
 
-fn seconds(number: u64) -> Duration {
-    Duration::from_secs(number.clamp(1, 3600))
+/// Repeats what moves bytes until the other side ends, or all are to.
+fn until_ended(
+    ended: &AtomicU64,
+    stream: &TcpStream,
+    mut step: impl FnMut(&mut [u8]) -> std::io::Result<usize>,
+) -> std::io::Result<()> {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    stream.set_read_timeout(Some(LOOK))?;
+    stream.set_write_timeout(Some(LOOK))?;
+    let before = ended.load(Ordering::Relaxed);
+    let mut chunk = vec![0; CHUNK];
+    while ended.load(Ordering::Relaxed) == before {
+        match step(&mut chunk) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The stream of bytes that belongs to a seed; `nettest` in the guest knows it, too.
@@ -316,6 +338,8 @@ const TAP: &str = "wire";
 const READY: &[u8] = b"ready\n";
 const PATIENCE: Duration = Duration::from_secs(20);
 const CHUNK: usize = 64 << 10;
+/// How often it is looked whether all are to end.
+const LOOK: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
 mod tests {

@@ -39,20 +39,18 @@ const HANGS_NS: u64 = 5 * clock::SECOND;
 /// How long the listener may be away.
 const LISTENER_NS: u64 = clock::SECOND;
 
-/// Has `count` connections at work until the server dies, `kills` times.
+/// Has `count` connections at work until the server dies.
 ///
-/// Without `kills` somebody else ends the server, within so many seconds.
+/// Without `kills` somebody else ends it, within so many seconds; otherwise this program does, so
+/// often, and compares what the system has in use after the first and after the last.
 ///
 /// # Errors
 /// A sentence about what went wrong.
 pub(super) fn run(at: SocketAddr, count: usize, seconds: u64, kills: u64) -> Result<(), String> {
     let network = Network::connect().map_err(|e| e.to_string())?;
     let names = names().map_err(|e| e.to_string())?;
-    let before = match kills {
-        0 => None,
-        _ => Some(Standing::now(&names, &network)?),
-    };
     let mut all = Vec::new();
+    let mut before = None;
     for number in 1..=kills.max(1) {
         let listener = network.tcp_listen((Ipv4Addr::UNSPECIFIED, PORT).into(), 64);
         let mut round = Round {
@@ -65,6 +63,11 @@ pub(super) fn run(at: SocketAddr, count: usize, seconds: u64, kills: u64) -> Res
             number,
         };
         all.push(round.run(count)?);
+        drop(round);
+        // The first lets tables grow that stay.
+        if number == 1 && kills > 1 {
+            before = Some(Standing::now(&names, &network)?);
+        }
     }
     if kills > 1 {
         println!("{}", summary(&all));
@@ -99,6 +102,8 @@ impl Round<'_> {
         let mut back = Back::begin(self, count, died, &mut figures)?;
         back.wait(self, &mut figures)?;
         figures.heard = flows.verdict(died)?;
+        // The peer cannot know of connections whose end here it was never told.
+        ask(self.network, self.at, b"end\n").map_err(|e| e.to_string())?;
         println!("{}", line(self.number, count, &figures));
         match figures.listener {
             ..LISTENER_NS => Ok(figures),
@@ -172,16 +177,11 @@ impl Flows {
     }
 
     fn open_one(&mut self, round: &mut Round<'_>, index: usize) -> Result<(), Error> {
-        let (network, at, seconds) = (round.network, round.at, 2 * round.seconds);
-        let asked = |what: &str| -> Result<TcpStream, Error> {
-            let mut stream = connect(network, at)?;
-            let line = format!("{what} {seconds}\n");
-            stream.write_all(line.as_bytes(), clock::after(PATIENCE_NS))?;
-            Ok(stream)
-        };
+        let (network, at) = (round.network, round.at);
+        let asked = |what| ask(network, at, what);
         match index % 10 {
-            0..=3 => self.ends.push(End::new(asked("take")?, true)),
-            4..=6 => self.ends.push(End::new(asked("give")?, false)),
+            0..=3 => self.ends.push(End::new(asked(b"take\n")?, true)),
+            4..=6 => self.ends.push(End::new(asked(b"give\n")?, false)),
             7 => {
                 let near = round.within()?;
                 self.ends.push(End::new(near, true));
@@ -192,8 +192,8 @@ impl Flows {
                     return Err(Error::Internal);
                 }
             }
-            8 => self.waiters.push(Waiter::reads(asked("hold")?)?),
-            _ => self.waiters.push(Waiter::writes(asked("take")?)?),
+            8 => self.waiters.push(Waiter::reads(asked(b"hold\n")?)?),
+            _ => self.waiters.push(Waiter::writes(asked(b"take\n")?)?),
         }
         Ok(())
     }
@@ -331,6 +331,13 @@ impl Flows {
         }
         Ok(last - died)
     }
+}
+
+/// A connection to the peer, which is told what it is for.
+fn ask(network: &Network, at: SocketAddr, what: &[u8]) -> Result<TcpStream, Error> {
+    let mut stream = connect(network, at)?;
+    stream.write_all(what, clock::after(PATIENCE_NS))?;
+    Ok(stream)
 }
 
 fn kill() -> Result<(), Error> {
