@@ -161,6 +161,7 @@ impl<C: NetworkCard> Netd<C> {
             // It is there.
             let _ = self.stack.remember_lease(interface, lease);
         }
+        self.keep_lease();
         self.work();
     }
 

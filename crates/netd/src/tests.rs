@@ -1,5 +1,6 @@
 //! The server against programs and a host on its wire.
 
+mod deaths;
 mod hostile;
 mod local;
 mod wire;

@@ -58,7 +58,18 @@ impl FrameDevice for End {
     }
 }
 
-struct FakeCard(End);
+pub struct FakeCard(End);
+
+impl FakeCard {
+    /// With nobody at the other end of the wire.
+    pub fn unplugged() -> FakeCard {
+        let wire = Wire::new();
+        FakeCard(End {
+            from: wire.to_card,
+            to: wire.to_host,
+        })
+    }
+}
 
 impl FrameDevice for FakeCard {
     fn receive(&mut self, take: &mut dyn FnMut(&[u8], bool)) -> bool {

@@ -13,11 +13,15 @@ use viper_rt::{Error, Object, clock, sys};
 
 /// How long everything may take to be back.
 const BACK_NS: u64 = 30 * clock::SECOND;
+/// After so many new connections callers from outside have their turn.
+const CALLERS_TURN: usize = 4;
 
 /// What comes back after a death.
 pub(super) struct Back {
     set: PollSet,
     died: u64,
+    /// How often somebody from outside had been accepted before.
+    calls: u64,
     new: Vec<New>,
     /// Numbers of those that may have more to do.
     ready: VecDeque<usize>,
@@ -44,13 +48,14 @@ impl Back {
         let mut back = Back {
             set: PollSet::new().map_err(|e| e.to_string())?,
             died,
+            calls,
             new: Vec::new(),
             ready: (0..count).collect(),
         };
-        if round.calls > calls {
-            figures.outside = Some(clock::now() - died);
-        }
         for index in 0..count {
+            if index % CALLERS_TURN == 0 {
+                back.accept(round, figures)?;
+            }
             let new = New::begin(round.network, round.at, &back.set, index as u64);
             back.new.push(new.map_err(|error| {
                 format!("{index} of {count} connections could be had after the death: {error}")
@@ -61,6 +66,16 @@ impl Back {
         Ok(back)
     }
 
+    /// Lets callers from outside in.
+    fn accept(&self, round: &mut Round<'_>, figures: &mut Figures) -> Result<(), String> {
+        let accepted = round.accept(drop);
+        accepted.map_err(|e| format!("the listener: {e}"))?;
+        if figures.outside.is_none() && round.calls > self.calls {
+            figures.outside = Some(clock::now() - self.died);
+        }
+        Ok(())
+    }
+
     /// Until all new ones have been answered and, if there are callers, one of them was accepted.
     pub(super) fn wait(
         &mut self,
@@ -68,8 +83,7 @@ impl Back {
         figures: &mut Figures,
     ) -> Result<(), String> {
         let late = self.died + BACK_NS;
-        let (calls, mut answered) = (round.calls, 0);
-        let mut outside = figures.outside.is_some() || calls == 0;
+        let mut answered = 0;
         loop {
             while let Some(index) = self.ready.pop_front() {
                 let Some(new) = self.new.get_mut(index) else {
@@ -81,10 +95,7 @@ impl Back {
             if figures.all == 0 && answered == self.new.len() {
                 figures.all = clock::now() - self.died;
             }
-            if !outside && round.calls > calls {
-                outside = true;
-                figures.outside = Some(clock::now() - self.died);
-            }
+            let outside = figures.outside.is_some() || self.calls == 0;
             if outside && figures.all > 0 {
                 return Ok(());
             }
@@ -96,9 +107,7 @@ impl Back {
                 ));
             }
             match got.key {
-                LISTENER_KEY => round
-                    .accept(drop)
-                    .map_err(|e| format!("the listener: {e}"))?,
+                LISTENER_KEY => self.accept(round, figures)?,
                 index => self.ready.push_back(index as usize),
             }
         }
