@@ -2,6 +2,8 @@
 
 mod incoming;
 
+pub(crate) use incoming::acknowledgement;
+
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 

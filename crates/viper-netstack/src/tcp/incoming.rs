@@ -119,20 +119,8 @@ impl Tcp {
 
     /// An acknowledgement as the peer would send it.
     fn like_peers(&self, sequence: u32, acknowledged: u32, window: u16) -> TcpRepr<'static> {
-        TcpRepr {
-            src_port: self.remote.port(),
-            dst_port: self.local.port(),
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(sequence as i32),
-            ack_number: Some(TcpSeqNumber(acknowledged as i32)),
-            window_len: window,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        }
+        let ports = (self.remote.port(), self.local.port());
+        acknowledgement(ports, sequence, acknowledged, window)
     }
 
     /// Learns from a SYN that the engine has accepted where the stream of the peer begins.
@@ -341,6 +329,29 @@ impl Stack {
                 }
             }
         }
+    }
+}
+
+/// A segment that is nothing but an acknowledgement, from one port to another.
+pub(crate) fn acknowledgement(
+    (from, to): (u16, u16),
+    sequence: u32,
+    acknowledged: u32,
+    window: u16,
+) -> TcpRepr<'static> {
+    TcpRepr {
+        src_port: from,
+        dst_port: to,
+        control: TcpControl::None,
+        seq_number: TcpSeqNumber(sequence as i32),
+        ack_number: Some(TcpSeqNumber(acknowledged as i32)),
+        window_len: window,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
     }
 }
 
