@@ -64,7 +64,7 @@ stop
 gnutls_server p256 NORMAL --http --require-client-cert --verify-client-cert --x509cafile root.pem
 check "fetch from gnutls-serv: one that wants a certificate" refused 'it wants a certificate of ours'
 check "fetch from gnutls-serv: a client's certificate" page_has GnuTLS CERT T:client-both.pem
-check "fetch from gnutls-serv: a certificate from nobody known" refused 'our certificate' \
+check "fetch from gnutls-serv: a certificate from nobody known" refused 'access denied' \
     CERT T:client-strange.pem KEY T:client-strange.key
 stop
 # Somebody who stops in the middle of a record, and one who ends without the word that it is all.

@@ -23,7 +23,7 @@ use viper_proto::net::client::TcpStream;
 use viper_rt::abi::{Signals, Slot};
 use viper_rt::handle::Channel;
 use viper_rt::sync::Mutex;
-use viper_rt::{Error, Object, clock, program};
+use viper_rt::{Error, Object, clock, println, program};
 use viper_tls::provider::{Crypto, FillFn, GetRandomFailed};
 use viper_tls::{Identity, UnixSeconds};
 
@@ -31,6 +31,15 @@ use viper_tls::{Identity, UnixSeconds};
 const CHANGE: Signals = Signals(bits::ALL as u64);
 /// A certificate or key file that is larger is none.
 const FILE_MAX: u64 = 1 << 20;
+
+/// Prints the usage if that is what the first word asks for.
+fn told_usage(usage: &str) -> bool {
+    let asks = matches!(program::arguments().nth(1), Some("?" | "-?" | "--help"));
+    if asks {
+        println!("{usage}");
+    }
+    asks
+}
 
 impl Stream for TcpStream {
     fn try_read(&mut self, to: &mut [u8]) -> Result<usize, Fault> {

@@ -1,7 +1,7 @@
 //! `fetch`.
 
-use super::System;
-use crate::fetch::{Arguments, Connected, Terms, World, run};
+use super::{System, told_usage};
+use crate::fetch::{Arguments, Connected, Terms, USAGE, World, run};
 use crate::stream::{Either, Fault, Secure, Wait};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -23,6 +23,9 @@ const SESSIONS_MAX: usize = 8;
 /// Fetches resources: see [`crate::fetch::USAGE`].
 #[must_use]
 pub fn fetch_main() -> i64 {
+    if told_usage(USAGE) {
+        return 0;
+    }
     let arguments = match Arguments::parse(program::arguments().skip(1)) {
         Ok(arguments) => arguments,
         Err(sentence) => {

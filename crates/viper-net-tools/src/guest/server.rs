@@ -1,8 +1,8 @@
 //! `httpd`.
 
 use super::tree::Folder;
-use super::{CHANGE, System};
-use crate::httpd::{Arguments, Server, Settings};
+use super::{CHANGE, System, told_usage};
+use crate::httpd::{Arguments, Server, Settings, USAGE};
 use crate::stream::{Either, Secure};
 use alloc::boxed::Box;
 use alloc::format;
@@ -27,6 +27,9 @@ const STREAMS: u32 = 16;
 /// Serves a directory: see [`crate::httpd::USAGE`].
 #[must_use]
 pub fn httpd_main() -> i64 {
+    if told_usage(USAGE) {
+        return 0;
+    }
     let result = Arguments::parse(program::arguments().skip(1)).and_then(|a| serve(&a));
     match result {
         Ok(()) => 0,
