@@ -110,14 +110,12 @@ impl<'a> Commands<'a> {
             ["lls"] => self.list_local("")?,
             ["lls", path] => self.list_local(path)?,
             [which @ ("get" | "reget" | "mget"), rest @ ..] => {
-                let (mut how, paths) = transfer(which, rest)?;
-                how.keep |= self.keeps;
-                self.each(which, &paths, |s, from, to| s.get_matching(from, to, how))?;
+                let (how, from, to) = transfer(which, rest)?;
+                self.get_matching(from, to, self.keeping_too(how))?;
             }
             [which @ ("put" | "reput" | "mput"), rest @ ..] => {
-                let (mut how, paths) = transfer(which, rest)?;
-                how.keep |= self.keeps;
-                self.each(which, &paths, |s, from, to| s.put_matching(from, to, how))?;
+                let (how, from, to) = transfer(which, rest)?;
+                self.put_matching(from, to, self.keeping_too(how))?;
             }
             ["mkdir", path] => self.remote.make_directory(&self.remote_path(path))?,
             ["rmdir", path] => self.remote.remove_directory(&self.remote_path(path))?,
@@ -150,6 +148,13 @@ impl<'a> Commands<'a> {
         Ok(Next::GoOn)
     }
 
+    fn keeping_too(&self, how: How) -> How {
+        How {
+            keep: how.keep || self.keeps,
+            ..how
+        }
+    }
+
     /// A path of the server, from where the session stands.
     pub(crate) fn remote_path(&self, path: &str) -> String {
         if path.starts_with('/') || path.contains(':') {
@@ -174,19 +179,6 @@ impl<'a> Commands<'a> {
             let entries = remote.list(directory).unwrap_or_default();
             entries.into_iter().map(|entry| entry.name).collect()
         })
-    }
-
-    /// Does it with the one path and where it goes, or if the command is for many with each path.
-    fn each(
-        &mut self,
-        which: &str,
-        paths: &[&str],
-        mut act: impl FnMut(&mut Self, &str, &str) -> Result<()>,
-    ) -> Result<()> {
-        match paths {
-            [from, to] if !which.starts_with('m') => act(self, from, to),
-            paths => paths.iter().try_for_each(|from| act(self, from, "")),
-        }
     }
 
     fn list(&mut self, path: &str, long: bool) -> Result<()> {
@@ -230,8 +222,8 @@ impl<'a> Commands<'a> {
     }
 }
 
-/// What `get`, `put` and their like are to do with which paths.
-fn transfer<'w>(which: &str, words: &[&'w str]) -> Result<(How, Vec<&'w str>)> {
+/// What `get`, `put` and their like are to do, with which path, and where it goes.
+fn transfer<'w>(which: &str, words: &[&'w str]) -> Result<(How, &'w str, &'w str)> {
     let mut how = How {
         resume: which.starts_with("re"),
         ..How::default()
@@ -250,15 +242,10 @@ fn transfer<'w>(which: &str, words: &[&'w str]) -> Result<(How, Vec<&'w str>)> {
         }
         rest = behind;
     }
-    let most = if which.starts_with('m') {
-        usize::MAX
-    } else {
-        2
-    };
-    match rest.len() {
-        0 => fail(format!("{which}: which file?")),
-        count if count > most => fail(format!("{which}: two paths at most")),
-        _ => Ok((how, rest.to_vec())),
+    match rest {
+        [from] => Ok((how, from, "")),
+        [from, to] => Ok((how, from, to)),
+        _ => fail(format!("{which}: one path, and where it goes")),
     }
 }
 
@@ -302,21 +289,20 @@ mod tests {
 
     #[test]
     fn options_of_a_transfer() {
-        fn of<'w>(words: &[&'w str]) -> (How, Vec<&'w str>) {
-            transfer("get", words).unwrap()
-        }
         let how = |tree, resume, keep| How { tree, resume, keep };
-        assert_eq!(of(&["a"]), (how(false, false, false), vec!["a"]));
-        assert_eq!(
-            of(&["-rp", "a", "b"]),
-            (how(true, false, true), vec!["a", "b"])
-        );
-        assert_eq!(of(&["-r", "-a", "a"]), (how(true, true, false), vec!["a"]));
-        assert_eq!(
-            transfer("reget", &["a"]).unwrap().0,
-            how(false, true, false)
-        );
-        assert_eq!(transfer("mput", &["a", "b", "c"]).unwrap().1.len(), 3);
+        for (which, words, wanted) in [
+            ("get", &["a"][..], (how(false, false, false), "a", "")),
+            (
+                "get",
+                &["-rp", "a", "b"],
+                (how(true, false, true), "a", "b"),
+            ),
+            ("put", &["-r", "-a", "a"], (how(true, true, false), "a", "")),
+            ("reget", &["a"], (how(false, true, false), "a", "")),
+            ("mput", &["a*", "b"], (how(false, false, false), "a*", "b")),
+        ] {
+            assert_eq!(transfer(which, words), Ok(wanted));
+        }
         for wrong in [&["-x", "a"][..], &[], &["-r"], &["a", "b", "c"]] {
             assert!(transfer("put", wrong).is_err(), "{wrong:?}");
         }
