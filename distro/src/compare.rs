@@ -41,7 +41,7 @@ const MODULES: &[&str] = &[
 const TIMEOUT: Duration = Duration::from_secs(600);
 const DISK_BYTES: u64 = 512 << 20;
 const BIG_BYTES: usize = 8 << 20;
-const TCP_BYTES: usize = 16 << 20;
+const TCP_BYTES: usize = 64 << 20;
 
 /// Nanoseconds by the name of the work.
 type Times = BTreeMap<String, u64>;

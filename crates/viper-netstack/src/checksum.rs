@@ -2,13 +2,21 @@
 
 use core::net::IpAddr;
 
-use smoltcp::wire::{IpAddress, TcpPacket, UdpPacket};
+use smoltcp::wire::{IpAddress, Ipv4Packet, TcpPacket, UdpPacket};
 
 use crate::frame::{Packet, TCP, UDP, ip};
 
 /// Adds up the 16-bit words of a byte string in network order, with the carry brought back in
 /// (RFC 1071); an odd byte at the end counts as if a zero followed.
 pub type Sum = fn(&[u8]) -> u16;
+
+/// Whether the checksum of an IPv4 header is right, one without options.
+pub(crate) fn is_header_intact(bytes: &[u8; 20], sum: Option<Sum>) -> bool {
+    match sum {
+        Some(sum) => sum(bytes) == 0xffff,
+        None => Ipv4Packet::new_unchecked(bytes).verify_checksum(),
+    }
+}
 
 /// Whether the transport checksum of a packet that is no fragment is right.
 pub(crate) fn is_intact(packet: &Packet<'_>, sum: Option<Sum>) -> bool {
@@ -58,10 +66,10 @@ fn whole(packet: &Packet<'_>, sum: Sum) -> u16 {
 const CHECKSUM_AT: usize = 16;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn plain(bytes: &[u8]) -> u16 {
+    pub(crate) fn plain(bytes: &[u8]) -> u16 {
         let half = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
         let mut sum: u32 = bytes.chunks(2).map(half).sum();
         while sum > 0xffff {

@@ -41,6 +41,7 @@ impl Segment {
     pub(crate) const FIN: u8 = 1;
     pub(crate) const SYN: u8 = 2;
     pub(crate) const RST: u8 = 4;
+    pub(crate) const PSH: u8 = 8;
     pub(crate) const ACK: u8 = 16;
 
     pub(crate) const fn has(&self, flag: u8) -> bool {

@@ -159,6 +159,11 @@ impl Port {
         Ok(port)
     }
 
+    /// How much lies before the packet in a frame.
+    pub(crate) const fn link_len(&self) -> usize {
+        if self.mac.is_some() { ETHERNET_LEN } else { 0 }
+    }
+
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Cidr> {
         self.engine.ip_addrs().iter().map(Cidr::from_engine)
     }
@@ -263,7 +268,7 @@ impl Port {
         segment: &TcpRepr<'_>,
         space: &'b mut [u8],
     ) -> Option<&'b [u8]> {
-        let link_len = if self.mac.is_some() { ETHERNET_LEN } else { 0 };
+        let link_len = self.link_len();
         let (from, to) = (to_engine(source), to_engine(destination));
         let len = segment.buffer_len();
         let header = IpRepr::new(from, to, IpProtocol::Tcp, len, 64);

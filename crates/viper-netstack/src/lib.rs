@@ -12,6 +12,7 @@ pub mod dns;
 mod error;
 mod flow;
 mod frame;
+mod gather;
 mod icmp;
 mod interface;
 mod listener;

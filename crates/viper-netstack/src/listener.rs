@@ -6,15 +6,14 @@ use core::net::SocketAddr;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::{Socket as Engine, State};
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, IpRepr, TcpControl, TcpPacket,
-    TcpRepr, TcpSeqNumber,
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, IpRepr, TcpPacket,
 };
 
 use crate::flow::Key;
-use crate::frame::{ETHERNET_LEN, Packet, Segment, ports};
+use crate::frame::{Packet, Segment, ports};
 use crate::slot::Socket;
 use crate::stack::{collide, is_for};
-use crate::tcp::{Role, Tcp, listen_endpoint};
+use crate::tcp::{Role, Tcp, acknowledgement, listen_endpoint};
 use crate::{Error, SocketId, Stack, TcpOptions};
 
 /// A TCP listener.
@@ -230,23 +229,11 @@ impl Stack {
         let Some(port) = self.ports.get_mut(index) else {
             return;
         };
-        let reply = TcpRepr {
-            src_port: local.port(),
-            dst_port: remote.port(),
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(segment.acknowledgement as i32),
-            ack_number: Some(TcpSeqNumber(segment.end() as i32)),
-            window_len: 0,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        };
+        let ports = (local.port(), remote.port());
+        let reply = acknowledgement(ports, segment.acknowledgement, segment.end(), 0);
         let (source, destination) = (local.ip().into(), remote.ip().into());
         let header = IpRepr::new(source, destination, IpProtocol::Tcp, reply.buffer_len(), 64);
-        let link_len = if port.mac.is_some() { ETHERNET_LEN } else { 0 };
+        let link_len = port.link_len();
         let mac = port.mac;
         let sums = ChecksumCapabilities::default();
         port.queue

@@ -82,6 +82,7 @@ impl Stack {
                 }
                 any = true;
             }
+            self.take_gathered();
             if let Some(port) = self.ports.get_mut(index) {
                 port.send_answers(device);
             }
@@ -168,6 +169,11 @@ impl Stack {
         };
         port.counters.frames_received += 1;
         port.counters.bytes_received += frame.len() as u64;
+        let is_checked = port.checks_frames && checked;
+        if self.gathered.add(index, frame, is_checked, port.sum) {
+            return;
+        }
+        self.take_gathered();
         if !self.take_packet(index, frame, checked)
             && let Some(port) = self.ports.get_mut(index)
         {

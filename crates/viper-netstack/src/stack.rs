@@ -12,6 +12,7 @@ use smoltcp::time::Instant;
 use crate::address::{is_unicast, to_bits};
 use crate::dns::Resolver;
 use crate::flow::{Key, KeyedHash};
+use crate::gather::Gather;
 use crate::interface::{LOOPBACK_NAME, MTU_MAX, Port};
 use crate::slot::{Half, Slots, Socket};
 use crate::time_wait::TimeWait;
@@ -45,6 +46,7 @@ pub struct Stack {
     pub(crate) dirty: VecDeque<SocketId>,
     pub(crate) stalled: Vec<SocketId>,
     pub(crate) idle: Vec<Half>,
+    pub(crate) gathered: Gather,
     pub(crate) routes: Vec<Route>,
     pub(crate) addresses_changed: bool,
     pub(crate) resolver: Resolver,
@@ -80,6 +82,7 @@ impl Stack {
             dirty: VecDeque::new(),
             stalled: Vec::new(),
             idle: Vec::new(),
+            gathered: Gather::default(),
             routes: Vec::new(),
             addresses_changed: false,
             resolver,

@@ -15,7 +15,7 @@ use viper_rt::{Error, clock, eprintln, println, program};
 
 const CHUNK: usize = 64 << 10;
 const PAGE: usize = 4 << 10;
-const TCP_BYTES: usize = 16 << 20;
+const TCP_BYTES: usize = 64 << 20;
 /// The host as a guest of QEMU's user network sees it.
 const HOST: [u8; 4] = [10, 0, 2, 2];
 const FAILED: i64 = 20;
@@ -56,8 +56,8 @@ fn measure() -> Result<(), Error> {
     let host = SocketAddr::from((HOST, port.parse().map_err(|_| Error::InvalidArgument)?));
     let network = Network::connect_through(&disk.names)?;
     let mut host = network.tcp_connect(host, clock::after(5 * clock::SECOND))?;
-    time("tcp-send-16m", || send(&mut host, &mut disk.buffer))?;
-    time("tcp-receive-16m", || receive(&mut host, &mut disk.buffer))
+    time("tcp-send-64m", || send(&mut host, &mut disk.buffer))?;
+    time("tcp-receive-64m", || receive(&mut host, &mut disk.buffer))
 }
 
 fn send(host: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Error> {

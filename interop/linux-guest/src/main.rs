@@ -54,8 +54,8 @@ fn run(console: &mut Console, buffer: &mut [u8; CHUNK]) -> Result<()> {
     time("small-files-10000", &mut || small_files(buffer))?;
     if sys::network_up().is_ok() {
         let socket = sys::connect(sys::HOST, port)?;
-        time("tcp-send-16m", &mut || send(socket, buffer))?;
-        time("tcp-receive-16m", &mut || receive(socket, buffer))?;
+        time("tcp-send-64m", &mut || send(socket, buffer))?;
+        time("tcp-receive-64m", &mut || receive(socket, buffer))?;
     }
     Ok(())
 }
@@ -120,7 +120,7 @@ fn text(path: &[u8]) -> &core::ffi::CStr {
 }
 
 fn send(socket: i32, buffer: &mut [u8; CHUNK]) -> Result<()> {
-    for _ in 0..(16 << 20) / CHUNK {
+    for _ in 0..(64 << 20) / CHUNK {
         sys::write_all(socket, buffer)?;
     }
     // The host answers with a byte when it has everything.
@@ -128,7 +128,7 @@ fn send(socket: i32, buffer: &mut [u8; CHUNK]) -> Result<()> {
 }
 
 fn receive(socket: i32, buffer: &mut [u8; CHUNK]) -> Result<()> {
-    for _ in 0..(16 << 20) / CHUNK {
+    for _ in 0..(64 << 20) / CHUNK {
         sys::read_exact(socket, &mut buffer[..])?;
     }
     Ok(())
