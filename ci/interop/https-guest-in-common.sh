@@ -138,6 +138,10 @@ for pair in "$known:demanded" "$asking:asked for"; do
     check "curl into httpd: one without its chain that is $how" \
         keeps_out 'unknown ca' "$port" $(show client-middle)
 done
+for type in ed25519 p384 rsa; do
+    check "curl into httpd: a client's $type certificate" \
+        lets_in "$known" --cert "client-$type.pem"
+done
 check "curl into httpd: none where one is demanded" keeps_out 'certificate required' "$known"
 check "curl into httpd: none where one is asked for" lets_in "$asking"
 secure=$known

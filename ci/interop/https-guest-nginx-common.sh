@@ -125,6 +125,10 @@ known() { # known PORT WORDS: and nginx has verified it
 check "fetch from nginx: a client's certificate" known "$clients" CERT T:client-both.pem
 check "fetch from nginx: certificate and key in two files" \
     known "$clients" CERT T:client.pem KEY T:client.key
+for type in ed25519 p384; do
+    check "fetch from nginx: a client's $type certificate" \
+        known "$clients" CERT "T:client-$type.pem"
+done
 check "fetch from nginx: a client's chain" \
     known "$clients" CERT T:client-chain.pem KEY T:client-middle.key
 check "fetch from nginx: a certificate where one may be shown" \
@@ -154,5 +158,7 @@ check "fetch: key and certificate of two" wrong_file 'does not belong to the cer
     CERT T:client.pem KEY T:client-strange.key
 check "fetch: a file without a key" wrong_file 'T:client.pem: the private key is missing' \
     CERT T:client.pem
+check "fetch: a key of a kind that cannot sign" wrong_file 'or of an unsupported kind' \
+    CERT T:client-rsa.pem
 check "fetch: no such certificate" wrong_file 'T:none.pem: not found' CERT T:none.pem
 stop_nginx

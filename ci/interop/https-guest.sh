@@ -42,6 +42,11 @@ names="IP:10.0.2.2,IP:127.0.0.1,DNS:localhost"
     # Clients: one file with both, a chain, from nobody known, too late, for servers.
     leaf client root DNS:client clientAuth
     cat client.pem client.key >client-both.pem
+    for key_type in ed25519 p384 rsa; do
+        leaf "client-$key_type" root DNS:client clientAuth
+        cat "client-$key_type.key" >>"client-$key_type.pem"
+    done
+    key_type=p256
     leaf client-middle middle DNS:client clientAuth
     cat client-middle.pem middle.pem >client-chain.pem
     leaf client-strange strange DNS:client clientAuth
@@ -53,7 +58,8 @@ head -c $((size_mib * 1024 * 1024)) /dev/urandom >big
 free_ports web secure known asking
 to_boot=""
 for file in client-both.pem client.pem client.key client-chain.pem client-middle.key \
-    client-strange.pem client-strange.key client-expired.pem client-expired.key; do
+    client-strange.pem client-strange.key client-expired.pem client-expired.key \
+    client-ed25519.pem client-p384.pem client-rsa.pem; do
     to_boot="$to_boot --put $work/$file:/t/$file"
 done
 # shellcheck disable=SC2086 # words
