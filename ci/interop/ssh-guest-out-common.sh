@@ -266,8 +266,8 @@ guest_preserves() {
     touch -d '2001-02-03 04:05:06 UTC' "$work/kept/file"
     touch -d '2002-03-04 05:06:07 UTC' "$work/kept/sub/file"
     touch -d '2003-04-05 06:07:08 UTC' "$work/kept/sub"
-    inside "Delete T:kept ALL >NIL: 2>NIL:; scp -rp $hosts -P $port root@10.0.2.2:$work/kept T:kept" &&
-        inside "scp -p -r $hosts -P $port T:kept root@10.0.2.2:$work/kept.back" &&
+    inside "Delete T:preserved ALL >NIL: 2>NIL:; scp -rp $hosts -P $port root@10.0.2.2:$work/kept T:preserved" &&
+        inside "scp -p -r $hosts -P $port T:preserved root@10.0.2.2:$work/kept.back" &&
         for name in file sub sub/file; do
             same_facts "$work/kept/$name" "$work/kept.back/$name" || return 1
         done
@@ -275,13 +275,13 @@ guest_preserves() {
 check "guest scp -rp: times and permissions, there and back" guest_preserves
 guest_sftp_preserves() {
     rm -f "$work/kept/again"
-    guest_batch "get -p $work/kept/file T:kept.file" "put -p T:kept.file $work/kept/again" &&
+    guest_batch "get -p $work/kept/file T:preserved.file" "put -p T:preserved.file $work/kept/again" &&
         same_facts "$work/kept/file" "$work/kept/again"
 }
 check "guest sftp: get -p and put -p" guest_sftp_preserves
 guest_forgets() { # without, it is a new file
     rm -f "$work/kept/again"
-    guest_batch "get $work/kept/file T:kept.new" "put T:kept.new $work/kept/again" &&
+    guest_batch "get $work/kept/file T:preserved.new" "put T:preserved.new $work/kept/again" &&
         [ "$(stat -c %Y "$work/kept/again")" -gt 1700000000 ]
 }
 check "guest sftp: get and put without -p" guest_forgets
