@@ -4,9 +4,10 @@
 # INTEROP_INSTALL=1 lets it install what it needs (as root, on Debian). Everything listens on
 # 127.0.0.1 and is gone when the script ends. SIZE_MIB is the size of the large file.
 # PARTS="fetch httpd output clock" chooses what is tried.
-. "$(dirname "$0")/ssh-common.sh"
+. "$(dirname "$0")/checks-common.sh"
+. "$repo/ci/interop/nginx-common.sh"
+. "$repo/ci/interop/exec-common.sh"
 
-PATH=$PATH:/usr/sbin
 need nginx nginx-light
 need curl curl
 need openssl openssl
@@ -15,12 +16,7 @@ need python3 python3
 size_mib=${SIZE_MIB:-16}
 parts=${PARTS:-fetch httpd output clock}
 LIMIT=120
-
-(cd "$repo" && cargo build --quiet --locked -p distro && cargo run --quiet --locked -p distro -- build)
-distro="${CARGO_TARGET_DIR:-$repo/target}/debug/distro"
-guest() { # guest EXEC-OPTION... COMMANDS
-    (cd "$repo" && exec "$distro" exec "$@")
-}
+build_distro
 
 # --- Certificates -------------------------------------------------------------------------------
 
@@ -30,16 +26,8 @@ cd "$work"
 names="IP:10.0.2.2,IP:127.0.0.1,DNS:localhost"
 {
     authority root
-    authority strange
     leaf good root "$names" serverAuth "$(date -u -d '2 years' +%Y%m%d%H%M%SZ)"
-    leaf expired root "$names" serverAuth 20210101000000Z
-    leaf wrong-host root DNS:elsewhere.example serverAuth
-    leaf wrong-usage root "$names" clientAuth
-    leaf unknown strange "$names" serverAuth
     leaf guest root "$names" serverAuth
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=own \
-        -addext "subjectAltName=$names" -addext extendedKeyUsage=serverAuth \
-        -keyout self-signed.key -out self-signed.pem
 } >openssl.log 2>&1 || { tail -n 5 openssl.log; exit 1; }
 
 mkdir www
@@ -50,89 +38,22 @@ head -c 100000 www/big >part
 
 # --- The guest as a client ----------------------------------------------------------------------
 
-nginx_config() {
-    cat <<C
-daemon off;
-worker_processes 1;
-pid $work/nginx.pid;
-$([ "$(id -u)" -ne 0 ] || echo "user root;")
-error_log $work/nginx-error.log;
-events { worker_connections 64; }
-http {
-    log_format with_session '"\$request" \$status \$ssl_session_reused';
-    access_log $work/nginx-access.log with_session;
-    types { text/plain txt; }
-    client_body_temp_path $work/nginx-body; proxy_temp_path $work/nginx-proxy;
-    fastcgi_temp_path $work/nginx-fastcgi; uwsgi_temp_path $work/nginx-uwsgi;
-    scgi_temp_path $work/nginx-scgi;
-    root $work/www;
-    gzip on;
-    gzip_min_length 1;
-    gzip_types text/plain;
-    server {
+begin() { # nginx at $http and $tls_good, and a guest that has its network
+    free_ports http tls_good
+    start_nginx "$http" "server {
         listen 127.0.0.1:$http;
         location = /302 { return 302 /hello.txt; }
         location = /308 { return 308 http://\$http_host/302; }
         location = /loop { return 302 /loop; }
         location = /https { return 302 https://10.0.2.2:$tls_good/hello.txt; }
     }
-C
-    for name in good expired wrong-host wrong-usage unknown self-signed; do
-        eval "at=\$tls_$(echo $name | tr - _)"
-        echo "server { listen 127.0.0.1:$at ssl; ssl_protocols TLSv1.2 TLSv1.3;"
-        echo "ssl_certificate $work/$name.pem; ssl_certificate_key $work/$name.key;"
-        echo "location = /again { return 302 /hello.txt; }"
-        echo "location = /down { return 302 http://10.0.2.2:$http/hello.txt; } }"
-    done
-    echo "server { listen 127.0.0.1:$tls_old ssl; ssl_protocols TLSv1.2;"
-    echo "ssl_certificate $work/good.pem; ssl_certificate_key $work/good.key; } }"
-}
-
-asked=""
-ask() { # ask NAME CODE TEXT COMMAND: what the command is to return, and what to print
-    asked="$asked$1|$2|$3
-"
-    commands="$commands$4
-Echo \"=== $1 \$?\"
-"
-}
-answered() { # answered NAME CODE TEXT
-    awk -v name="$1" '$1 == "===" { if ($2 == name) { print text; print "code " $3; exit } text = ""; next }
-        { text = text $0 "\n" }' fetched >answer
-    cat answer
-    grep -qx "code $2" answer && grep -qF -- "$3" answer
-}
-
-start_nginx() { # its ports in $http, $tls_good and the like
-    for name in http tls_good tls_expired tls_wrong_host tls_wrong_usage tls_unknown \
-        tls_self_signed tls_old; do
-        eval "$name=$(free_port)"
-    done
-    nginx_config >nginx.conf
-    nginx -c "$work/nginx.conf" -p "$work" 2>nginx.log &
-    nginx_pid=$!
-    started="$started $nginx_pid"
-    wait_for_port "$http"
+    $(tls_block "$tls_good" good)"
     site="http://10.0.2.2:$http"
-    asked=""
-    commands="
-netinfo -w 20 > NIL:
-"
-}
-stop_nginx() {
-    kill "$nginx_pid"
-    wait "$nginx_pid" 2>/dev/null || true
-}
-all_answered() { # all_answered PART: what was asked in the guest
-    printf %s "$asked" >wanted
-    while IFS='|' read -r name code text <&3; do
-        check "$1: $name" answered "$name" "$code" "$text"
-    done 3<wanted
+    begin_asking "netinfo -w 20 > NIL:"
 }
 
 as_client() {
-    start_nginx
-    safe="https://10.0.2.2"
+    begin
     ask http 0 "hello from nginx" "fetch $site/hello.txt"
     ask head 0 "Content-Length: 17" "fetch $site/hello.txt HEAD"
     ask not-found 10 "404 Not Found" "fetch $site/none"
@@ -143,34 +64,33 @@ as_client() {
     ask no-such-range 10 "416" "fetch $site/hello.txt RANGE 100-"
     ask big 0 "T:big" "fetch $site/big TO T:big"
     ask resume 0 "T:resumed" "fetch $site/big TO T:resumed RESUME"
-    ask https 0 "hello from nginx" "fetch $safe:$tls_good/hello.txt"
-    ask big-https 0 "T:bigs" "fetch $safe:$tls_good/big TO T:bigs"
+    ask several 0 "hello from nginx" \
+        "fetch '$site/hello.txt?1' '$site/hello.txt?2' '$site/hello.txt?3'"
+    ask folder 0 "T:folder/hello.txt" \
+        "MakeDir T:folder; fetch $site/hello.txt $site/numbers.txt TO T:folder/"
+    ask https 0 "hello from nginx" "fetch https://10.0.2.2:$tls_good/hello.txt"
     ask to-https 0 "hello from nginx" "fetch $site/https"
-    ask again-https 0 "hello from nginx" "fetch $safe:$tls_good/again"
-    ask to-http 10 "redirect from https to http" "fetch $safe:$tls_good/down"
-    ask to-http-allowed 0 "hello from nginx" "fetch $safe:$tls_good/down INSECURE"
-    ask expired 10 "has expired" "fetch $safe:$tls_expired/hello.txt"
-    ask wrong-host 10 "for another host" "fetch $safe:$tls_wrong_host/hello.txt"
-    ask wrong-usage 10 "not meant for this use" "fetch $safe:$tls_wrong_usage/hello.txt"
-    ask unknown-ca 10 "unknown authority" "fetch $safe:$tls_unknown/hello.txt"
-    ask self-signed 10 "self-signed" "fetch $safe:$tls_self_signed/hello.txt"
-    ask tls-1.2-only 10 "does not know TLS 1.3" "fetch $safe:$tls_old/hello.txt"
-    ask not-verified 0 "hello from nginx" "fetch $safe:$tls_expired/hello.txt NOVERIFY"
     ask http-at-https 10 "TLS" "fetch https://10.0.2.2:$http/hello.txt"
     ask nobody 10 "fetch:" "fetch http://10.0.2.2:1/"
-    guest --timeout 600 --put "$work/root.pem:/certs/root.pem" --put "$work/part:/t/resumed.part" \
-        --get "/t/big:$work/got-big" --get "/t/bigs:$work/got-bigs" \
+    run_asked fetch --timeout 600 --put "$work/root.pem:/certs/root.pem" \
+        --put "$work/part:/t/resumed.part" --get "/t/big:$work/got-big" \
         --get "/t/resumed:$work/got-resumed" --get "/t/numbers:$work/got-numbers" \
-        "$commands" >fetched 2>fetched.err || { tail -n 20 fetched fetched.err; }
-    all_answered fetch
+        --get "/t/folder/numbers.txt:$work/got-folder"
     check "fetch: $size_mib MiB by http are the same" cmp www/big got-big
-    check "fetch: $size_mib MiB by https are the same" cmp www/big got-bigs
     check "fetch: resumed is the same" cmp www/big got-resumed
     check "fetch: gzip in chunks is the same" cmp www/numbers.txt got-numbers
-    parts_sent() { grep -q '"GET /big HTTP/1.1" 206' nginx-access.log; }
-    check "fetch: only the rest was asked for" parts_sent
-    session_resumed() { grep -q '"GET /hello.txt HTTP/1.1" 200 r' nginx-access.log; }
-    check "fetch: the TLS session is resumed where it is sent on" session_resumed
+    check "fetch: into a folder is the same" cmp www/numbers.txt got-folder
+    compressed() { grep -q '^/numbers.txt 200 gzip:' nginx-access.log; }
+    check "fetch: gzip was sent" compressed
+    rest_sent() { grep -q '^/big 206 -:bytes 100000-' nginx-access.log; }
+    check "fetch: only the rest was asked for" rest_sent
+    one_connection() { # the first, second and third request of one connection
+        grep '^/hello.txt?' nginx-access.log | cut -d' ' -f4 >used
+        cat used
+        [ "$(cut -d/ -f1 used | sort -u | wc -l)" -eq 1 ] &&
+            [ "$(cut -d/ -f2 used | tr '\n' ' ')" = '1 2 3 ' ]
+    }
+    check "fetch: several by one connection" one_connection
     stop_nginx
 }
 
@@ -280,11 +200,10 @@ httpd T:site PORT 80 TLSPORT 443 SECONDS 800") >served 2>served.err &
 
 as_writer() {
     truncate -s 80M www/huge
-    start_nginx
+    begin
     zeros=$(free_port)
-    python3 "$repo/ci/interop/tcp_echo.py" zeros "$zeros" 83886080 >/dev/null 2>&1 &
-    started="$started $!"
-    wait_for_port "$zeros"
+    port=$zeros
+    start python3 "$repo/ci/interop/tcp_echo.py" zeros "$zeros" 83886080
     next="fetch $site/hello.txt"
     ask pipe-closed 0 "hello from nginx" "fetch $site/huge | Head C:hello LINES 0; $next"
     ask nc-pipe-closed 0 "hello from nginx" "nc -d 10.0.2.2 $zeros | Head C:hello LINES 0; $next"
@@ -293,8 +212,7 @@ as_writer() {
     ask output-full 20 "fetch: standard output: no space" "fetch $site/huge >T:huge"
     ask nc-output-full 10 "standard output: no space" "nc -d 10.0.2.2 $zeros >T:huge2"
     ask at-last 0 "hello from nginx" "Delete T:huge T:huge2; $next >T:h; Type T:h"
-    guest --timeout 600 "$commands" >fetched 2>fetched.err || { tail -n 20 fetched fetched.err; }
-    all_answered output
+    run_asked output --timeout 600
     stop_nginx
     rm www/huge
 }
@@ -302,7 +220,7 @@ as_writer() {
 # --- A clock that a time server set ----------------------------------------------------------------
 
 as_clock() {
-    start_nginx
+    begin
     year=31557600
     for shift in 0 $((3 * year)) $((-10 * year)) 1; do
         port=$(free_port)
@@ -316,9 +234,7 @@ as_clock() {
         ask "off-by-$shift" 0 "the clock was set" "Run GRANT clock ntp -p $port 10.0.2.2"
         ask "fetch-then-$shift" "$code" "$text" "fetch https://10.0.2.2:$tls_good/hello.txt"
     done
-    guest --timeout 300 --put "$work/root.pem:/certs/root.pem" "$commands" >fetched 2>fetched.err ||
-        { tail -n 20 fetched fetched.err; }
-    all_answered clock
+    run_asked clock --timeout 300 --put "$work/root.pem:/certs/root.pem"
     stop_nginx
 }
 

@@ -6,7 +6,7 @@
 # needs root and /dev/net/tun. INTEROP_INSTALL=1 lets it install what it needs, on Debian.
 # PARTS="names strangers" chooses what is tried.
 if [ "${INTEROP_APART:-}" = "" ]; then
-    . "$(dirname "$0")/ssh-common.sh"
+    . "$(dirname "$0")/checks-common.sh"
     PATH=$PATH:/usr/sbin:/sbin
     need dnsmasq dnsmasq-base
     need ip iproute2
@@ -16,8 +16,8 @@ if [ "${INTEROP_APART:-}" = "" ]; then
         echo "missing: a network of one's own (root, /dev/net/tun)" >&2
         exit 2
     }
-    (cd "$repo" && cargo build --quiet --locked -p distro &&
-        cargo run --quiet --locked -p distro -- build)
+    . "$repo/ci/interop/exec-common.sh"
+    build_distro
     INTEROP_VENV=${INTEROP_VENV:-$work/venv}
     INTEROP_APART=1 unshare --net --fork --kill-child "$BASH" "$0" "$@" &
     started="$started $!"
@@ -25,11 +25,13 @@ if [ "${INTEROP_APART:-}" = "" ]; then
     exit $?
 fi
 
-. "$(dirname "$0")/ssh-common.sh"
+. "$(dirname "$0")/checks-common.sh"
 python="$INTEROP_VENV/bin/python3"
 parts=${PARTS:-names strangers}
 distro="${CARGO_TARGET_DIR:-$repo/target}/debug/distro"
 here=$repo/ci/interop
+. "$here/exec-common.sh"
+guest_options="--tap guest0"
 LIMIT=60
 
 cd "$work"
@@ -39,10 +41,6 @@ ip address add 10.77.0.1/24 dev guest0
 ip -6 address add fd77::1/64 dev guest0 nodad
 ip link set guest0 up
 ip route add default dev guest0
-
-guest() { # guest EXEC-OPTION... COMMANDS
-    (cd "$repo" && exec "$distro" exec --tap guest0 "$@")
-}
 
 # --- dnsmasq ------------------------------------------------------------------------------------
 
@@ -61,20 +59,6 @@ started="$started $!"
 
 # --- Names and addresses ------------------------------------------------------------------------
 
-asked=""
-ask() { # ask NAME CODE TEXT COMMAND: what the command is to return, and what to print
-    asked="$asked$1|$2|$3
-"
-    commands="$commands$4
-Echo \"=== $1 \$?\"
-"
-}
-answered() { # answered NAME CODE TEXT
-    awk -v name="$1" '$1 == "===" { if ($2 == name) { print text; print "code " $3; exit } text = ""; next }
-        { text = text $0 "\n" }' said >answer
-    cat answer
-    grep -qx "code $2" answer && grep -qF -- "$3" answer
-}
 queries() { # queries COUNT TYPE NAME: so often dnsmasq was asked for that
     got=$(grep -cF "query[$2] $3 from 10.77.0.15" dnsmasq.log || true)
     echo "$got queries"
@@ -87,7 +71,7 @@ count_of() { # count_of NAME COUNT TEXT: the command printed it so often
 }
 
 names() {
-    commands=""
+    begin_asking
     ask lease 0 "address 10.77.0.15/24 (dhcp)" "netinfo -w 20"
     ask router 0 "route 0.0.0.0/0 by 10.77.0.1 (dhcp)" "netinfo"
     ask server 0 "name server 10.77.0.1" "netinfo"
@@ -114,11 +98,7 @@ names() {
     ask nobody-there 10 "" "nc -d -w 20 10.77.0.99 80"
     ask port-closed 10 "refused" "nc -d 10.77.0.1 81"
     ask udp-closed 10 "" "ntp -q 10.77.0.1"
-    guest --timeout 180 "$commands" >said 2>said.err || tail -n 20 said said.err
-    printf %s "$asked" >wanted
-    while IFS='|' read -r name code text <&3; do
-        check "names: $name" answered "$name" "$code" "$text"
-    done 3<wanted
+    run_asked names --timeout 180
     check "names: dnsmasq has given the lease" grep -q 10.77.0.15 leases
     check "names: one question while an answer lasts" queries 1 A kept.test
     check "names: a new one when it is over" queries 2 A short.test

@@ -127,13 +127,13 @@ for option in -L -R; do
     check "ssh $option" forward "$option" "127.0.0.1:$entry:127.0.0.1:$web"
     entry=$(free_port)
 done
-stop_server
+stop
 
 start_server --rekey-bytes 1048576 --rekey-seconds 2 --keepalive 1
 LIMIT=300
 check "our server asks for new keys each MiB" copy
 check "our server asks for new keys by time" run_user viper@127.0.0.1 'sleep 5; echo done'
-stop_server
+stop
 
 start_server --questions
 LIMIT=20
@@ -197,5 +197,5 @@ many() {
 }
 run_user viper@127.0.0.1 true
 check "many log-ins in a row, memory flat" many
-stop_server
+stop
 finish

@@ -202,7 +202,137 @@ guest_remote() { # a port here -> the guest -> its own SSH server
         copy $target:/t/around "$work/around" && cmp "$work/some" "$work/around"
 }
 check "guest ssh -R: into the guest again" guest_remote "$(free_port)"
-stop_server
+# --- Patterns, times and permissions --------------------------------------------------------------
+patterned() { # four files here, of which two are meant
+    rm -rf "$work/picked" && mkdir -p "$work/picked/sub"
+    for name in a.txt b.txt c.bin .hidden.txt sub/d.txt; do echo "$name" >"$work/picked/$name"; done
+    inside 'Delete T:picked ALL >NIL: 2>NIL:; MakeDir T:picked T:picked/out'
+}
+guest_batch() { # guest_batch LINE...: these commands, what they print in listed
+    printf '%s\n' "$@" >"$work/guest_batch"
+    copy "$work/guest_batch" $target:/t/batch &&
+        inside "sftp $hosts -P $port -b T:batch root@10.0.2.2" >"$work/listed"
+}
+guest_get_pattern() {
+    patterned && guest_batch "cd $work/picked" "get *.txt T:picked" "mget s*/*.txt T:picked" &&
+        copy -r $target:/t/picked "$work/picked.back" &&
+        [ "$(cd "$work/picked.back" && find . -type f | sort | tr '\n' ' ')" = './a.txt ./b.txt ./d.txt ' ] &&
+        cmp "$work/picked/a.txt" "$work/picked.back/a.txt"
+}
+check "guest sftp: get of a pattern" guest_get_pattern
+guest_put_pattern() {
+    patterned && copy "$work/picked/a.txt" "$work/picked/b.txt" "$work/picked/c.bin" $target:/t/picked &&
+        mkdir "$work/picked/up" &&
+        guest_batch "cd $work/picked/up" "put T:picked/[ab].* ." "lcd T:picked" "put ?.bin" &&
+        [ "$(cd "$work/picked/up" && find . -type f | sort | tr '\n' ' ')" = './a.txt ./b.txt ./c.bin ' ] &&
+        cmp "$work/picked/c.bin" "$work/picked/up/c.bin"
+}
+check "guest sftp: put of a pattern" guest_put_pattern
+guest_list_pattern() {
+    patterned && guest_batch "cd $work/picked" "ls *.txt" "rm [bc].*" "ls -l *" &&
+        [ "$(head -n 2 "$work/listed" | tr '\n' ' ')" = 'a.txt b.txt ' ] &&
+        [ ! -e "$work/picked/b.txt" ] && [ ! -e "$work/picked/c.bin" ] &&
+        [ -e "$work/picked/.hidden.txt" ] && tail -n 2 "$work/listed" | grep -q ' a.txt$'
+}
+check "guest sftp: ls and rm of a pattern" guest_list_pattern
+guest_no_match() {
+    patterned || return 1
+    result=0
+    guest_batch "get $work/picked/*.none" || result=$?
+    [ "$result" -eq 1 ]
+}
+check "guest sftp: a pattern that nothing has" guest_no_match
+guest_literal() { # what is there is meant as it is
+    patterned && echo star >"$work/picked/*.txt" &&
+        guest_batch "get $work/picked/*.txt T:picked/star" && fetch /t/picked/star "$work/back" &&
+        [ "$(cat "$work/back")" = star ]
+}
+check "guest sftp: a name that looks like a pattern" guest_literal
+guest_scp_pattern() {
+    patterned && inside "scp $hosts -P $port 'root@10.0.2.2:$work/picked/*.txt' T:picked" &&
+        inside "scp $hosts -P $port 'T:picked/*.txt' root@10.0.2.2:$work/picked/sub" &&
+        cmp "$work/picked/a.txt" "$work/picked/sub/a.txt" &&
+        cmp "$work/picked/b.txt" "$work/picked/sub/b.txt"
+}
+check "guest scp: patterns both ways" guest_scp_pattern
+same_facts() { # same_facts FILE FILE: permissions and time
+    stat -c '%a %Y' "$1" "$2"
+    [ "$(stat -c '%a %Y' "$1")" = "$(stat -c '%a %Y' "$2")" ]
+}
+guest_preserves() {
+    rm -rf "$work/kept" "$work/kept.back" && mkdir -p "$work/kept/sub"
+    echo old >"$work/kept/file" && echo older >"$work/kept/sub/file"
+    chmod 640 "$work/kept/file" && chmod 750 "$work/kept/sub"
+    touch -d '2001-02-03 04:05:06 UTC' "$work/kept/file"
+    touch -d '2002-03-04 05:06:07 UTC' "$work/kept/sub/file"
+    touch -d '2003-04-05 06:07:08 UTC' "$work/kept/sub"
+    inside "Delete T:preserved ALL >NIL: 2>NIL:; scp -rp $hosts -P $port root@10.0.2.2:$work/kept T:preserved" &&
+        inside "scp -p -r $hosts -P $port T:preserved root@10.0.2.2:$work/kept.back" &&
+        for name in file sub sub/file; do
+            same_facts "$work/kept/$name" "$work/kept.back/$name" || return 1
+        done
+}
+check "guest scp -rp: times and permissions, there and back" guest_preserves
+guest_sftp_preserves() {
+    rm -f "$work/kept/again"
+    guest_batch "get -p $work/kept/file T:preserved.file" "put -p T:preserved.file $work/kept/again" &&
+        same_facts "$work/kept/file" "$work/kept/again"
+}
+check "guest sftp: get -p and put -p" guest_sftp_preserves
+guest_forgets() { # without, it is a new file
+    rm -f "$work/kept/again"
+    guest_batch "get $work/kept/file T:preserved.new" "put T:preserved.new $work/kept/again" &&
+        [ "$(stat -c %Y "$work/kept/again")" -gt 1700000000 ]
+}
+check "guest sftp: get and put without -p" guest_forgets
+
+# --- Machines on the way --------------------------------------------------------------------------
+jump="-J root@10.0.2.2:$port"
+guest_jump() {
+    before=$(grep -c 'direct-tcpip' "$work/sshd.log")
+    [ "$(inside "ssh $hosts $jump -p $port root@127.0.0.1 'echo hello; exit 7'" || echo "code $?")" = "hello
+code 7" ] && [ "$(grep -c 'direct-tcpip' "$work/sshd.log")" -gt "$before" ]
+}
+check "guest ssh -J: a command, and its exit status" guest_jump
+guest_jumps() { # through OpenSSH, then through the guest itself, as OpenSSH sees it
+    inside "ssh $hosts $jump,viper@127.0.0.1:$guest_port -p $port root@10.0.2.2 echo far"
+}
+check "guest ssh -J: two machines on the way" same_output far guest_jumps
+guest_jump_data() {
+    inside "ssh $hosts $jump -p $port root@127.0.0.1 cat <T:eight >T:jumped" &&
+        fetch /t/jumped "$work/jumped" && cmp "$work/eight" "$work/jumped"
+}
+seconds "guest ssh -J: 8 MiB there and back, new keys on the way" guest_jump_data
+guest_jump_files() {
+    rm -f "$work/jumped" "$work/jumped.some"
+    inside "scp $hosts $jump -P $port T:eight root@127.0.0.1:$work/jumped" &&
+        cmp "$work/eight" "$work/jumped" &&
+        printf 'put T:some %s\n' "$work/jumped.some" >"$work/guest_batch" &&
+        copy "$work/guest_batch" $target:/t/batch &&
+        inside "sftp $hosts -o ProxyJump=root@10.0.2.2:$port -P $port -b T:batch root@127.0.0.1" &&
+        cmp "$work/some" "$work/jumped.some"
+}
+check "guest scp -J, sftp -o ProxyJump" guest_jump_files
+jump_fails() { # jump_fails SENTENCE WORDS: with 255
+    result=0
+    inside "ssh $hosts ${*:2} true" 2>"$work/e" || result=$?
+    cat "$work/e"
+    [ "$result" -eq 255 ] && grep -q "$1" "$work/e"
+}
+check "guest ssh -J: nobody behind it" jump_fails '127.0.0.1 port 9: .*refused' \
+    "$jump -p 9 root@127.0.0.1"
+check "guest ssh -J: the host behind it is not known" jump_fails 'is not known' \
+    "-o StrictHostKeyChecking=yes $jump -p $port root@localhost"
+check "guest ssh -J: nobody on the way" jump_fails '10.0.2.2 port 1' \
+    "-J root@10.0.2.2:1 -p $port root@127.0.0.1"
+guest_direct() { # standard input and output to the echo
+    inside "ssh $hosts -W 127.0.0.1:$echo_port -p $port root@10.0.2.2 <T:eight >T:echoed" &&
+        fetch /t/echoed "$work/echoed" && cmp "$work/eight" "$work/echoed"
+}
+check "guest ssh -W: 8 MiB there and back" guest_direct
+check "guest ssh -W: nobody is there" jump_fails 'does not connect' \
+    "-W 127.0.0.1:9 -p $port root@10.0.2.2"
+stop
 
 # --- Passwords and questions ----------------------------------------------------------------------
 # For this server alone, root's password is `secret`: it sees another /etc/shadow.
@@ -220,14 +350,11 @@ sshd_wrapper=""
 check "guest ssh: password, after a wrong one" terminal password "$port"
 guest_strict() { grep -q 'resetting send seqnr' "$work/sshd.log"; }
 check "guest ssh: strict key exchange" guest_strict
-stop_server
+stop
 port=$(free_port)
-"$python" "$here/ssh_guest.py" questions "$port" "$work" >"$work/server.log" 2>&1 &
-server=$!
-started="$started $server"
-wait_for_port "$port"
+start "$python" "$here/ssh_guest.py" questions "$port" "$work"
 check "guest ssh: keyboard-interactive, into asyncssh" terminal questions "$port"
-stop_server
+stop
 
 # --- Each algorithm -------------------------------------------------------------------------------
 guest_algorithm() { # guest_algorithm TEXT-OF-THE-LOG: into the server that has nothing else
@@ -237,16 +364,13 @@ guest_algorithm() { # guest_algorithm TEXT-OF-THE-LOG: into the server that has 
 only() { # only KIND ALGORITHM OPTION...
     start_sshd "LogLevel DEBUG1" "${@:3}"
     check "guest ssh: $1 $2" guest_algorithm "$2"
-    stop_server
+    stop
 }
 only_asyncssh() { # only_asyncssh KIND ALGORITHM
     port=$(free_port)
-    "$python" "$here/ssh_guest.py" serve "$port" "$work" "$@" >"$work/sshd.log" 2>&1 &
-    server=$!
-    started="$started $server"
-    wait_for_port "$port"
+    start "$python" "$here/ssh_guest.py" serve "$port" "$work" "$@"
     check "guest ssh: $1 $2, asyncssh" guest_algorithm ''
-    stop_server
+    stop
 }
 for name in $kexs; do only_asyncssh kex "$name"; done
 for name in $ciphers; do only_asyncssh cipher "$name"; done

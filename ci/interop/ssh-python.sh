@@ -14,12 +14,12 @@ LIMIT=600
 start_server --host-key "$work/host_ecdsa"
 check "asyncssh client" "$python" "$here/ssh_asyncssh.py" client "$port" "$work"
 check "paramiko client" "$python" "$here/ssh_paramiko.py" "$port" "$work"
-stop_server
+stop
 
 start_server --host-key "$work/host_ecdsa" --rekey-bytes 262144
 check "asyncssh client, new keys often" "$python" "$here/ssh_asyncssh.py" client "$port" "$work"
 check "paramiko client, new keys often" "$python" "$here/ssh_paramiko.py" "$port" "$work"
-stop_server
+stop
 
 # With an Ed25519 host key only: ssh-audit calls the NIST curves a failure.
 start_server
@@ -30,13 +30,10 @@ audit() {
     grep -q 'kex-strict-s-v00@openssh.com' "$work/audit" && ! grep -q '\[fail\]' "$work/audit"
 }
 check "ssh-audit finds no failure, and strict key exchange" audit
-stop_server
+stop
 
 port=$(free_port)
-"$python" "$here/ssh_asyncssh.py" server "$port" "$work" >"$work/server.log" 2>&1 &
-server=$!
-started="$started $server"
-wait_for_port "$port"
+start "$python" "$here/ssh_asyncssh.py" server "$port" "$work"
 ours() {
     "$examples/ssh_client" --port "$port" --user viper --known-hosts "$work/known_hosts" \
         --accept-new "$@"
@@ -74,5 +71,5 @@ copy() {
 }
 check "into asyncssh: SFTP both ways" copy
 check "into asyncssh: SFTP, new keys often" copy --rekey-bytes 262144
-stop_server
+stop
 finish

@@ -130,5 +130,5 @@ done
 LIMIT=600
 many() { for _ in $(seq "${LOGINS:-100}"); do ours_user 127.0.0.1 true || return 1; done; }
 check "many log-ins in a row" many
-stop_server
+stop
 finish

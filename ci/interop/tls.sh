@@ -5,7 +5,7 @@
 # INTEROP_INSTALL=1 lets it install what it needs (as root, on Debian). Everything listens on
 # 127.0.0.1 and is gone when the script ends. INTEROP_EXAMPLES names a folder with built examples.
 package=viper-tls
-. "$(dirname "$0")/ssh-common.sh"
+. "$(dirname "$0")/checks-common.sh"
 
 need openssl openssl
 need gnutls-cli gnutls-bin
@@ -17,73 +17,21 @@ build
 # --- A certification authority ----------------------------------------------------------------
 
 cd "$work"
-authority() { # authority NAME
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-        -subj "/CN=$1" -keyout "$1.key" -out "$1.pem" \
-        -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign'
-}
-key() { # key TYPE FILE
-    case $1 in
-    ed25519) openssl genpkey -algorithm ed25519 -out "$2" ;;
-    p256) openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$2" ;;
-    p384) openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out "$2" ;;
-    rsa) openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$2" ;;
-    esac
-}
-leaf() { # leaf NAME KEY-TYPE AUTHORITY HOST PURPOSE USAGE [OPTION]...
-    name=$1 type=$2 issuer=$3 host=$4 purpose=$5 usage=$6
-    shift 6
-    key "$type" "$name.key"
-    openssl req -new -key "$name.key" -subj "/CN=$name" -out "$name.csr"
-    printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,%s\nextendedKeyUsage=%s\nsubjectAltName=%s\n' \
-        "$usage" "$purpose" "$host" >"$name.ext"
-    openssl x509 -req -in "$name.csr" -CA "$issuer.pem" -CAkey "$issuer.key" -CAcreateserial \
-        -extfile "$name.ext" -out "$name.pem" "$@"
-}
+. "$repo/ci/interop/tls-common.sh"
 {
     authority root
     authority strange
     server="DNS:localhost,IP:127.0.0.1"
-    for type in ed25519 p256 p384 rsa; do
-        leaf "$type" "$type" root "$server" serverAuth digitalSignature -days 30
-    done
-    leaf wrong-host p256 root DNS:elsewhere.example serverAuth digitalSignature -days 30
-    leaf wrong-purpose p256 root "$server" clientAuth digitalSignature -days 30
-    leaf wrong-usage p256 root "$server" serverAuth keyAgreement -days 30
-    leaf unknown p256 strange "$server" serverAuth digitalSignature -days 30
-    leaf client p256 root DNS:client clientAuth digitalSignature -days 30
-    leaf strange-client p256 strange DNS:client clientAuth digitalSignature -days 30
-    key p256 self-signed.key
-    openssl req -x509 -key self-signed.key -days 30 -subj /CN=localhost -out self-signed.pem \
-        -addext "subjectAltName=$server"
+    for key_type in ed25519 p256 p384 rsa; do leaf "$key_type" root "$server" serverAuth; done
+    key_type=p256
+    bad_servers "$server"
+    key_usage=keyAgreement leaf wrong-key-usage root "$server" serverAuth
+    leaf client root DNS:client clientAuth
+    leaf strange-client strange DNS:client clientAuth
 } >openssl.log 2>&1 || { tail -n 5 openssl.log; exit 1; }
 
 # --- Our client against others' servers ---------------------------------------------------------
 
-start() { # start COMMAND...: a server on $port
-    "$@" >server.log 2>&1 </dev/null &
-    server=$!
-    started="$started $server"
-    wait_for_port "$port"
-}
-stop() {
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-}
-s_server() { # s_server KEY [OPTION]...
-    port=$(free_port)
-    certificate=$1
-    shift
-    start openssl s_server -accept "127.0.0.1:$port" -key "$certificate.key" \
-        -cert "$certificate.pem" -quiet "$@"
-}
-gnutls_server() { # gnutls_server KEY PRIORITY [OPTION]...
-    port=$(free_port)
-    certificate=$1 priority=$2
-    shift 2
-    start gnutls-serv --quiet --port "$port" --x509certfile "$certificate.pem" \
-        --x509keyfile "$certificate.key" --priority "$priority" "$@"
-}
 client() { # client [OPTION]...: our client, its words on standard error
     "$examples/tls_client" 127.0.0.1 "$port" --name localhost --ca root.pem "$@"
 }
@@ -127,10 +75,10 @@ check "s_server, resumption" says 'resumed=true' get --times 2
 check "no clock, no connection" refused 'there is no clock' --no-clock
 check "no clock, no verification, as asked" get --no-clock --no-verification
 check "nobody trusted knows it" refused 'unknown authority' --ca strange.pem
-expires() { refused 'has expired' --at "$(($(date +%s) + 31 * 86400))"; }
-check "expired" expires
-too_early() { refused 'not valid yet' --at "$(($(date +%s) - 2 * 86400))"; }
-check "not valid yet" too_early
+expires() { refused 'has expired' --at "$(date -d 2049-01-02 +%s)"; }
+check "expires" expires
+too_early() { refused 'not valid yet' --at "$(date -d 2019-12-30 +%s)"; }
+check "was not valid then" too_early
 stop
 s_server p256 -www -groups P-384
 check "s_server, HelloRetryRequest" says 'secp384r1 .*retried=true' get
@@ -143,11 +91,9 @@ refuses() { # refuses CERTIFICATE SENTENCE
     check "$1 is refused" refused "$2"
     stop
 }
-refuses wrong-host 'for another host'
-refuses wrong-purpose 'not meant for this use'
-refuses wrong-usage 'not meant for this use'
-refuses unknown 'unknown authority'
-refuses self-signed 'self-signed'
+for pair in $refusals wrong-key-usage:not_meant_for_this_use; do
+    refuses "${pair%%:*}" "$(echo "${pair#*:}" | tr _ ' ')"
+done
 s_server p256 -www -tls1_2
 check "a TLS 1.2 server is refused" refused 'does not know TLS 1.3'
 stop

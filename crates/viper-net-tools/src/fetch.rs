@@ -1,17 +1,21 @@
-//! What `fetch` does: one resource from a server, to a file or to standard output.
+//! What `fetch` does: resources from servers, to files or to standard output.
 
 mod arguments;
 mod bar;
 mod exchange;
+mod failure;
+mod line;
 
 pub use arguments::{Arguments, USAGE};
 pub use exchange::{Exchange, TIMEOUT_NS};
+pub use failure::Failure;
+pub use line::{Connected, Terms};
 
 use crate::stream::{Fault, Stream, Wait};
 use alloc::format;
 use alloc::string::{String, ToString};
 use bar::Bar;
-use core::fmt;
+use line::Line;
 use viper_http::{
     ContentRange, Error, Method, RedirectPolicy, RequestHead, ResponseHead, Status, Url,
 };
@@ -21,12 +25,17 @@ pub trait World {
     /// A connection to a server.
     type Stream: Stream + Wait;
 
-    /// Connects to the host and port of a URL, with TLS if its scheme asks for it, and waits until
-    /// that is done. Without `verify` any certificate will do.
+    /// Connects to the host and port of a URL, with TLS on these terms if its scheme asks for it,
+    /// and waits until that is done.
     ///
     /// # Errors
     /// Why there is no connection.
-    fn connect(&mut self, url: &Url, verify: bool, deadline: u64) -> Result<Self::Stream, Fault>;
+    fn connect(
+        &mut self,
+        url: &Url,
+        terms: Terms,
+        deadline: u64,
+    ) -> Result<Connected<Self::Stream>, Fault>;
 
     /// Nanoseconds since some moment.
     fn now_ns(&mut self) -> u64;
@@ -65,79 +74,28 @@ pub trait World {
     fn columns(&mut self) -> Option<usize>;
 }
 
-/// Why there is no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection, or none any more.
-    Connection(Fault),
-    /// The server does not speak HTTP as it should, or leads nowhere.
-    Http(Error),
-    /// The server's answer is an error.
-    Status(Status),
-    /// The other part is of something else.
-    WrongRange,
-    /// The file system.
-    File(viper_rt::Error),
-    /// The server took too long.
-    TimedOut,
-}
-
-impl Failure {
-    /// What the program returns: 20 if it is for this machine to mend, 10 otherwise.
-    #[must_use]
-    pub fn code(self) -> i64 {
-        match self {
-            Failure::File(_) => 20,
-            _ => 10,
-        }
-    }
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Failure {
-        match fault {
-            Fault::Network(viper_rt::Error::TimedOut) => Failure::TimedOut,
-            other => Failure::Connection(other),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Http(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Connection(fault) => fault.fmt(f),
-            Failure::Http(error) => error.fmt(f),
-            Failure::Status(status) => write!(f, "the server answered {status}"),
-            Failure::WrongRange => {
-                f.write_str("the server sent another part than it was asked for")
-            }
-            Failure::File(error) => error.fmt(f),
-            Failure::TimedOut => f.write_str("the server took too long"),
-        }
-    }
-}
-
-/// Does what the arguments say; the return code.
+/// Does what the arguments say; the return code, which is that of the worst failure.
 pub fn run<W: World>(world: &mut W, arguments: &Arguments) -> i64 {
-    let mut url = arguments.url.clone();
-    match Fetch::new(world, arguments).follow(&mut url) {
-        Ok(()) => 0,
-        Err(failure) => {
-            let what = match failure {
-                Failure::File(_) => arguments.to.as_deref().unwrap_or("standard output").into(),
-                _ => shown(&url),
-            };
-            world.show(&format!("fetch: {what}: {failure}\n"));
-            failure.code()
+    let mut fetch = Fetch::new(world, arguments);
+    let mut code = 0;
+    for url in &arguments.urls {
+        code = code.max(fetch.one(url.clone()));
+        // What is for this machine to mend fails with the next one, too.
+        if code >= LOCAL {
+            break;
         }
     }
+    fetch.end();
+    code
 }
+
+/// The code of a failure that is for this machine to mend.
+const LOCAL: i64 = 20;
+/// How much of an answer that nobody wants is taken, so that its connection can be used again.
+const UNWANTED_MAX: u64 = 64 << 10;
+
+/// An answer of which the head is here.
+type Asked<S> = (Exchange<S>, ResponseHead);
 
 /// A URL as it is shown: without password.
 fn shown(url: &Url) -> String {
@@ -149,10 +107,14 @@ fn shown(url: &Url) -> String {
 struct Fetch<'a, W: World> {
     world: &'a mut W,
     arguments: &'a Arguments,
+    /// The file that is to be written.
+    to: Option<String>,
     /// Where the data go until all are there.
     part: Option<String>,
     /// How many bytes of them are there from an earlier time.
     have: u64,
+    /// The connection that was used last, if it can be used again.
+    kept: Option<Line<W::Stream>>,
 }
 
 impl<'a, W: World> Fetch<'a, W> {
@@ -160,8 +122,33 @@ impl<'a, W: World> Fetch<'a, W> {
         Fetch {
             world,
             arguments,
-            part: arguments.to.as_ref().map(|to| format!("{to}.part")),
+            to: None,
+            part: None,
             have: 0,
+            kept: None,
+        }
+    }
+
+    /// Fetches what is at a URL; the return code.
+    fn one(&mut self, mut url: Url) -> i64 {
+        self.to = self.arguments.file(&url);
+        self.part = self.to.as_ref().map(|to| format!("{to}.part"));
+        self.have = 0;
+        let Err(failure) = self.follow(&mut url) else {
+            return 0;
+        };
+        let what = match failure {
+            Failure::File(_) => self.to.clone().unwrap_or("standard output".into()),
+            _ => shown(&url),
+        };
+        self.world.show(&format!("fetch: {what}: {failure}\n"));
+        failure.code()
+    }
+
+    /// Takes leave of the server.
+    fn end(&mut self) {
+        if let Some(line) = self.kept.take() {
+            line.end();
         }
     }
 
@@ -180,10 +167,10 @@ impl<'a, W: World> Fetch<'a, W> {
         };
         let mut trusted = true;
         for followed in 0..=u8::MAX {
-            let mut exchange = self.ask(url, trusted)?;
-            let head = exchange.head(self.world)?.clone();
+            let (exchange, head) = self.ask(url, trusted)?;
             match policy.next(followed, url, &self.arguments.method, &head)? {
                 Some(redirect) => {
+                    self.leave(exchange);
                     trusted = trusted && redirect.same_origin;
                     let credentials = trusted.then(|| url.clone());
                     *url = redirect.url;
@@ -197,14 +184,49 @@ impl<'a, W: World> Fetch<'a, W> {
         Err(Failure::Http(Error::TooManyRedirects))
     }
 
-    /// Sends the request.
-    fn ask(&mut self, url: &Url, trusted: bool) -> Result<Exchange<W::Stream>, Failure> {
+    /// Sends the request, and waits for the head of the answer.
+    fn ask(&mut self, url: &Url, trusted: bool) -> Result<Asked<W::Stream>, Failure> {
+        let request = self.request(url, trusted)?;
+        let terms = Terms {
+            verify: self.arguments.verify,
+            identify: trusted,
+        };
+        if let Some(mut line) = self.kept.take() {
+            match line.leads_to(url, terms) {
+                true => {
+                    let mut exchange = self.exchange(line, &request);
+                    match exchange.begin(self.world, &request) {
+                        Ok(head) => return Ok((exchange, head)),
+                        // The server had closed it meanwhile: nothing was done.
+                        Err(_) if exchange.is_unanswered() => {}
+                        Err(failure) => return Err(failure),
+                    }
+                }
+                false => line.end(),
+            }
+        }
+        let deadline = self
+            .world
+            .now_ns()
+            .saturating_add(self.arguments.timeout_ns);
+        let connected = self.world.connect(url, terms, deadline)?;
+        let mut exchange = self.exchange(Line::new(url.clone(), terms, connected), &request);
+        let head = exchange.begin(self.world, &request)?;
+        Ok((exchange, head))
+    }
+
+    fn exchange(&self, line: Line<W::Stream>, request: &RequestHead) -> Exchange<W::Stream> {
+        let decodes = request.headers.list_has("Accept-Encoding", "gzip");
+        let method = self.arguments.method.clone();
+        Exchange::new(line, method, decodes, self.arguments.timeout_ns)
+    }
+
+    fn request(&self, url: &Url, trusted: bool) -> Result<RequestHead, Failure> {
         let arguments = self.arguments;
         let mut head = RequestHead::new(arguments.method.clone(), url)?;
         let headers = &mut head.headers;
         headers.push("User-Agent", concat!("fetch/", env!("CARGO_PKG_VERSION")))?;
         headers.push("Accept", "*/*")?;
-        headers.push("Connection", "close")?;
         if let Some(range) = &arguments.range {
             headers.push("Range", format!("bytes={range}"))?;
         } else if self.have > 0 {
@@ -221,10 +243,36 @@ impl<'a, W: World> Fetch<'a, W> {
         if let (true, Some(value)) = (trusted, url.basic_authorization()) {
             headers.push("Authorization", value)?;
         }
-        let deadline = self.world.now_ns().saturating_add(arguments.timeout_ns);
-        let stream = self.world.connect(url, arguments.verify, deadline)?;
-        let exchange = Exchange::new(stream, arguments.method.clone(), decodes);
-        exchange.send(self.world, &head, arguments.timeout_ns)
+        Ok(head)
+    }
+
+    /// Is done with an answer. Its connection may serve again, if not much is left of it.
+    fn leave(&mut self, mut exchange: Exchange<W::Stream>) {
+        let mut unwanted = [0; 4096];
+        let mut taken = 0;
+        while exchange.keeps_alive() && taken <= UNWANTED_MAX {
+            match exchange.body(self.world, &mut unwanted) {
+                Ok(0) => break,
+                Ok(len) => taken = taken.saturating_add(len as u64),
+                Err(_) => return,
+            }
+        }
+        self.kept = exchange.into_line();
+    }
+
+    /// Why an answer will not do.
+    fn refused(&self, exchange: &Exchange<W::Stream>, status: Status) -> Failure {
+        let line = exchange.line();
+        // Servers that want one may say so by any of these only.
+        match (line.asks_certificate(), status.0) {
+            (true, 400 | 401 | 403)
+                if line.identifies() && self.arguments.certificate.is_some() =>
+            {
+                Failure::Identified(status)
+            }
+            (true, 400 | 401 | 403) => Failure::NotIdentified(status),
+            _ => Failure::Status(status),
+        }
     }
 
     /// Takes the answer, which is no redirect.
@@ -234,13 +282,18 @@ impl<'a, W: World> Fetch<'a, W> {
         head: &ResponseHead,
     ) -> Result<(), Failure> {
         if self.arguments.method == Method::Head {
-            return self.print_head(head);
+            let refusal = self.refused(&exchange, head.status);
+            self.leave(exchange);
+            return self.print_head(head, refusal);
         }
         if head.status == Status::RANGE_NOT_SATISFIABLE && self.have > 0 {
+            self.leave(exchange);
             return self.nothing_more(head);
         }
         if !head.status.is_success() {
-            return Err(Failure::Status(head.status));
+            let refusal = self.refused(&exchange, head.status);
+            self.leave(exchange);
+            return Err(refusal);
         }
         self.check_range(head)?;
         let mut bar = Bar::new(
@@ -255,7 +308,8 @@ impl<'a, W: World> Fetch<'a, W> {
         bar.clear(self.world);
         match result {
             Ok(()) => {
-                if let (Some(part), Some(to)) = (&self.part, &self.arguments.to) {
+                self.leave(exchange);
+                if let (Some(part), Some(to)) = (&self.part, &self.to) {
                     self.world.finish(part, to).map_err(Failure::File)?;
                     bar.summary(self.world, now, to);
                 }
@@ -287,7 +341,7 @@ impl<'a, W: World> Fetch<'a, W> {
     }
 
     /// Status line and header fields, as they came.
-    fn print_head(&mut self, head: &ResponseHead) -> Result<(), Failure> {
+    fn print_head(&mut self, head: &ResponseHead, refusal: Failure) -> Result<(), Failure> {
         let mut text = format!("{} {}\n", head.version.name(), head.status);
         for field in head.headers.iter() {
             let value = String::from_utf8_lossy(field.value());
@@ -295,7 +349,7 @@ impl<'a, W: World> Fetch<'a, W> {
         }
         self.world.write(text.as_bytes()).map_err(Failure::File)?;
         if head.status.0 >= 400 {
-            return Err(Failure::Status(head.status));
+            return Err(refusal);
         }
         Ok(())
     }
@@ -330,7 +384,7 @@ impl<'a, W: World> Fetch<'a, W> {
             .bytes("Content-Range")
             .and_then(ContentRange::parse)
             .and_then(|range| range.complete);
-        match (&self.part, &self.arguments.to) {
+        match (&self.part, &self.to) {
             (Some(part), Some(to)) if complete == Some(self.have) => {
                 self.world.begin(part, self.have).map_err(Failure::File)?;
                 self.world.finish(part, to).map_err(Failure::File)?;

@@ -9,6 +9,7 @@ pub use client::fetch_main;
 pub use server::httpd_main;
 
 use crate::stream::{Fault, Stream, Wait};
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -22,14 +23,23 @@ use viper_proto::net::client::TcpStream;
 use viper_rt::abi::{Signals, Slot};
 use viper_rt::handle::Channel;
 use viper_rt::sync::Mutex;
-use viper_rt::{Error, Object, clock, program};
-use viper_tls::UnixSeconds;
+use viper_rt::{Error, Object, clock, println, program};
 use viper_tls::provider::{Crypto, FillFn, GetRandomFailed};
+use viper_tls::{Identity, UnixSeconds};
 
 /// Any change of a socket.
 const CHANGE: Signals = Signals(bits::ALL as u64);
 /// A certificate or key file that is larger is none.
 const FILE_MAX: u64 = 1 << 20;
+
+/// Prints the usage if that is what the first word asks for.
+fn told_usage(usage: &str) -> bool {
+    let asks = matches!(program::arguments().nth(1), Some("?" | "-?" | "--help"));
+    if asks {
+        println!("{usage}");
+    }
+    asks
+}
 
 impl Stream for TcpStream {
     fn try_read(&mut self, to: &mut [u8]) -> Result<usize, Fault> {
@@ -133,6 +143,33 @@ impl System {
         let synced = self.files.sync_file(&self.names, file);
         let closed = self.files.close(file);
         result.and(synced).and(closed)
+    }
+
+    /// A certificate chain and its private key, from their files.
+    ///
+    /// # Errors
+    /// A sentence about the file that will not do.
+    fn identity(&mut self, chain: &str, key: &str) -> Result<Identity, String> {
+        let chain_pem = self.read_typed(chain)?;
+        let key_pem = self.read_typed(key)?;
+        let crypto = self.crypto().map_err(|e| format!("randomness: {e}"))?;
+        Identity::from_pem(&chain_pem, &key_pem, &crypto).map_err(|error| {
+            let file = match error {
+                viper_tls::Error::BadKey => key,
+                _ => chain,
+            };
+            format!("{file}: {error}")
+        })
+    }
+
+    /// A small file by the name that the user typed.
+    ///
+    /// # Errors
+    /// A sentence with that name.
+    fn read_typed(&mut self, typed: &str) -> Result<Vec<u8>, String> {
+        let path = self.absolute(typed);
+        let read = path.and_then(|path| self.read(&path));
+        read.map_err(|error| format!("{typed}: {error}"))
     }
 
     /// The time, if there is a clock.

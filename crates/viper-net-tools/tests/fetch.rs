@@ -116,6 +116,54 @@ fn to_a_file() {
 }
 
 #[test]
+fn several_over_one_connection() {
+    let server = Httpd::plain(&[("a", b"first "), ("b", b"second"), ("d/c", b"third")]);
+    let mut host = Host::default();
+    let urls = ["/a", "/none", "/b"].map(|path| server.url(path)).join(" ");
+    assert_eq!(host.fetch(&urls), 10);
+    assert_eq!(host.output, b"first second");
+    assert!(
+        host.shown.contains("/none: the server answered 404"),
+        "{}",
+        host.shown
+    );
+    assert_eq!(host.connections, 1);
+    // Into a folder, each under its own name.
+    let urls = ["/a", "/d/c"].map(|path| server.url(path)).join(" ");
+    assert_eq!(host.fetch(&format!("{urls} QUIET TO T:")), 0);
+    assert_eq!(host.files["T:a"], b"first ");
+    assert_eq!(host.files["T:c"], b"third");
+    assert_eq!(host.connections, 1);
+    let done = server.stop();
+    assert_eq!((done.connections, done.requests), (2, 5));
+}
+
+#[test]
+fn connections_that_the_server_closes() {
+    let ok =
+        |more: &str| format!("HTTP/1.1 200 OK\r\n{more}Content-Length: 2\r\n\r\nok").into_bytes();
+    // One says so, one does not, one cannot keep it open.
+    let old = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
+    let (at, server) = scripted(vec![ok("Connection: close\r\n"), ok(""), old, ok("")]);
+    let mut host = Host::default();
+    let url = format!("http://{at}/x");
+    assert_eq!(
+        host.fetch(&format!("{url} {url} {url} {url}")),
+        0,
+        "{}",
+        host.shown
+    );
+    assert_eq!(host.output, b"okokokok");
+    assert_eq!(server.join().unwrap().len(), 4);
+    // Nobody there any more: that is told, and what came before stays.
+    let (at, server) = scripted(vec![ok("")]);
+    let url = format!("http://{at}/x");
+    assert_eq!(host.fetch(&format!("{url} {url}")), 10);
+    assert_eq!(host.output, b"ok");
+    server.join().unwrap();
+}
+
+#[test]
 fn head() {
     let server = Httpd::plain(&[("a", b"abc")]);
     let mut host = Host::default();
@@ -261,6 +309,10 @@ fn words() {
         "http://h/ TIMEOUT soon",
         "http://h/ HEADER x",
         "http://h/ HEADER Host:x",
+        "http://h/ http://h/b TO f",
+        "http://h/ ftp://h/b",
+        "https://h/ KEY k",
+        "https://h/ CERT",
     ] {
         let message = parse(bad).expect_err(bad);
         assert!(!message.contains('\n') && !message.is_empty());
@@ -268,4 +320,9 @@ fn words() {
     let plain = parse("https://h/x").unwrap();
     assert!(plain.verify && !plain.insecure);
     assert!(!parse("https://h/x noverify to f").unwrap().verify);
+    let several = parse("http://h/a TO T: http://h/b cert c").unwrap();
+    assert_eq!(several.urls.len(), 2);
+    assert_eq!(several.identity(), Some(("c", "c")));
+    let apart = parse("http://h/a CERT c KEY k").unwrap();
+    assert_eq!(apart.identity(), Some(("c", "k")));
 }

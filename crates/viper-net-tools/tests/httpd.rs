@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use support::{Host, Httpd, MemoryTree, noise, own_certificate, talk};
 use viper_http::server::{Config, Timeouts};
-use viper_net_tools::httpd::Settings;
+use viper_net_tools::httpd::{Arguments, Settings};
 
 const FILES: &[(&str, &[u8])] = &[
     ("hello.txt", b"hello, world"),
@@ -297,4 +297,30 @@ fn over_tls() {
     // Clear text at the TLS port.
     let text = talk(server.at, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(!text.contains("HTTP/1.1"), "{text}");
+}
+
+#[test]
+fn words() {
+    let parse = |text: &str| Arguments::parse(text.split_whitespace());
+    let plain = parse("").unwrap();
+    assert_eq!((plain.port, plain.tls_port), (80, 0));
+    // Whoever asks for certificates serves nothing in clear text, unless told to.
+    let asking = parse("T:site TLSPORT 443 CLIENTCA S:ca.pem").unwrap();
+    assert_eq!((asking.port, asking.tls_port), (0, 443));
+    assert_eq!(asking.client_authority.as_deref(), Some("S:ca.pem"));
+    assert!(!asking.client_optional);
+    let both = parse("TLSPORT 443 PORT 80 CLIENTCA c OPTIONAL").unwrap();
+    assert!(both.port == 80 && both.client_optional);
+    for bad in [
+        "CLIENTCA c",
+        "TLSPORT 443 CLIENTCA",
+        "TLSPORT 443 OPTIONAL",
+        "PORT 0",
+        "a b",
+        "CLIENTS 0",
+        "PORT 70000",
+    ] {
+        let message = parse(bad).expect_err(bad);
+        assert!(!message.contains('\n') && !message.is_empty());
+    }
 }

@@ -11,7 +11,8 @@ use crate::system::{DirEntry, FileKind};
 const FOUND_MAX: usize = 20_000;
 
 /// Whether text has characters that match others.
-pub(crate) fn is_pattern(text: &str) -> bool {
+#[must_use]
+pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
@@ -52,7 +53,15 @@ fn has_wildcard(pattern: &str) -> bool {
 }
 
 /// Whether all of `text` matches. O(pattern x text), constant memory.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+///
+/// ```
+/// use viper_shell::glob::matches;
+///
+/// assert!(matches("*.t[w-y]?", "a.txt") && !matches("*.txt", "a.txt.gz"));
+/// assert!(matches(r"\*", "*") && !matches("[!a]", "a"));
+/// ```
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
     let (mut p, mut t) = (pattern, text);
     // After the last `*`: what follows it, and where in the text it was tried.
     let mut retry: Option<(&str, &str)> = None;
@@ -278,7 +287,7 @@ mod tests {
 
         #[test]
         fn any_pattern_ends(pattern: String, text: String) {
-            matches(&pattern, &text);
+            let _ = matches(&pattern, &text);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod ast;
 pub mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod glob;
 pub mod interactive;
 pub mod parse;
 pub mod shell;
@@ -19,7 +20,6 @@ mod complete;
 mod context;
 mod exec;
 mod expand;
-mod glob;
 mod io;
 mod path;
 mod pipeline;

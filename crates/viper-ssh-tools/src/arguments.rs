@@ -29,6 +29,17 @@ pub struct Forwarded {
     pub host_port: u16,
 }
 
+/// Somewhere to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The user to be there.
+    pub user: Option<String>,
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
 /// What the options of all programs say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -42,6 +53,10 @@ pub struct Options {
     pub local: Vec<Forwarded>,
     /// `-R`.
     pub remote: Vec<Forwarded>,
+    /// `-J`: the machines on the way, the nearest first.
+    pub jumps: Vec<Target>,
+    /// `-W`: where standard input and output go, instead of to a program.
+    pub direct: Option<Target>,
     /// `-N`: no program, only forwarding.
     pub no_program: bool,
     /// `-t` or `-T`: a terminal, whatever is usual.
@@ -54,6 +69,8 @@ pub struct Options {
     pub quiet: bool,
     /// `-r`: directories with what is in them.
     pub recursive: bool,
+    /// `-p` of `sftp` and `scp`: times and permissions stay the same.
+    pub keeps: bool,
     /// `-b`: commands from a file.
     pub batch_file: Option<String>,
     /// `-o StrictHostKeyChecking`.
@@ -94,7 +111,7 @@ impl Options {
             let mut rest = letters;
             while let Some(letter) = rest.chars().next() {
                 rest = &rest[letter.len_utf8()..];
-                if options.flag(letter) {
+                if letter != port_letter && options.flag(letter) {
                     continue;
                 }
                 let value = match rest {
@@ -120,6 +137,7 @@ impl Options {
             'v' => self.verbose = true,
             'q' => self.quiet = true,
             'r' => self.recursive = true,
+            'p' => self.keeps = true,
             _ => return false,
         }
         true
@@ -133,6 +151,8 @@ impl Options {
             'b' => self.batch_file = Some(value.into()),
             'L' => self.local.push(forwarded(value)?),
             'R' => self.remote.push(forwarded(value)?),
+            'J' => self.jumps = jumps(value)?,
+            'W' => self.direct = Some(target(value, None)?),
             'o' => return self.named(value),
             _ => return fail(alloc::format!("unknown option -{letter}")),
         }
@@ -160,6 +180,7 @@ impl Options {
             "user" => self.user = Some(value.into()),
             "port" => self.port = Some(port(value)?),
             "identityfile" => self.keys.push(value.into()),
+            "proxyjump" => self.jumps = jumps(value)?,
             "rekeylimit" => self.rekey_bytes = Some(bytes(value)?),
             _ => return fail(alloc::format!("unknown option {name}")),
         }
@@ -212,6 +233,41 @@ fn forwarded(text: &str) -> Result<Forwarded> {
         port: port(at)?,
         host: host.into(),
         host_port: port(to)?,
+    })
+}
+
+/// Machines on the way, by commas; `none` for none.
+fn jumps(text: &str) -> Result<Vec<Target>> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(|hop| target(hop, Some(22))).collect()
+}
+
+/// `[USER@]HOST:PORT`, where the port may have a usual value.
+fn target(text: &str, usual: Option<u16>) -> Result<Target> {
+    let (user, place) = user_and_host(text);
+    let (host, behind) = match place.strip_prefix('[').and_then(|p| p.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        // An address of version 6 without brackets has no port.
+        None if place.matches(':').count() > 1 => (place, None),
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let port = match (behind, usual) {
+        (Some(text), _) => port(text)?,
+        (None, Some(usual)) => usual,
+        (None, None) => return fail(alloc::format!("{text}: HOST:PORT is wanted")),
+    };
+    if host.is_empty() {
+        return fail(alloc::format!("{text}: no host is named"));
+    }
+    Ok(Target {
+        user: user.map(String::from),
+        host: host.into(),
+        port,
     })
 }
 
@@ -281,6 +337,36 @@ mod tests {
             ("::1", "fe80::2")
         );
         assert!(forwarded("80:web:0").is_err() && forwarded("[").is_err());
+    }
+
+    #[test]
+    fn machines_on_the_way() {
+        let options = parsed("-J me@one:2200,[::1],two -W [fe80::2]:80 host").unwrap();
+        let hop = |user: Option<&str>, host: &str, port| Target {
+            user: user.map(String::from),
+            host: host.into(),
+            port,
+        };
+        let on_the_way = [
+            hop(Some("me"), "one", 2200),
+            hop(None, "::1", 22),
+            hop(None, "two", 22),
+        ];
+        assert_eq!(options.jumps, on_the_way);
+        assert_eq!(options.direct, Some(hop(None, "fe80::2", 80)));
+        let named = parsed("-o ProxyJump=fe80::3 host").unwrap();
+        assert_eq!(named.jumps, [hop(None, "fe80::3", 22)]);
+        assert!(parsed("-J none host").unwrap().jumps.is_empty());
+        for wrong in ["-W host", "-W :80", "-W host:x", "-J a,,b", "-J a:0"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn one_letter_may_mean_two_things() {
+        let copy = Options::parse("-rp -P 22 a b".split_whitespace(), 'P').unwrap();
+        assert!(copy.keeps && copy.recursive && copy.port == Some(22));
+        assert!(!parsed("-p 22 host").unwrap().keeps);
     }
 
     #[test]

@@ -2,46 +2,34 @@
 
 use crate::failure::{Result, fail};
 use crate::local::Local;
+use crate::pattern;
 use crate::remote::Remote;
+use crate::transfer::How;
 use crate::user::User;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use viper_proto::fs::kind;
-use viper_rt::clock::{self, MILLISECOND};
-use viper_ssh::sftp::FileKind;
+use viper_ssh::sftp::Entry;
 
 const HELP: &str = "\
 cd PATH, pwd, ls [-l] [PATH]     on the server
 lcd PATH, lpwd, lls [PATH]       on this machine
-get [-r] REMOTE [LOCAL], put [-r] LOCAL [REMOTE]
-reget REMOTE [LOCAL], reput LOCAL [REMOTE]   go on where it ended
+get [-rpa] REMOTE [LOCAL], put [-rpa] LOCAL [REMOTE]
+  -r directories, too; -p times and permissions, too; -a go on where it ended
+reget, reput                     get -a, put -a
 mkdir, rmdir, rm PATH            on the server
 rename FROM TO, ln -s TARGET PATH, chmod MODE PATH
-exit, quit, bye";
-/// Directories within directories that are copied.
-const DEPTH_MAX: u32 = 32;
-/// How often progress is shown.
-const SHOW_NS: u64 = 200 * MILLISECOND;
+exit, quit, bye
+ls, get, put, rm and chmod take patterns: *, ?, [a-z]";
 
 /// A session of `sftp`.
 pub struct Commands<'a> {
-    remote: Remote,
-    local: &'a mut Local,
-    user: &'a User,
+    pub(crate) remote: Remote,
+    pub(crate) local: &'a mut Local,
+    pub(crate) user: &'a User,
     directory: String,
-    shows_progress: bool,
-}
-
-/// What of a path is copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// A file.
-    File,
-    /// What of a file is not there yet.
-    Rest,
-    /// A directory with what is in it; or a file.
-    Tree,
+    pub(crate) shows_progress: bool,
+    keeps: bool,
 }
 
 /// What is to happen after a command.
@@ -70,7 +58,15 @@ impl<'a> Commands<'a> {
             local,
             user,
             shows_progress: !quiet && user.shows_output(),
+            keeps: false,
         })
+    }
+
+    /// Has every transfer keep times and permissions, whatever its command says.
+    #[must_use]
+    pub fn keeping(mut self, keeps: bool) -> Self {
+        self.keeps = keeps;
+        self
     }
 
     /// Ends the session.
@@ -113,21 +109,21 @@ impl<'a> Commands<'a> {
             ["ls", path] => self.list(path, false)?,
             ["lls"] => self.list_local("")?,
             ["lls", path] => self.list_local(path)?,
-            ["get", "-r", from] => self.get(from, "", How::Tree)?,
-            ["get", "-r", from, to] => self.get(from, to, How::Tree)?,
-            ["reget", from] | ["get", "-a", from] => self.get(from, "", How::Rest)?,
-            ["reget", from, to] | ["get", "-a", from, to] => self.get(from, to, How::Rest)?,
-            ["get", from] => self.get(from, "", How::File)?,
-            ["get", from, to] => self.get(from, to, How::File)?,
-            ["put", "-r", from] => self.put(from, "", How::Tree)?,
-            ["put", "-r", from, to] => self.put(from, to, How::Tree)?,
-            ["reput", from] | ["put", "-a", from] => self.put(from, "", How::Rest)?,
-            ["reput", from, to] | ["put", "-a", from, to] => self.put(from, to, How::Rest)?,
-            ["put", from] => self.put(from, "", How::File)?,
-            ["put", from, to] => self.put(from, to, How::File)?,
+            [which @ ("get" | "reget" | "mget"), rest @ ..] => {
+                let (how, from, to) = transfer(which, rest)?;
+                self.get_matching(from, to, self.keeping_too(how))?;
+            }
+            [which @ ("put" | "reput" | "mput"), rest @ ..] => {
+                let (how, from, to) = transfer(which, rest)?;
+                self.put_matching(from, to, self.keeping_too(how))?;
+            }
             ["mkdir", path] => self.remote.make_directory(&self.remote_path(path))?,
             ["rmdir", path] => self.remote.remove_directory(&self.remote_path(path))?,
-            ["rm", path] => self.remote.remove(&self.remote_path(path))?,
+            ["rm", path] => {
+                for path in self.matching(path)? {
+                    self.remote.remove(&path)?;
+                }
+            }
             ["rename" | "mv", from, to] => {
                 let (from, to) = (self.remote_path(from), self.remote_path(to));
                 self.remote.rename(&from, &to)?;
@@ -136,7 +132,11 @@ impl<'a> Commands<'a> {
                 self.remote.symlink(target, &self.remote_path(path))?;
             }
             ["chmod", mode, path] => match u32::from_str_radix(mode, 8) {
-                Ok(mode) => self.remote.set_mode(&self.remote_path(path), mode)?,
+                Ok(mode) => {
+                    for path in self.matching(path)? {
+                        self.remote.set_mode(&path, mode)?;
+                    }
+                }
                 Err(_) => return fail(format!("{mode} is no mode")),
             },
             _ => {
@@ -148,8 +148,15 @@ impl<'a> Commands<'a> {
         Ok(Next::GoOn)
     }
 
+    fn keeping_too(&self, how: How) -> How {
+        How {
+            keep: how.keep || self.keeps,
+            ..how
+        }
+    }
+
     /// A path of the server, from where the session stands.
-    fn remote_path(&self, path: &str) -> String {
+    pub(crate) fn remote_path(&self, path: &str) -> String {
         if path.starts_with('/') || path.contains(':') {
             String::from(path)
         } else {
@@ -161,13 +168,49 @@ impl<'a> Commands<'a> {
         self.user.write(format!("{text}\n").as_bytes())
     }
 
-    fn list(&mut self, path: &str, long: bool) -> Result<()> {
+    /// The paths of the server that are meant: one as it is if it is there, else by its pattern.
+    pub(crate) fn matching(&mut self, path: &str) -> Result<Vec<String>> {
         let whole = self.remote_path(path);
-        for entry in self.remote.list(&whole)? {
-            let line = if long { entry.long_name() } else { entry.name };
-            self.print(&line)?;
+        if !viper_shell::glob::is_pattern(path) || self.remote.attributes(&whole).is_ok() {
+            return Ok(Vec::from([whole]));
+        }
+        let remote = &mut self.remote;
+        pattern::expand(&whole, |directory| {
+            let entries = remote.list(directory).unwrap_or_default();
+            entries.into_iter().map(|entry| entry.name).collect()
+        })
+    }
+
+    fn list(&mut self, path: &str, long: bool) -> Result<()> {
+        let found = self.matching(path)?;
+        match found.as_slice() {
+            [one] if self.remote.is_directory(one) => {
+                for entry in self.remote.list(one)? {
+                    let line = if long { entry.long_name() } else { entry.name };
+                    self.print(&line)?;
+                }
+            }
+            all => {
+                for whole in all {
+                    self.list_one(whole, long)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// A line about one file, by its path from where the session stands.
+    fn list_one(&mut self, whole: &str, long: bool) -> Result<()> {
+        let attributes = self.remote.attributes(whole)?;
+        let here = whole.strip_prefix(self.directory.trim_end_matches('/'));
+        let name = here
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(whole);
+        let name = String::from(name);
+        match long {
+            true => self.print(&Entry { name, attributes }.long_name()),
+            false => self.print(&name),
+        }
     }
 
     fn list_local(&mut self, path: &str) -> Result<()> {
@@ -177,185 +220,32 @@ impl<'a> Commands<'a> {
         }
         Ok(())
     }
+}
 
-    /// Fetches a file, or if `how` says so a directory with what is in it; into a directory under
-    /// its own name.
-    ///
-    /// # Errors
-    /// A sentence about why not.
-    pub fn get(&mut self, from: &str, to: &str, how: How) -> Result<()> {
-        let whole = self.remote_path(from);
-        let name = last(from);
-        let to = match to {
-            "" => String::from(name),
-            to if self.local.is_directory(to) => inside(to, name),
-            to => String::from(to),
-        };
-        if self.remote.is_directory(&whole) {
-            return match how {
-                How::Tree => self.get_tree(&whole, &to, 0),
-                _ => fail(format!("{from} is a directory")),
-            };
-        }
-        self.get_file(&whole, &to, how)
-    }
-
-    /// Fetches what is in a directory, which is made here if it is not there.
-    fn get_tree(&mut self, from: &str, to: &str, depth: u32) -> Result<()> {
-        if depth >= DEPTH_MAX {
-            return fail(format!("{from}: directories are too deep"));
-        }
-        if !self.local.is_directory(to) {
-            self.local.make_directory(to)?;
-        }
-        for entry in self.remote.list(from)? {
-            if !is_plain(&entry.name) {
-                return fail(format!("{from}: the server names a file {:?}", entry.name));
-            }
-            let (from, to) = (inside(from, &entry.name), inside(to, &entry.name));
-            match entry.attributes.kind() {
-                Some(FileKind::Directory) => self.get_tree(&from, &to, depth + 1)?,
-                // A link to a directory could lead back to where this began.
-                Some(FileKind::Symlink) if self.remote.is_directory(&from) => {
-                    self.user.say(&format!("{from}: a link, not followed"));
-                }
-                _ => self.get_file(&from, &to, How::Tree)?,
+/// What `get`, `put` and their like are to do, with which path, and where it goes.
+fn transfer<'w>(which: &str, words: &[&'w str]) -> Result<(How, &'w str, &'w str)> {
+    let mut how = How {
+        resume: which.starts_with("re"),
+        ..How::default()
+    };
+    let mut rest = words;
+    while let [first, behind @ ..] = rest
+        && let Some(letters) = first.strip_prefix('-')
+    {
+        for letter in letters.chars() {
+            match letter {
+                'r' | 'R' => how.tree = true,
+                'p' | 'P' => how.keep = true,
+                'a' => how.resume = true,
+                _ => return fail(format!("{which}: unknown option -{letter}")),
             }
         }
-        Ok(())
+        rest = behind;
     }
-
-    fn get_file(&mut self, whole: &str, to: &str, how: How) -> Result<()> {
-        let name = last(whole);
-        let mut shown = Shown::new(self.user, name, self.shows_progress);
-        let mut progress = |done, of| shown.show(done, of);
-        let resume = how == How::Rest;
-        let result = self
-            .remote
-            .get(whole, self.local, to, resume, &mut progress);
-        shown.end();
-        result
-    }
-
-    /// Stores a file, or if `how` says so a directory with what is in it; into a directory under its
-    /// own name.
-    ///
-    /// # Errors
-    /// A sentence about why not.
-    pub fn put(&mut self, from: &str, to: &str, how: How) -> Result<()> {
-        let name = last(from);
-        let to = match to {
-            "" => self.remote_path(name),
-            to => {
-                let whole = self.remote_path(to);
-                if self.remote.is_directory(&whole) {
-                    inside(&whole, name)
-                } else {
-                    whole
-                }
-            }
-        };
-        if how == How::Tree && self.local.is_directory(from) {
-            return self.put_tree(from, &to, 0);
-        }
-        self.put_file(from, &to, how)
-    }
-
-    /// Stores what is in a directory, which is made there if need be.
-    fn put_tree(&mut self, from: &str, to: &str, depth: u32) -> Result<()> {
-        if depth >= DEPTH_MAX {
-            return fail(format!("{from}: directories are too deep"));
-        }
-        if !self.remote.is_directory(to) {
-            self.remote.make_directory(to)?;
-        }
-        for entry in self.local.list(from)? {
-            let (from, to) = (inside(from, &entry.name), inside(to, &entry.name));
-            match entry.kind {
-                kind::DIRECTORY => self.put_tree(&from, &to, depth + 1)?,
-                kind::LINK if self.local.is_directory(&from) => {
-                    self.user.say(&format!("{from}: a link, not followed"));
-                }
-                _ => self.put_file(&from, &to, How::Tree)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn put_file(&mut self, from: &str, to: &str, how: How) -> Result<()> {
-        let mut shown = Shown::new(self.user, last(from), self.shows_progress);
-        let mut progress = |done, of| shown.show(done, of);
-        let resume = how == How::Rest;
-        let result = self.remote.put(self.local, from, to, resume, &mut progress);
-        shown.end();
-        result
-    }
-}
-
-/// Whether a name that a server tells may be one here: nothing that leads elsewhere.
-fn is_plain(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && !name.contains(['/', ':', '\0'])
-}
-
-/// The last part of a path.
-fn last(path: &str) -> &str {
-    path.trim_end_matches('/')
-        .rsplit(['/', ':'])
-        .next()
-        .unwrap_or(path)
-}
-
-fn inside(directory: &str, name: &str) -> String {
-    if directory.ends_with(['/', ':']) {
-        format!("{directory}{name}")
-    } else {
-        format!("{directory}/{name}")
-    }
-}
-
-/// Progress on a terminal.
-struct Shown<'a> {
-    user: &'a User,
-    name: &'a str,
-    on: bool,
-    next_ns: u64,
-    since_ns: u64,
-    line: String,
-}
-
-impl<'a> Shown<'a> {
-    fn new(user: &'a User, name: &'a str, on: bool) -> Self {
-        let now = clock::now();
-        Shown {
-            user,
-            name,
-            on,
-            next_ns: now,
-            since_ns: now,
-            line: String::new(),
-        }
-    }
-
-    fn show(&mut self, done: u64, of: Option<u64>) {
-        let now = clock::now();
-        if !self.on || now < self.next_ns && of != Some(done) {
-            return;
-        }
-        self.next_ns = now + SHOW_NS;
-        let share = match of {
-            Some(of) if of > 0 => format!("{:>3}%", done.saturating_mul(100) / of),
-            _ => String::from("    "),
-        };
-        let milliseconds = ((now - self.since_ns) / MILLISECOND).max(1);
-        let rate = done / milliseconds;
-        self.line = format!("\r{} {share} {} KiB, {rate} KB/s ", self.name, done / 1024);
-        let _ = self.user.write(self.line.as_bytes());
-    }
-
-    fn end(&self) {
-        if !self.line.is_empty() {
-            let _ = self.user.write(b"\n");
-        }
+    match rest {
+        [from] => Ok((how, from, "")),
+        [from, to] => Ok((how, from, to)),
+        _ => fail(format!("{which}: one path, and where it goes")),
     }
 }
 
@@ -398,14 +288,23 @@ mod tests {
     }
 
     #[test]
-    fn names_within_paths() {
-        assert!(is_plain("a b") && is_plain("..."));
-        for wrong in ["", ".", "..", "../a", "/a", "S:a"] {
-            assert!(!is_plain(wrong), "{wrong}");
+    fn options_of_a_transfer() {
+        let how = |tree, resume, keep| How { tree, resume, keep };
+        for (which, words, wanted) in [
+            ("get", &["a"][..], (how(false, false, false), "a", "")),
+            (
+                "get",
+                &["-rp", "a", "b"],
+                (how(true, false, true), "a", "b"),
+            ),
+            ("put", &["-r", "-a", "a"], (how(true, true, false), "a", "")),
+            ("reget", &["a"], (how(false, true, false), "a", "")),
+            ("mput", &["a*", "b"], (how(false, false, false), "a*", "b")),
+        ] {
+            assert_eq!(transfer(which, words), Ok(wanted));
         }
-        assert_eq!(last("a/b//"), "b");
-        assert_eq!((last("a/b"), last("T:x"), last("x")), ("b", "x", "x"));
-        assert_eq!(inside("T:", "x"), "T:x");
-        assert_eq!(inside("/a", "x"), "/a/x");
+        for wrong in [&["-x", "a"][..], &[], &["-r"], &["a", "b", "c"]] {
+            assert!(transfer("put", wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Forwarded ports, in both directions.
 
 use crate::arguments::Forwarded;
+use crate::carrier::Socket;
 use crate::failure::{About, Result};
-use crate::link::{Link, Socket};
+use crate::link::Link;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;

@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod arguments;
+pub mod carrier;
 pub mod commands;
 pub mod failure;
 pub mod forward;
@@ -13,6 +14,8 @@ pub mod keyboard;
 pub mod link;
 pub mod local;
 pub mod login;
+pub mod pattern;
 pub mod remote;
 pub mod shell;
+pub mod transfer;
 pub mod user;

@@ -1,86 +1,29 @@
-//! The connection to a server: a session over a TCP stream, and what is waited for besides.
+//! The connection to a server: a session, what carries it, and what is waited for besides.
 
 use crate::arguments::Options;
-use crate::failure::{About, Failure, Result, fail};
+use crate::carrier::{Carrier, Hop, Socket};
+use crate::failure::{About, Result, fail};
+use alloc::boxed::Box;
+use alloc::format;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 use viper_proto::entropy::Random;
 use viper_proto::names;
-use viper_proto::net::client::{Network, TcpStream};
+use viper_proto::net::client::Network;
 use viper_rt::abi::{FOREVER, Signals};
 use viper_rt::handle::{Event as Signal, PollSet};
 use viper_rt::{Error, clock, sys};
-use viper_ssh::pump::{Duplex, Got, Wire};
-use viper_ssh::{Client, Config, Event, Stream};
+use viper_ssh::pump::{Duplex, Wire};
+use viper_ssh::{Client, Config, Event};
 
 const CONNECT_NS: u64 = 30 * clock::SECOND;
 const SPACE_BYTES: usize = 32 * 1024;
 /// How long the last words may take.
 const GOODBYE_NS: u64 = 2 * clock::SECOND;
+/// Who connects, for machines on the way that want to know.
+const ORIGINATOR: (&str, u16) = ("127.0.0.1", 0);
 const ANY_BIT: Signals = Signals(0xffff_ffff);
-
-/// A TCP connection as something that never blocks.
-#[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
-    lost: Option<Error>,
-}
-
-impl Socket {
-    /// This connection.
-    #[must_use]
-    pub const fn new(stream: TcpStream) -> Socket {
-        Socket { stream, lost: None }
-    }
-
-    /// Whether it broke.
-    #[must_use]
-    pub const fn is_lost(&self) -> bool {
-        self.lost.is_some()
-    }
-
-    /// The connection.
-    #[must_use]
-    pub const fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-}
-
-impl Duplex for Socket {
-    fn get(&mut self, which: Stream, to: &mut [u8]) -> Got {
-        if which == Stream::Stderr || self.is_lost() {
-            return Got::End;
-        }
-        match self.stream.try_read(to) {
-            Ok(0) => Got::End,
-            Ok(len) => Got::Bytes(len),
-            Err(Error::WouldBlock) => Got::Nothing,
-            Err(error) => {
-                self.lost = Some(error);
-                Got::End
-            }
-        }
-    }
-
-    fn put(&mut self, from: &[u8]) -> usize {
-        if self.is_lost() {
-            return from.len();
-        }
-        match self.stream.try_write(from) {
-            Ok(len) => len,
-            Err(Error::WouldBlock) => 0,
-            Err(error) => {
-                self.lost = Some(error);
-                from.len()
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        let _ = self.stream.shutdown_write();
-    }
-}
 
 /// The connection.
 pub struct Link {
@@ -88,7 +31,7 @@ pub struct Link {
     pub session: Client,
     /// Room for bytes on their way.
     pub space: Vec<u8>,
-    socket: Socket,
+    carrier: Carrier,
     wire: Wire,
     set: PollSet,
 }
@@ -109,15 +52,6 @@ impl Link {
         (host, port): (&str, u16),
         options: &Options,
     ) -> Result<Link> {
-        let random = Random::new(names).about("random numbers")?;
-        let mut config = Config {
-            keepalive_time: Some(Duration::from_secs(60)),
-            ..Config::default()
-        };
-        if let Some(bytes) = options.rekey_bytes {
-            config.rekey_bytes = bytes;
-        }
-        let session = Client::new(&config, random, uptime())?;
         let deadline = clock::after(CONNECT_NS);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let mut stream = Err(Error::NotFound);
@@ -127,16 +61,70 @@ impl Link {
                 break;
             }
         }
-        let socket = Socket::new(stream.about(alloc::format!("{host} port {port}"))?);
+        let socket = Socket::new(stream.about(format!("{host} port {port}"))?);
+        Link::over(Carrier::Tcp(socket), names, options)
+    }
+
+    /// Connects to a host as the machine at the end of `before` sees it.
+    ///
+    /// # Errors
+    /// A sentence about why not.
+    pub fn through(
+        mut before: Link,
+        names: &names::Client,
+        (host, port): (&str, u16),
+        options: &Options,
+    ) -> Result<Link> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let channel = before.session.open_direct_tcpip(bare, port, ORIGINATOR)?;
+        loop {
+            match before.next_event()? {
+                Event::ChannelOpened(_) => break,
+                Event::ChannelRefused { message, .. } => {
+                    before.close();
+                    return fail(format!("{host} port {port}: {message}"));
+                }
+                _ => {}
+            }
+        }
+        // It is in one set only.
+        before.unwatch(before.carrier.signal());
+        let hop = Hop::new(before, channel);
+        Link::over(Carrier::Hop(Box::new(hop)), names, options)
+    }
+
+    fn over(carrier: Carrier, names: &names::Client, options: &Options) -> Result<Link> {
+        let random = Random::new(names).about("random numbers")?;
+        let mut config = Config {
+            keepalive_time: Some(Duration::from_secs(60)),
+            ..Config::default()
+        };
+        if let Some(bytes) = options.rekey_bytes {
+            config.rekey_bytes = bytes;
+        }
+        let session = Client::new(&config, random, uptime())?;
         let set = PollSet::new()?;
-        set.add(socket.stream.event(), 0, ANY_BIT)?;
+        set.add(carrier.signal(), 0, ANY_BIT)?;
         Ok(Link {
             session,
             space: alloc::vec![0; SPACE_BYTES],
-            socket,
+            carrier,
             wire: Wire::default(),
             set,
         })
+    }
+
+    /// What carries it.
+    #[must_use]
+    pub const fn carrier(&self) -> &Carrier {
+        &self.carrier
+    }
+
+    /// When there is something to do even if nothing comes, in uptime.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let (own, below) = (self.session.poll_timeout(), self.carrier.poll_timeout());
+        own.into_iter().chain(below).min()
     }
 
     /// Has [`Link::wait`] return when this is signalled.
@@ -164,11 +152,11 @@ impl Link {
         let space = &mut self.space;
         let moved = self
             .wire
-            .pump(now, &mut self.session, &mut self.socket, space)?;
-        if let Some(error) = self.socket.lost {
-            return Err(Failure::from(error));
+            .pump(now, &mut self.session, &mut self.carrier, space)?;
+        match self.carrier.failure() {
+            Some(failure) => Err(failure),
+            None => Ok(moved),
         }
-        Ok(moved)
     }
 
     /// The next event.
@@ -187,7 +175,7 @@ impl Link {
     /// # Errors
     /// Those of the poll set.
     pub fn wait(&mut self) -> Result<()> {
-        let at = self.session.poll_timeout();
+        let at = self.poll_timeout();
         let deadline = at.map_or(FOREVER, |at| {
             u64::try_from(at.as_nanos()).unwrap_or(FOREVER)
         });
@@ -217,8 +205,8 @@ impl Link {
     pub fn close(mut self) {
         self.session.disconnect("done");
         let deadline = clock::after(GOODBYE_NS);
-        while !self.session.poll_output().is_empty() && !self.socket.is_lost() {
-            let taken = self.socket.put(self.session.poll_output());
+        while !self.session.poll_output().is_empty() && self.carrier.failure().is_none() {
+            let taken = self.carrier.put(self.session.poll_output());
             self.session.output_sent(taken);
             let waited = taken > 0
                 || sys::receive(viper_rt::Object::raw(&self.set), deadline)
@@ -228,5 +216,6 @@ impl Link {
                 break;
             }
         }
+        self.carrier.close();
     }
 }

@@ -3,9 +3,9 @@
 use crate::failure::{About, Result, fail};
 use alloc::string::String;
 use alloc::vec::Vec;
-use viper_proto::fs::{Attributes, Entry, FileId, Files, flags, kind, resolve_path};
+use viper_proto::fs::{Attributes, Changes, Entry, FileId, Files, flags, kind, resolve_path};
 use viper_proto::names;
-use viper_rt::{Error, program};
+use viper_rt::{Error, clock, program};
 
 /// Longest text file that is read whole.
 const TEXT_MAX: usize = 1 << 20;
@@ -97,6 +97,38 @@ impl Local {
         entries.retain(|entry| entry.name != "." && entry.name != "..");
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// The names in a directory; none in what is no directory.
+    pub fn names_in(&mut self, path: &str) -> Vec<String> {
+        let path = if path.is_empty() { "." } else { path };
+        let entries = self.list(path).unwrap_or_default();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+
+    /// Gives a file permissions, and times of last access and change in seconds since 1970.
+    ///
+    /// # Errors
+    /// A sentence about why not.
+    pub fn keep(
+        &mut self,
+        path: &str,
+        mode: Option<u32>,
+        times_s: Option<(u32, u32)>,
+    ) -> Result<()> {
+        let whole = self.absolute(path)?;
+        let mut changes = Changes::default();
+        if let Some(mode) = mode {
+            changes.which |= Changes::MODE;
+            changes.mode = mode & 0o7777;
+        }
+        if let Some((accessed, modified)) = times_s {
+            changes.which |= Changes::ACCESSED | Changes::MODIFIED;
+            changes.accessed_ns = u64::from(accessed) * clock::SECOND;
+            changes.modified_ns = u64::from(modified) * clock::SECOND;
+        }
+        let changed = self.files.set_attributes(&self.names, &whole, changes);
+        changed.about(path)
     }
 
     /// Makes a directory.

@@ -18,7 +18,7 @@ pub const DEFAULT_KEY: &str = "S:ssh/id_ed25519";
 const DEFAULT_USER: &str = "viper";
 const PASSWORD_TRIES: u32 = 3;
 
-/// Connects to `[USER@]HOST` and logs in.
+/// Connects to `[USER@]HOST`, through the machines on the way if there are any, and logs in.
 ///
 /// # Errors
 /// A sentence about what went wrong.
@@ -28,10 +28,31 @@ pub fn open(local: &mut Local, user: &User, options: &Options, target: &str) -> 
         return fail("no host is named");
     }
     let name = options.user.as_deref().or(named);
+    let end = (name, host, options.port.unwrap_or(22));
+    let mut link = None;
+    for hop in &options.jumps {
+        let hop = (hop.user.as_deref(), hop.host.as_str(), hop.port);
+        link = Some(log_in(local, user, options, hop, link)?);
+    }
+    log_in(local, user, options, end, link)
+}
+
+/// Connects, as the machine at the end of `before` sees it or directly, and logs in.
+fn log_in(
+    local: &mut Local,
+    user: &User,
+    options: &Options,
+    (name, host, port): (Option<&str>, &str, u16),
+    before: Option<Link>,
+) -> Result<Link> {
     let name = name.or(program::variable("USER")).unwrap_or(DEFAULT_USER);
-    let port = options.port.unwrap_or(22);
-    let network = Network::connect_through(local.names()).about("the network")?;
-    let mut link = Link::connect(local.names(), &network, (host, port), options)?;
+    let mut link = match before {
+        Some(before) => Link::through(before, local.names(), (host, port), options)?,
+        None => {
+            let network = Network::connect_through(local.names()).about("the network")?;
+            Link::connect(local.names(), &network, (host, port), options)?
+        }
+    };
     let mut attempts = Attempts {
         name,
         host,

@@ -262,7 +262,15 @@ impl Remote {
             permissions: Some(mode),
             ..Attributes::default()
         };
-        self.act(path, |s| s.set_attributes(path, &set))
+        self.set_attributes(path, &set)
+    }
+
+    /// Changes what is given of the attributes of a file.
+    ///
+    /// # Errors
+    /// A sentence about why not.
+    pub fn set_attributes(&mut self, path: &str, set: &Attributes) -> Result<()> {
+        self.act(path, |s| s.set_attributes(path, set))
     }
 
     /// Fetches a file; with `resume` only what comes after what is there of it.

@@ -62,7 +62,8 @@ pub fn run(
 ) -> Result<i64> {
     let forwards = Forwards::start(link, network, &options.local, &options.remote)?;
     let wants = options.terminal.unwrap_or(command.is_none());
-    let terminal = user.terminal().filter(|_| wants && !options.no_program);
+    let runs = !options.no_program && options.direct.is_none();
+    let terminal = user.terminal().filter(|_| wants && runs);
     let raw = match terminal {
         Some(terminal) => {
             let before = terminal.set_mode(Mode::RAW).about("the terminal")?;
@@ -77,9 +78,13 @@ pub fn run(
     };
     let keyboard = Keyboard::new(input).about("standard input")?;
     link.watch(keyboard.event())?;
-    let main = match options.no_program {
-        true => None,
-        false => Some(link.session.open_session()?),
+    let main = match (&options.direct, options.no_program) {
+        (Some(to), _) => {
+            let from = ("127.0.0.1", 0);
+            Some(link.session.open_direct_tcpip(&to.host, to.port, from)?)
+        }
+        (None, true) => None,
+        (None, false) => Some(link.session.open_session()?),
     };
     let mut session = Session {
         ends: Ends {
@@ -91,10 +96,11 @@ pub fn run(
         joint: Joint::default(),
         main,
         is_open: false,
+        is_direct: options.direct.is_some(),
         command,
         terminal,
         size: TerminalSize::default(),
-        status: None,
+        status: options.direct.as_ref().map(|_| 0),
         refused: None,
     };
     let result = session.run(link);
@@ -108,6 +114,8 @@ struct Session<'a> {
     joint: Joint,
     main: Option<ChannelId>,
     is_open: bool,
+    /// Whether the channel leads somewhere else, and not to a program.
+    is_direct: bool,
     command: Option<String>,
     terminal: Option<&'a Client>,
     size: TerminalSize,
@@ -138,6 +146,9 @@ impl Session<'_> {
                 if self.ends.failed {
                     return fail("nobody reads the output any more");
                 }
+                if self.is_direct && self.joint.is_drained() && self.joint.is_finished() {
+                    return Ok(self.status.unwrap_or(FAILED));
+                }
             }
             if !moved {
                 link.wait()?;
@@ -152,7 +163,11 @@ impl Session<'_> {
             Event::ChannelRefused {
                 channel, message, ..
             } if Some(*channel) == self.main => {
-                self.refused = Some(alloc::format!("the server refuses a session: {message}"));
+                let what = match self.is_direct {
+                    true => "the server does not connect",
+                    false => "the server refuses a session",
+                };
+                self.refused = Some(alloc::format!("{what}: {message}"));
             }
             Event::Eof(id) if Some(*id) == self.main => self.joint.eof_received(),
             Event::Closed(id) if Some(*id) == self.main => return Ok(true),
@@ -183,6 +198,10 @@ impl Session<'_> {
     }
 
     fn begin(&mut self, link: &mut Link, main: ChannelId) -> Result<()> {
+        self.is_open = true;
+        if self.is_direct {
+            return Ok(());
+        }
         if let Some(terminal) = self.terminal {
             self.size = size(terminal);
             let pty = Request::Pty {
@@ -197,7 +216,6 @@ impl Session<'_> {
             None => Request::Shell,
         };
         link.session.request(main, &request, true)?;
-        self.is_open = true;
         Ok(())
     }
 

@@ -6,8 +6,10 @@ use crate::{Error, Identity, Roots, UnixSeconds};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use rustls::client::Resumption;
+use rustls::SignatureScheme;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use rustls::server::{
@@ -24,6 +26,7 @@ use spin::Once;
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     config: rustls::ClientConfig,
+    shows: Arc<Shows>,
     verifies: bool,
 }
 
@@ -54,14 +57,19 @@ impl ClientConfig {
         verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
         verifies: bool,
     ) -> Result<Self, Error> {
+        let shows = Arc::new(Shows::default());
         let mut config = rustls::ClientConfig::builder_with_details(provider, Arc::new(NO_CLOCK))
             .with_protocol_versions(&[&TLS13])
             .map_err(|_| Error::BadProvider)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
+            .with_client_cert_resolver(shows.clone());
         config.resumption = Resumption::disabled();
-        Ok(Self { config, verifies })
+        Ok(Self {
+            config,
+            shows,
+            verifies,
+        })
     }
 
     /// The application protocols to offer (ALPN), the preferred one first.
@@ -74,8 +82,19 @@ impl ClientConfig {
     /// What to show to servers that ask for a certificate.
     #[must_use]
     pub fn with_identity(mut self, identity: Identity) -> Self {
-        self.config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity.0));
+        self.shows = Arc::new(Shows {
+            identity: Some(identity.0),
+            asked: AtomicU32::new(0),
+        });
+        self.config.client_auth_cert_resolver = self.shows.clone();
         self
+    }
+
+    /// How many servers asked for a certificate, over all connections of this configuration and
+    /// its clones since [`with_identity`](Self::with_identity) was called last.
+    #[must_use]
+    pub fn times_asked(&self) -> u32 {
+        self.shows.asked.load(Ordering::Relaxed)
     }
 
     /// Remembers up to `max` sessions, for shorter handshakes with servers seen before.
@@ -99,6 +118,26 @@ impl ClientConfig {
         }
         config.time_provider = Arc::new(Clock(now.unwrap_or(UnixSeconds(0))));
         Ok(config)
+    }
+}
+
+/// Shows servers that ask for a certificate the one there is, and counts them.
+///
+/// One for all connections of a configuration: rustls resumes sessions only with the same one.
+#[derive(Debug, Default)]
+struct Shows {
+    identity: Option<Arc<CertifiedKey>>,
+    asked: AtomicU32,
+}
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.identity.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.identity.is_some()
     }
 }
 

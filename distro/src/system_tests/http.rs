@@ -234,7 +234,8 @@ fn usage(lab: &Lab<'_>) -> Verdict {
     };
     let outcome = lab.run(
         &options,
-        "fetch\nEcho a $?\nfetch ftp://h/\nEcho b $?\nhttpd PORT x\nEcho c $?",
+        "fetch\nEcho a $?\nfetch ftp://h/\nEcho b $?\nhttpd PORT x\nEcho c $?\n\
+         fetch '?'\nEcho d $?\nhttpd --help\nEcho e $?\nhttpd CLIENTCA S:ca\nEcho f $?",
     )?;
     outcome.code(0)?;
     for part in [
@@ -243,6 +244,12 @@ fn usage(lab: &Lab<'_>) -> Verdict {
         "ftp://h/: neither http nor https",
         "b 20",
         "c 20",
+        "[CERT FILE] [KEY FILE] [TIMEOUT SECONDS]",
+        "d 0",
+        "[CLIENTCA FILE] [OPTIONAL]",
+        "e 0",
+        "CLIENTCA goes with TLSPORT",
+        "f 20",
     ] {
         outcome.prints(part)?;
     }

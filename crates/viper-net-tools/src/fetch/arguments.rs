@@ -7,15 +7,15 @@ use alloc::{format, vec};
 use viper_http::{Headers, Method, Url};
 
 /// How to call it.
-pub const USAGE: &str = "fetch URL [TO FILE] [HEAD] [RESUME] [RANGE FIRST-LAST] \
-[HEADER \"NAME: VALUE\"] [TIMEOUT SECONDS] [QUIET] [NOVERIFY] [INSECURE]";
+pub const USAGE: &str = "fetch URL... [TO FILE|FOLDER/] [HEAD] [RESUME] [RANGE FIRST-LAST] \
+[HEADER \"NAME: VALUE\"] [CERT FILE] [KEY FILE] [TIMEOUT SECONDS] [QUIET] [NOVERIFY] [INSECURE]";
 
 /// What to fetch, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
-    /// From where.
-    pub url: Url,
-    /// The file to write; standard output without.
+    /// From where, one after the other; at least one.
+    pub urls: Vec<Url>,
+    /// The file to write, or if it ends in `/` or `:` the folder; standard output without.
     pub to: Option<String>,
     /// GET, or HEAD to see status and header fields only.
     pub method: Method,
@@ -25,6 +25,10 @@ pub struct Arguments {
     pub range: Option<String>,
     /// Further header fields, for the first server only.
     pub headers: Vec<(String, String)>,
+    /// The file with the certificate chain for servers that ask for one.
+    pub certificate: Option<String>,
+    /// The file with its private key, if that is another one.
+    pub key: Option<String>,
     /// How long the server may be silent.
     pub timeout_ns: u64,
     /// No bar and no summary.
@@ -42,15 +46,16 @@ impl Arguments {
     /// A sentence that says what is wrong.
     pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Arguments, String> {
         let mut words = words.into_iter();
-        let text = words.next().ok_or_else(|| format!("usage: {USAGE}"))?;
-        let url = Url::parse(text).map_err(|error| format!("{text}: {error}"))?;
+        let first = words.next().ok_or_else(|| format!("usage: {USAGE}"))?;
         let mut arguments = Arguments {
-            url,
+            urls: vec![url(first)?],
             to: None,
             method: Method::Get,
             resume: false,
             range: None,
             headers: vec![],
+            certificate: None,
+            key: None,
             timeout_ns: TIMEOUT_NS,
             quiet: false,
             verify: true,
@@ -68,10 +73,13 @@ impl Arguments {
                 "RESUME" => arguments.resume = true,
                 "RANGE" => arguments.range = Some(range(value()?)?),
                 "HEADER" => arguments.headers.push(header(value()?)?),
+                "CERT" => arguments.certificate = Some(value()?.to_string()),
+                "KEY" => arguments.key = Some(value()?.to_string()),
                 "TIMEOUT" => arguments.timeout_ns = seconds(value()?)?,
                 "QUIET" => arguments.quiet = true,
                 "NOVERIFY" => arguments.verify = false,
                 "INSECURE" => arguments.insecure = true,
+                _ if word.contains("://") => arguments.urls.push(url(word)?),
                 _ => return Err(format!("{word} is not understood; usage: {USAGE}")),
             }
         }
@@ -87,8 +95,44 @@ impl Arguments {
         if self.method == Method::Head && (to || self.range.is_some()) {
             return Err("HEAD goes neither with TO nor with RANGE".into());
         }
-        Ok(())
+        if self.key.is_some() && self.certificate.is_none() {
+            return Err("KEY goes with CERT".into());
+        }
+        match &self.to {
+            Some(to) if self.urls.len() > 1 && !is_folder(to) => Err(format!(
+                "{to} is one file for several URLs: name a folder, with / or : at its end"
+            )),
+            _ => Ok(()),
+        }
     }
+
+    /// The files with the certificate and its key, if there are any.
+    #[must_use]
+    pub fn identity(&self) -> Option<(&str, &str)> {
+        let certificate = self.certificate.as_deref()?;
+        Some((certificate, self.key.as_deref().unwrap_or(certificate)))
+    }
+
+    /// The file for what is at a URL.
+    pub(super) fn file(&self, url: &Url) -> Option<String> {
+        let to = self.to.as_ref()?;
+        if !is_folder(to) {
+            return Some(to.clone());
+        }
+        let name = match url.file_name() {
+            name if name.is_empty() => "index.html".to_string(),
+            name => name,
+        };
+        Some(format!("{to}{name}"))
+    }
+}
+
+fn is_folder(path: &str) -> bool {
+    path.ends_with(['/', ':'])
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| format!("{text}: {error}"))
 }
 
 fn range(text: &str) -> Result<String, String> {

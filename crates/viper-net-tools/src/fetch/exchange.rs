@@ -1,5 +1,6 @@
 //! One request and its answer, over a stream that is waited for.
 
+use super::line::Line;
 use super::{Failure, World};
 use crate::stream::{Fault, Stream, Wait};
 use alloc::vec;
@@ -16,53 +17,87 @@ const INPUT_LEN: usize = 32 << 10;
 /// A request that was sent, and what comes back.
 #[derive(Debug)]
 pub struct Exchange<S> {
-    stream: S,
+    line: Line<S>,
     reader: ResponseReader,
     input: Vec<u8>,
     waiting: core::ops::Range<usize>,
+    /// Something came from the server.
+    answered: bool,
     ended: bool,
+    timed_out: bool,
     timeout_ns: u64,
 }
 
 impl<S: Stream + Wait> Exchange<S> {
     /// An exchange that has not begun.
-    #[must_use]
-    pub fn new(stream: S, method: Method, decodes: bool) -> Exchange<S> {
+    pub(super) fn new(
+        line: Line<S>,
+        method: Method,
+        decodes: bool,
+        timeout_ns: u64,
+    ) -> Exchange<S> {
         Exchange {
-            stream,
+            line,
             reader: ResponseReader::new(method, decodes, Limits::CLIENT),
             input: vec![0; INPUT_LEN],
             waiting: 0..0,
+            answered: false,
             ended: false,
-            timeout_ns: TIMEOUT_NS,
+            timed_out: false,
+            timeout_ns,
         }
     }
 
-    /// Sends the request.
-    pub(super) fn send<W: World>(
-        mut self,
+    /// Sends the request, and waits for the head of the answer.
+    pub(super) fn begin<W: World>(
+        &mut self,
         world: &mut W,
-        head: &RequestHead,
-        timeout_ns: u64,
-    ) -> Result<Exchange<S>, Failure> {
-        self.timeout_ns = timeout_ns;
+        request: &RequestHead,
+    ) -> Result<ResponseHead, Failure> {
+        self.send(world, request)?;
+        self.head(world).cloned()
+    }
+
+    fn send<W: World>(&mut self, world: &mut W, head: &RequestHead) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         head.encode(&mut bytes)?;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            match self.stream.try_write(rest) {
+            match self.line.stream.try_write(rest) {
                 Ok(len) => rest = rest.get(len..).unwrap_or(&[]),
                 Err(fault) => self.wait(world, fault)?,
             }
         }
-        while !self.stream.flush()? {
+        while !self.line.stream.flush()? {
             self.wait(world, Fault::WouldBlock)?;
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// The connection.
+    pub(super) fn line(&self) -> &Line<S> {
+        &self.line
+    }
+
+    /// Whether the connection ended without a byte of an answer.
+    pub(super) fn is_unanswered(&self) -> bool {
+        !self.answered && !self.timed_out
+    }
+
+    /// Whether the server takes another request when this one is over.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.reader.keeps_alive()
+    }
+
+    /// The connection, if it can serve again.
+    pub(super) fn into_line(self) -> Option<Line<S>> {
+        let serves =
+            self.reader.is_done() && self.keeps_alive() && self.waiting.is_empty() && !self.ended;
+        serves.then_some(self.line)
     }
 
     /// Waits for the head.
-    pub(super) fn head<W: World>(&mut self, world: &mut W) -> Result<&ResponseHead, Failure> {
+    fn head<W: World>(&mut self, world: &mut W) -> Result<&ResponseHead, Failure> {
         while self.reader.head().is_none() {
             self.advance(world, &mut [])?;
         }
@@ -104,12 +139,15 @@ impl<S: Stream + Wait> Exchange<S> {
         if self.ended {
             return Err(Failure::Http(Error::UnexpectedEnd));
         }
-        match self.stream.try_read(&mut self.input) {
+        match self.line.stream.try_read(&mut self.input) {
             Ok(0) => {
                 self.ended = true;
                 self.reader.handle_end()?;
             }
-            Ok(len) => self.waiting = 0..len,
+            Ok(len) => {
+                self.answered = true;
+                self.waiting = 0..len;
+            }
             Err(fault) => self.wait(world, fault)?,
         }
         Ok(0)
@@ -120,6 +158,8 @@ impl<S: Stream + Wait> Exchange<S> {
             return Err(fault.into());
         }
         let deadline = world.now_ns().saturating_add(self.timeout_ns);
-        Ok(self.stream.wait(deadline)?)
+        let waited = self.line.stream.wait(deadline).map_err(Failure::from);
+        self.timed_out = waited == Err(Failure::TimedOut);
+        waited
     }
 }

@@ -1,7 +1,7 @@
 //! `fetch`.
 
-use super::System;
-use crate::fetch::{Arguments, World, run};
+use super::{System, told_usage};
+use crate::fetch::{Arguments, Connected, Terms, USAGE, World, run};
 use crate::stream::{Either, Fault, Secure, Wait};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -15,14 +15,17 @@ use viper_proto::net::client::{Network, TcpStream};
 use viper_rt::abi::Slot;
 use viper_rt::handle::OwnedHandle;
 use viper_rt::{Error, clock, eprintln, program, stdio};
-use viper_tls::{ClientConfig, Connection, Roots};
+use viper_tls::{ClientConfig, Connection, Identity, Roots};
 
-/// Sessions that are remembered while redirects are followed.
+/// Sessions that are remembered from one connection to the next.
 const SESSIONS_MAX: usize = 8;
 
-/// Fetches a resource: see [`crate::fetch::USAGE`].
+/// Fetches resources: see [`crate::fetch::USAGE`].
 #[must_use]
 pub fn fetch_main() -> i64 {
+    if told_usage(USAGE) {
+        return 0;
+    }
     let arguments = match Arguments::parse(program::arguments().skip(1)) {
         Ok(arguments) => arguments,
         Err(sentence) => {
@@ -30,25 +33,11 @@ pub fn fetch_main() -> i64 {
             return 20;
         }
     };
-    let guest = System::new().and_then(|system| {
-        Ok(Guest {
-            network: Network::connect_through(&system.names)?,
-            system,
-            open: None,
-            tls: None,
-        })
-    });
-    match guest {
-        Ok(mut guest) => run(&mut guest, &arguments),
-        Err(Error::NoService) => {
-            eprintln!("fetch: the network service is not running");
-            20
-        }
-        Err(error) => {
-            eprintln!("fetch: {error}");
-            20
-        }
-    }
+    let result = Guest::new(&arguments).map(|mut guest| run(&mut guest, &arguments));
+    result.unwrap_or_else(|sentence| {
+        eprintln!("fetch: {sentence}");
+        20
+    })
 }
 
 struct Guest {
@@ -56,11 +45,32 @@ struct Guest {
     network: Network,
     /// The file that is written, and where its next byte goes.
     open: Option<(FileId, u64)>,
-    /// What all connections have in common, sessions to resume among it; and whether they verify.
-    tls: Option<(bool, ClientConfig)>,
+    /// What is shown to servers that ask for a certificate.
+    identity: Option<Identity>,
+    /// What connections on these terms have in common, sessions to resume among it.
+    tls: Option<(Terms, ClientConfig)>,
 }
 
 impl Guest {
+    fn new(arguments: &Arguments) -> Result<Guest, String> {
+        let mut system = System::new().map_err(|error| error.to_string())?;
+        let network = Network::connect_through(&system.names).map_err(|error| match error {
+            Error::NoService => "the network service is not running".into(),
+            error => error.to_string(),
+        })?;
+        let identity = match arguments.identity() {
+            Some((chain, key)) => Some(system.identity(chain, key)?),
+            None => None,
+        };
+        Ok(Guest {
+            system,
+            network,
+            open: None,
+            identity,
+            tls: None,
+        })
+    }
+
     /// Tries all addresses of a host.
     fn dial(&self, url: &Url, deadline: u64) -> Result<TcpStream, Fault> {
         let addresses = match url.host() {
@@ -95,19 +105,22 @@ impl Guest {
         roots
     }
 
-    fn tls(&mut self, verify: bool) -> Result<ClientConfig, Fault> {
-        if let Some((verifies, config)) = &self.tls
-            && *verifies == verify
+    fn tls(&mut self, terms: Terms) -> Result<ClientConfig, Fault> {
+        if let Some((same, config)) = &self.tls
+            && *same == terms
         {
             return Ok(config.clone());
         }
         let crypto = self.system.crypto()?;
-        let config = match verify {
+        let mut config = match terms.verify {
             true => ClientConfig::new(crypto, self.roots())?,
             false => ClientConfig::without_verification(crypto)?,
         };
+        if let (true, Some(identity)) = (terms.identify, &self.identity) {
+            config = config.with_identity(identity.clone());
+        }
         let config = config.with_sessions(SESSIONS_MAX);
-        self.tls = Some((verify, config.clone()));
+        self.tls = Some((terms, config.clone()));
         Ok(config)
     }
 
@@ -115,21 +128,26 @@ impl Guest {
         &mut self,
         stream: TcpStream,
         url: &Url,
-        verify: bool,
+        terms: Terms,
         deadline: u64,
-    ) -> Result<Secure<TcpStream>, Fault> {
-        let config = self.tls(verify)?;
+    ) -> Result<Connected<Secure<TcpStream>>, Fault> {
+        let config = self.tls(terms)?;
+        let asked_before = config.times_asked();
         let host = url.host().to_string();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let tls = Connection::client(&config, host, self.system.unix_s())?;
         let mut stream = Secure::new(stream, tls);
         loop {
             match stream.handshake() {
-                Ok(()) => return Ok(stream),
+                Ok(()) => break,
                 Err(Fault::WouldBlock) => stream.wait(deadline)?,
                 Err(fault) => return Err(fault),
             }
         }
+        Ok(Connected {
+            stream,
+            asks_certificate: config.times_asked() != asked_before,
+        })
     }
 }
 
@@ -153,11 +171,23 @@ fn names_in(system: &mut System, folder: &str) -> Vec<String> {
 impl World for Guest {
     type Stream = Either<TcpStream>;
 
-    fn connect(&mut self, url: &Url, verify: bool, deadline: u64) -> Result<Self::Stream, Fault> {
+    fn connect(
+        &mut self,
+        url: &Url,
+        terms: Terms,
+        deadline: u64,
+    ) -> Result<Connected<Self::Stream>, Fault> {
         let stream = self.dial(url, deadline)?;
-        Ok(match url.scheme() {
-            Scheme::Http => Either::Plain(stream),
-            Scheme::Https => Either::Secure(Box::new(self.secure(stream, url, verify, deadline)?)),
+        if url.scheme() == Scheme::Http {
+            return Ok(Connected {
+                stream: Either::Plain(stream),
+                asks_certificate: false,
+            });
+        }
+        let secure = self.secure(stream, url, terms, deadline)?;
+        Ok(Connected {
+            stream: Either::Secure(Box::new(secure.stream)),
+            asks_certificate: secure.asks_certificate,
         })
     }
 

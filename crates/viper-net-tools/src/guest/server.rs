@@ -1,8 +1,8 @@
 //! `httpd`.
 
 use super::tree::Folder;
-use super::{CHANGE, System};
-use crate::httpd::{Arguments, Server, Settings};
+use super::{CHANGE, System, told_usage};
+use crate::httpd::{Arguments, Server, Settings, USAGE};
 use crate::stream::{Either, Secure};
 use alloc::boxed::Box;
 use alloc::format;
@@ -15,7 +15,7 @@ use viper_rt::abi::{FOREVER, Signals};
 use viper_rt::message::Reader;
 use viper_rt::server::{Answer, NewClient, Server as Loop, Service, Sources};
 use viper_rt::{Error, clock, eprintln, println, program};
-use viper_tls::{Connection, Identity, SelfSigned, ServerConfig, UnixSeconds};
+use viper_tls::{Connection, Identity, Roots, SelfSigned, ServerConfig, UnixSeconds};
 
 /// Connections that wait to be accepted, per port.
 const BACKLOG: u32 = 16;
@@ -27,6 +27,9 @@ const STREAMS: u32 = 16;
 /// Serves a directory: see [`crate::httpd::USAGE`].
 #[must_use]
 pub fn httpd_main() -> i64 {
+    if told_usage(USAGE) {
+        return 0;
+    }
     let result = Arguments::parse(program::arguments().skip(1)).and_then(|a| serve(&a));
     match result {
         Ok(()) => 0,
@@ -121,55 +124,76 @@ fn shown_ports(arguments: &Arguments) -> String {
     ports.join(" and ")
 }
 
-/// The certificate and key from their files; made now if there are none.
+/// Who the server is, and whom it serves.
 fn tls_config(system: &mut System, arguments: &Arguments) -> Result<ServerConfig, String> {
-    let said = |what: &str, error: &dyn core::fmt::Display| format!("{what}: {error}");
-    let crypto = system.crypto().map_err(|e| said("randomness", &e))?;
-    let place = |system: &System, typed: &str| system.absolute(typed).map_err(|e| said(typed, &e));
-    let (certificate, key) = (
-        place(system, &arguments.certificate)?,
-        place(system, &arguments.key)?,
-    );
-    let (chain, key) = match (system.read(&certificate), system.read(&key)) {
-        (Ok(chain), Ok(key)) => (chain, key),
-        (Err(Error::NotFound), Err(Error::NotFound)) => {
-            make_certificate(system, arguments, &certificate, &key)?
+    let identity = identity(system, arguments)?;
+    let crypto = system.crypto().map_err(|e| format!("randomness: {e}"))?;
+    let config = match &arguments.client_authority {
+        None => ServerConfig::new(crypto, identity),
+        Some(file) => {
+            let roots = client_roots(system, file)?;
+            match arguments.client_optional {
+                true => ServerConfig::asking_clients(crypto, identity, roots),
+                false => ServerConfig::for_known_clients(crypto, identity, roots),
+            }
         }
-        (Err(error), _) => return Err(said(&arguments.certificate, &error)),
-        (_, Err(error)) => return Err(said(&arguments.key, &error)),
     };
-    let identity = Identity::from_pem(&chain, &key, &crypto)
-        .map_err(|error| said(&arguments.certificate, &error))?;
-    let config = ServerConfig::new(crypto, identity).map_err(|e| said("TLS", &e))?;
+    let config = config.map_err(|error| format!("TLS: {error}"))?;
     Ok(config.with_alpn(&[b"http/1.1"]).with_sessions(256))
 }
 
+/// The certificate and key from their files; made now if there are none.
+fn identity(system: &mut System, arguments: &Arguments) -> Result<Identity, String> {
+    let (chain, key) = (&arguments.certificate, &arguments.key);
+    let is_there = |system: &mut System, typed: &str| {
+        let path = system.absolute(typed);
+        let known = path.and_then(|path| system.files.stat_path(&system.names, &path, true));
+        !matches!(known, Err(Error::NotFound))
+    };
+    if !is_there(system, chain) && !is_there(system, key) {
+        make_certificate(system, arguments)?;
+    }
+    system.identity(chain, key)
+}
+
+/// The authorities of clients. Their certificates have dates, too.
+fn client_roots(system: &mut System, file: &str) -> Result<Roots, String> {
+    if system.unix_s().is_none() {
+        return Err("there is no clock to verify clients' certificates by".into());
+    }
+    let mut roots = Roots::new();
+    let pem = system.read_typed(file)?;
+    roots
+        .add(&pem)
+        .map_err(|error| format!("{file}: {error}"))?;
+    Ok(roots)
+}
+
 /// A certificate that vouches for itself, kept for the next start.
-fn make_certificate(
-    system: &mut System,
-    arguments: &Arguments,
-    certificate: &str,
-    key: &str,
-) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn make_certificate(system: &mut System, arguments: &Arguments) -> Result<(), String> {
     let now = system
         .unix_s()
         .ok_or("there is no clock to date a certificate by")?;
+    // The source of randomness.
+    system.crypto().map_err(|e| format!("randomness: {e}"))?;
     let mut names: Vec<&str> = arguments.names.iter().map(String::as_str).collect();
     if names.is_empty() {
         names.extend(["viperos", "localhost", "127.0.0.1"]);
     }
     let made = SelfSigned::new(&names, now, CERTIFICATE_DAYS, &super::FILL)
         .map_err(|error| format!("{error}"))?;
-    let chain = made.certificate_pem.as_bytes();
-    for (path, data) in [(key, made.key_pem.as_bytes()), (certificate, chain)] {
-        let written = system.write(path, data);
-        written.map_err(|error| format!("{path}: {error}"))?;
+    let (chain, key) = (made.certificate_pem.as_str(), made.key_pem.as_str());
+    for (typed, text) in [(&arguments.key, key), (&arguments.certificate, chain)] {
+        let path = system.absolute(typed);
+        let written = path.and_then(|path| system.write(&path, text.as_bytes()));
+        written.map_err(|error| format!("{typed}: {error}"))?;
     }
     println!(
-        "httpd: made a certificate for {}: {certificate}",
-        names.join(", ")
+        "httpd: made a certificate for {}: {}",
+        names.join(", "),
+        arguments.certificate
     );
-    Ok((chain.to_vec(), made.key_pem.as_bytes().to_vec()))
+    Ok(())
 }
 
 /// The server with its sockets.

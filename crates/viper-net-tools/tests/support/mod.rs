@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use viper_http::Url;
 use viper_http::url::Scheme;
-use viper_net_tools::fetch::{Arguments, World, run};
+use viper_net_tools::fetch::{Arguments, Connected, Terms, World, run};
 use viper_net_tools::httpd::{Denied, Facts, Found, Item, Server, Settings, Tree};
 use viper_net_tools::stream::{Either, Fault, Secure, Stream, Wait};
 use viper_rt::Error;
@@ -69,7 +69,7 @@ pub fn now_ns() -> u64 {
         .as_nanos() as u64
 }
 
-fn now_s() -> UnixSeconds {
+pub fn now_s() -> UnixSeconds {
     UnixSeconds(now_ns() / 1_000_000_000)
 }
 
@@ -238,16 +238,21 @@ impl Drop for Httpd {
     }
 }
 
-/// A certificate for `localhost` that nobody knows, and the configuration of its server.
-pub fn own_certificate() -> (SelfSigned, ServerConfig) {
+/// A certificate for `localhost` that nobody knows.
+pub fn own_identity() -> (SelfSigned, Identity) {
     let own = SelfSigned::new(&["localhost", "127.0.0.1"], now_s(), 30, &RANDOM).unwrap();
-    let provider = Arc::new(CRYPTO.provider());
     let identity = Identity::from_pem(
         own.certificate_pem.as_bytes(),
         own.key_pem.as_bytes(),
-        &provider,
+        &CRYPTO.provider(),
     );
-    let config = ServerConfig::new(provider, identity.unwrap()).unwrap();
+    (own, identity.unwrap())
+}
+
+/// Such a certificate, and the configuration of its server.
+pub fn own_certificate() -> (SelfSigned, ServerConfig) {
+    let (own, identity) = own_identity();
+    let config = ServerConfig::new(Arc::new(CRYPTO.provider()), identity).unwrap();
     (own, config)
 }
 
@@ -261,6 +266,9 @@ pub struct Host {
     pub columns: Option<usize>,
     pub full_at: Option<usize>,
     pub open: Option<String>,
+    pub identity: Option<Identity>,
+    /// Connections that were made.
+    pub connections: usize,
 }
 
 impl Host {
@@ -269,6 +277,11 @@ impl Host {
         self.output.clear();
         self.shown.clear();
         let arguments = Arguments::parse(words.split_whitespace()).unwrap();
+        self.identity = arguments.identity().map(|(chain, key)| {
+            let (chain, key) = (&self.files[chain], &self.files[key]);
+            Identity::from_pem(chain, key, &CRYPTO.provider()).unwrap()
+        });
+        self.connections = 0;
         run(self, &arguments)
     }
 }
@@ -276,20 +289,42 @@ impl Host {
 impl World for Host {
     type Stream = Either<Socket>;
 
-    fn connect(&mut self, url: &Url, verify: bool, _: u64) -> Result<Self::Stream, Fault> {
+    fn connect(
+        &mut self,
+        url: &Url,
+        terms: Terms,
+        deadline: u64,
+    ) -> Result<Connected<Self::Stream>, Fault> {
         let host = url.host().to_string();
         let stream = TcpStream::connect((host.trim_matches(['[', ']']), url.port()));
         let socket = Socket::new(stream.map_err(|e| fault(&e))?);
+        self.connections += 1;
         if url.scheme() == Scheme::Http {
-            return Ok(Either::Plain(socket));
+            return Ok(Connected {
+                stream: Either::Plain(socket),
+                asks_certificate: false,
+            });
         }
         let provider = Arc::new(CRYPTO.provider());
-        let config = match verify {
+        let mut config = match terms.verify {
             true => ClientConfig::new(provider, self.roots.clone())?,
             false => ClientConfig::without_verification(provider)?,
         };
+        if let (true, Some(identity)) = (terms.identify, &self.identity) {
+            config = config.with_identity(identity.clone());
+        }
         let tls = Connection::client(&config, &host, Some(now_s()))?;
-        Ok(Either::Secure(Box::new(Secure::new(socket, tls))))
+        let mut stream = Secure::new(socket, tls);
+        while let Err(fault) = stream.handshake() {
+            match fault {
+                Fault::WouldBlock => stream.wait(deadline)?,
+                fault => return Err(fault),
+            }
+        }
+        Ok(Connected {
+            stream: Either::Secure(Box::new(stream)),
+            asks_certificate: config.times_asked() > 0,
+        })
     }
     fn now_ns(&mut self) -> u64 {
         now_ns()

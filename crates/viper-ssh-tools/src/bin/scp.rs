@@ -1,4 +1,4 @@
-//! `scp [-r] [-P PORT] [-i KEY] SOURCE ... TARGET`: copies files to or from another machine, by SFTP.
+//! `scp [-rp] [-P PORT] [-i KEY] [-J HOST] SOURCE ... TARGET`: copies files to or from another machine, by SFTP.
 //!
 //! What is on the other machine is written as `[USER@]HOST:PATH`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -10,11 +10,12 @@ use viper_proto::names;
 use viper_rt::abi::Slot;
 use viper_rt::program;
 use viper_ssh_tools::arguments::{Options, remote_path};
-use viper_ssh_tools::commands::{Commands, How};
+use viper_ssh_tools::commands::Commands;
 use viper_ssh_tools::failure::{Result, fail};
 use viper_ssh_tools::local::Local;
 use viper_ssh_tools::login;
 use viper_ssh_tools::remote::Remote;
+use viper_ssh_tools::transfer::How;
 use viper_ssh_tools::user::User;
 
 viper_rt::entry!(run);
@@ -33,7 +34,7 @@ fn run() -> i64 {
 fn copy(user: &User) -> Result<()> {
     let options = Options::parse(program::arguments().skip(1), 'P')?;
     let Some((target, sources @ [first, ..])) = options.words.split_last() else {
-        return fail("scp [-r] [-P PORT] [-i KEY] SOURCE ... TARGET");
+        return fail("scp [-rp] [-P PORT] [-i KEY] [-J HOST] SOURCE ... TARGET");
     };
     let names = program::take(Slot::NAMES).ok_or(viper_rt::Error::NoService)?;
     let mut local = Local::new(names::Client::new(names.into_object()));
@@ -46,16 +47,17 @@ fn copy(user: &User) -> Result<()> {
     }
     let link = login::open(&mut local, user, &options, &host)?;
     let mut commands = Commands::new(Remote::start(link)?, &mut local, user, options.quiet)?;
-    let how = match options.recursive {
-        true => How::Tree,
-        false => How::File,
+    let how = How {
+        tree: options.recursive,
+        keep: options.keeps,
+        resume: false,
     };
     for source in sources {
         match (remote_path(source), remote_path(target)) {
             (Some((from, path)), None) if from == host => {
-                commands.get(path, target, how)?;
+                commands.get_matching(path, target, how)?;
             }
-            (None, Some((_, path))) => commands.put(source, path, how)?,
+            (None, Some((_, path))) => commands.put_matching(source, path, how)?,
             _ => return fail("all sources have to be on the same machine"),
         }
     }

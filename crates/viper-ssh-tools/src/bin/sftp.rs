@@ -1,4 +1,4 @@
-//! `sftp [-P PORT] [-i KEY] [-b FILE] [USER@]HOST[:PATH]`: files of another machine.
+//! `sftp [-p] [-P PORT] [-i KEY] [-J HOST] [-b FILE] [USER@]HOST[:PATH]`: files of another machine.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 extern crate alloc;
@@ -38,7 +38,7 @@ fn session(user: &User) -> Result<i64> {
     options.batch |= options.batch_file.is_some();
     let Some(target) = options.words.first() else {
         return Err(Failure(
-            "sftp [-P PORT] [-i KEY] [-b FILE] [USER@]HOST[:PATH]".into(),
+            "sftp [-p] [-P PORT] [-i KEY] [-J HOST] [-b FILE] [USER@]HOST[:PATH]".into(),
         ));
     };
     let (target, path) = remote_path(target).unwrap_or((target, ""));
@@ -52,7 +52,8 @@ fn session(user: &User) -> Result<i64> {
         }
     };
     let link = login::open(&mut local, user, &options, target)?;
-    let mut commands = Commands::new(Remote::start(link)?, &mut local, user, options.quiet)?;
+    let commands = Commands::new(Remote::start(link)?, &mut local, user, options.quiet)?;
+    let mut commands = commands.keeping(options.keeps);
     if !path.is_empty() {
         commands.change(path)?;
     }

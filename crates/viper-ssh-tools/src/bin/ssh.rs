@@ -29,8 +29,8 @@ fn run() -> i64 {
 fn session(user: &User) -> Result<i64> {
     let options = Options::parse(program::arguments().skip(1), 'p')?;
     let Some((target, command)) = options.words.split_first() else {
-        let usage = "ssh [-p PORT] [-l USER] [-i KEY] [-L|-R PORT:HOST:PORT] [-N] [-t|-T] \
-                     [USER@]HOST [COMMAND ...]";
+        let usage = "ssh [-p PORT] [-l USER] [-i KEY] [-J [USER@]HOST[:PORT],...] \
+                     [-L|-R PORT:HOST:PORT] [-W HOST:PORT] [-N] [-t|-T] [USER@]HOST [COMMAND ...]";
         return Err(Failure(usage.into()));
     };
     let names = program::take(Slot::NAMES).ok_or(viper_rt::Error::NoService)?;

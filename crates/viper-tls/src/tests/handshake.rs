@@ -197,7 +197,9 @@ fn client_certificates() {
         let mut pair = Pair::new(&client, config, HOST);
         pair.run().unwrap();
         assert_eq!(pair.server.peer().unwrap().certificates.len(), 1);
+        assert_eq!(client.times_asked(), 1);
     }
+    assert_eq!(base.times_asked(), 0);
     let mut pair = Pair::new(&base, &asking, HOST);
     pair.run().unwrap();
     assert!(pair.server.peer().unwrap().certificates.is_empty());
@@ -206,6 +208,7 @@ fn client_certificates() {
     assert_eq!(pair.run(), Err((Who::Server, Error::NoCertificate)));
     let refused = deliver(&mut pair.server, &mut pair.client, usize::MAX);
     assert_eq!(refused, Err(Error::Refused(116)));
+    assert_eq!(base.times_asked(), 2);
 
     let strange = Entity::self_signed(&Spec::authority("CN=strange"));
     let stranger = strange.signs(&Spec::client()).identity(&[]);
