@@ -17,7 +17,7 @@ use alloc::string::{String, ToString};
 use bar::Bar;
 use line::Line;
 use viper_http::{
-    ContentRange, Error, Method, RedirectPolicy, RequestHead, ResponseHead, Status, Url,
+    ContentRange, Error, Headers, Method, RedirectPolicy, RequestHead, ResponseHead, Status, Url,
 };
 
 /// What `fetch` needs of the system.
@@ -96,6 +96,11 @@ const UNWANTED_MAX: u64 = 64 << 10;
 
 /// An answer of which the head is here.
 type Asked<S> = (Exchange<S>, ResponseHead);
+
+/// Whether the answer is decompressed. Parts are of what is sent, not of what it is made from.
+fn decodes(method: &Method, headers: &Headers) -> bool {
+    *method == Method::Get && !headers.has("Range")
+}
 
 /// A URL as it is shown: without password.
 fn shown(url: &Url) -> String {
@@ -216,8 +221,8 @@ impl<'a, W: World> Fetch<'a, W> {
     }
 
     fn exchange(&self, line: Line<W::Stream>, request: &RequestHead) -> Exchange<W::Stream> {
-        let decodes = request.headers.list_has("Accept-Encoding", "gzip");
         let method = self.arguments.method.clone();
+        let decodes = decodes(&method, &request.headers);
         Exchange::new(line, method, decodes, self.arguments.timeout_ns)
     }
 
@@ -232,9 +237,11 @@ impl<'a, W: World> Fetch<'a, W> {
         } else if self.have > 0 {
             headers.push("Range", format!("bytes={}-", self.have))?;
         }
-        // Parts are of what is sent, not of what it is made from.
-        let decodes = !headers.has("Range") && arguments.method == Method::Get;
-        headers.push("Accept-Encoding", if decodes { "gzip" } else { "identity" })?;
+        let coding = match decodes(&arguments.method, headers) {
+            true => "gzip",
+            false => "identity",
+        };
+        headers.push("Accept-Encoding", coding)?;
         for (name, value) in &arguments.headers {
             if trusted {
                 headers.set(name, value)?;

@@ -67,6 +67,14 @@ pub trait Stream {
     /// # Errors
     /// Whatever ended the connection.
     fn shutdown_write(&mut self) -> Result<(), Fault>;
+
+    /// Takes bytes that nobody wants any more, also when they make no sense; 0 is the end.
+    ///
+    /// # Errors
+    /// As [`try_read`](Stream::try_read).
+    fn discard(&mut self, space: &mut [u8]) -> Result<usize, Fault> {
+        self.try_read(space)
+    }
 }
 
 /// A stream that can be waited for.
@@ -111,11 +119,11 @@ impl<S: Stream> Secure<S> {
     /// [`Fault::WouldBlock`], and whatever ended the connection.
     pub fn handshake(&mut self) -> Result<(), Fault> {
         loop {
-            self.flush()?;
+            let sent = self.flush();
             if !self.tls.is_handshaking() {
-                return Ok(());
+                return sent.map(|_| ());
             }
-            self.receive()?;
+            self.receive_despite(sent)?;
         }
     }
 
@@ -123,6 +131,14 @@ impl<S: Stream> Secure<S> {
     #[must_use]
     pub fn get_ref(&self) -> &S {
         &self.stream
+    }
+
+    /// Receives, also from a peer that takes nothing any more: it may have said why.
+    fn receive_despite(&mut self, sent: Result<bool, Fault>) -> Result<(), Fault> {
+        match (self.receive(), sent) {
+            (Err(Fault::WouldBlock | Fault::Network(_)), Err(fault)) => Err(fault),
+            (received, _) => received,
+        }
     }
 
     /// Moves bytes from the stream to TLS.
@@ -180,8 +196,8 @@ impl<S: Stream> Stream for Secure<S> {
             if self.tls.peer_closed() {
                 return Ok(0);
             }
-            self.flush()?;
-            self.receive()?;
+            let sent = self.flush();
+            self.receive_despite(sent)?;
         }
     }
 
@@ -205,10 +221,18 @@ impl<S: Stream> Stream for Secure<S> {
 
     fn shutdown_write(&mut self) -> Result<(), Fault> {
         if !self.shut {
-            self.tls.close_notify()?;
             self.shut = true;
+            // After an error the alert was the last word.
+            let _ = self.tls.close_notify();
         }
         self.flush().map(|_| ())
+    }
+
+    fn discard(&mut self, space: &mut [u8]) -> Result<usize, Fault> {
+        match self.try_read(space) {
+            Err(Fault::Tls(_)) => self.stream.try_read(space),
+            result => result,
+        }
     }
 }
 
@@ -264,6 +288,13 @@ impl<S: Stream> Stream for Either<S> {
         match self {
             Either::Plain(stream) => stream.shutdown_write(),
             Either::Secure(stream) => stream.shutdown_write(),
+        }
+    }
+
+    fn discard(&mut self, space: &mut [u8]) -> Result<usize, Fault> {
+        match self {
+            Either::Plain(stream) => stream.discard(space),
+            Either::Secure(stream) => stream.discard(space),
         }
     }
 }

@@ -324,3 +324,20 @@ fn words() {
         assert!(!message.contains('\n') && !message.is_empty());
     }
 }
+
+/// What TLS refuses is told, and the client can go on sending until it has heard it.
+#[test]
+fn refusals_are_heard() {
+    let (_, config) = own_certificate();
+    let server = Httpd::start(MemoryTree::with(FILES), Settings::default(), Some(config));
+    let mut stream = TcpStream::connect(server.at).unwrap();
+    let nonsense = [b'x'; 100_000];
+    stream.write_all(&nonsense).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    stream.write_all(&nonsense).unwrap();
+    let mut alert = [0; 7];
+    stream.read_exact(&mut alert).unwrap();
+    // A fatal alert, in a record of its own.
+    assert_eq!(alert[..2], [21, 3]);
+    assert_eq!(alert[3..6], [0, 2, 2]);
+}

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     one("http-fetch-refuses", refuses),
     one("http-serve", serve),
     one("http-serve-tls", serve_tls),
+    one("http-serve-known", serve_known),
     one("http-usage", usage),
 ];
 
@@ -225,6 +226,56 @@ fn serve_tls(lab: &Lab<'_>) -> Verdict {
     outcome.prints("Assign C: SYS:c")?;
     outcome.prints("HTTP/1.1 200 OK")?;
     outcome.prints("second 0")
+}
+
+/// An authority of clients; a client with its key, and another authority's client with the same.
+const CLIENTS: &[(&str, &str)] = &[
+    (
+        "authority",
+        include_str!("../../../crates/viper-net-tools/testdata/authority.pem"),
+    ),
+    (
+        "client",
+        include_str!("../../../crates/viper-net-tools/testdata/client.pem"),
+    ),
+    (
+        "stranger",
+        include_str!("../../../crates/viper-net-tools/testdata/stranger.pem"),
+    ),
+    (
+        "key",
+        include_str!("../../../crates/viper-net-tools/testdata/key.pem"),
+    ),
+];
+
+/// A server that wants to know its clients, and clients of whom it knows one.
+fn serve_known(lab: &Lab<'_>) -> Verdict {
+    let mut script = String::from("netinfo -w 20\n");
+    for (name, text) in CLIENTS {
+        for line in text.lines() {
+            script += &format!("Echo \"{line}\" >>T:{name}\n");
+        }
+    }
+    script += "httpd S: PORT 0 TLSPORT 443 CLIENTCA T:authority SECONDS 60 &\nWait 5\n\
+        fetch https://127.0.0.1/startup NOVERIFY\nEcho nobody $?\n\
+        fetch https://127.0.0.1/startup NOVERIFY CERT T:stranger KEY T:key\nEcho stranger $?\n\
+        fetch https://127.0.0.1/startup NOVERIFY CERT T:stranger\nEcho keyless $?\n\
+        fetch https://127.0.0.1/startup NOVERIFY CERT T:client\nEcho client $?";
+    let outcome = lab.run(&MachineOptions::default(), &script)?;
+    outcome.code(0)?;
+    for part in [
+        "the peer gave up: it wants a certificate of ours",
+        "nobody 10",
+        "our certificate is from an authority it does not know",
+        "stranger 10",
+        "T:stranger: the private key is missing",
+        "keyless 20",
+        "Assign C: SYS:c",
+        "client 0",
+    ] {
+        outcome.prints(part)?;
+    }
+    Ok(())
 }
 
 fn usage(lab: &Lab<'_>) -> Verdict {

@@ -54,8 +54,20 @@ impl<S: Stream + Wait> Exchange<S> {
         world: &mut W,
         request: &RequestHead,
     ) -> Result<ResponseHead, Failure> {
-        self.send(world, request)?;
-        self.head(world).cloned()
+        let Err(failure) = self.send(world, request) else {
+            return self.head(world).cloned();
+        };
+        if failure == Failure::TimedOut {
+            return Err(failure);
+        }
+        // Whoever does not take all of it may have said why.
+        match self.head(world).cloned() {
+            Err(Failure::Connection(Fault::Tls(why))) if why != viper_tls::Error::Truncated => {
+                Err(Fault::Tls(why).into())
+            }
+            Err(_) => Err(failure),
+            answer => answer,
+        }
     }
 
     fn send<W: World>(&mut self, world: &mut W, head: &RequestHead) -> Result<(), Failure> {

@@ -89,6 +89,13 @@ impl<S: Stream, F> Session<S, F> {
             match self.step(now, tree, buffer, counters) {
                 Ok(0) => return Progress::Waits,
                 Ok(len) => moved += len,
+                // What TLS refuses is told to the client, which has to have time to hear it.
+                Err(Fault::Tls(_)) if self.leaving.is_none() => {
+                    if self.stream.shutdown_write().is_err() {
+                        return Progress::Ended;
+                    }
+                    self.leaving = Some(now.saturating_add(LINGER));
+                }
                 Err(_) => return Progress::Ended,
             }
         }
@@ -263,7 +270,7 @@ impl<S: Stream, F> Session<S, F> {
             self.failed = true;
             return Ok(1);
         }
-        match self.stream.try_read(sink) {
+        match self.stream.discard(sink) {
             Ok(0) => {
                 self.failed = true;
                 Ok(1)
