@@ -17,12 +17,17 @@ use crate::wire::peer;
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     one("net-server-dies-100-flows", under_work),
-    one("net-server-dies-twice-100-flows", |lab| kills(lab, 100, 2)),
+    one("net-server-dies-twice-100-flows", |lab| {
+        kills(lab, 1, 100, 2)
+    }),
     one("net-too-many-flows", too_many),
-    long("net-server-dies-1-flow", |lab| kills(lab, 1, 5)),
-    long("net-server-dies-300-flows", |lab| kills(lab, 300, 3)),
+    long("net-server-dies-1-flow", |lab| kills(lab, 1, 1, 5)),
+    long("net-server-dies-smp-4-100-flows", |lab| {
+        kills(lab, 4, 100, 5)
+    }),
+    long("net-server-dies-300-flows", |lab| kills(lab, 1, 300, 3)),
     long("net-server-dies-20-times-100-flows", |lab| {
-        kills(lab, 100, 20)
+        kills(lab, 1, 100, 20)
     }),
 ];
 
@@ -159,15 +164,16 @@ fn under_work(lab: &Lab<'_>) -> Verdict {
 }
 
 /// The server is killed so often under so many connections, and nothing is left behind.
-fn kills(lab: &Lab<'_>, count: u32, kills: u32) -> Verdict {
-    let guest = Guest::new(lab)?;
+fn kills(lab: &Lab<'_>, cores: u8, count: u32, kills: u32) -> Verdict {
+    let mut guest = Guest::new(lab)?;
+    guest.options.smp = Some(cores);
     let at = peer::service().map_err(text)?;
     let script = format!(
         "netinfo -w 20 > NIL:\nCopy T:file T:before\n\
          Run GRANT manage,system nettest flows {at} {count} 90 {kills} &\nCopy T:file T:during\n\
          Wait %1; Echo the code is $?\nnetstat\nServers"
     );
-    let time = Duration::from_secs(u64::from(120 + 20 * kills));
+    let time = Duration::from_secs(u64::from(180 + kills * (20 + count / 4)));
     let outcome = guest.run(lab, &script, time, |_| {})?;
     tell(&format!("{kills} deaths, {count} flows"), &outcome);
     outcome.code(0)?;
