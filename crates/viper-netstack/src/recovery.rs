@@ -32,14 +32,6 @@ pub(crate) struct Recovery {
     sample: Option<(u32, u64)>,
     probe_at: Option<u64>,
     probes: u32,
-    /// When the first segment is lost if it is not acknowledged before.
-    lost_at: Option<u64>,
-    /// When it was repeated.
-    repeated_at: Option<u64>,
-    /// Quarters of a round trip that a segment may be late.
-    quarters: u8,
-    /// Segments that were lost indeed since one was not.
-    losses: u8,
 }
 
 impl Recovery {
@@ -68,55 +60,39 @@ impl Recovery {
         self.arm(now);
     }
 
-    /// An acknowledgement has come. Whether to repeat the first segment now.
-    pub(crate) fn note_acknowledged(&mut self, now: u64, number: u32) -> bool {
-        match self.first {
-            Some(first) => is_after(number, first) && self.advance(now, number),
-            None => {
-                (self.first, self.end, self.furthest) = (Some(number), number, number);
-                false
-            }
-        }
-    }
-
-    /// A bare acknowledgement has come. Whether the engine is not to see it: it is a duplicate, and
-    /// it is not known yet whether the first segment was lost or is only late. Enough of them, or
-    /// fewer when all others on their way have arrived and no more can come, mean that it is to be
-    /// repeated in a moment, unless it is acknowledged before.
-    pub(crate) fn holds(&mut self, now: u64, number: u32) -> bool {
-        let Some(first) = self.first.filter(|first| *first == number) else {
+    /// An acknowledgement has come, bare or with data. Whether to repeat the first segment now.
+    pub(crate) fn note_acknowledged(&mut self, now: u64, number: u32, is_bare: bool) -> bool {
+        let Some(first) = self.first else {
+            (self.first, self.end, self.furthest) = (Some(number), number, number);
             return false;
         };
-        let on_way = self.end.wrapping_sub(first);
-        if !is_after(self.end, first) {
+        if is_after(number, first) {
+            return self.advance(now, number);
+        }
+        let is_waiting = is_after(self.end, first);
+        if number != first || !is_bare || !is_waiting {
             return false;
         }
-        if self.until.is_some() {
-            // It was repeated. Three more would have the engine do so again.
-            return true;
-        }
         self.duplicates = self.duplicates.saturating_add(1);
-        let on_way = on_way.div_ceil(self.segment_len.max(1));
-        let is_early = on_way > 1 && self.duplicates + 1 >= on_way;
-        if is_early || self.duplicates >= ENOUGH {
-            let late = now.saturating_add(self.lateness());
-            self.lost_at = self.lost_at.or(Some(late));
+        if self.until.is_some() {
+            return false;
         }
-        true
-    }
-
-    /// How much later than others a segment may come that is not lost.
-    fn lateness(&self) -> u64 {
-        self.smoothed_ns / QUARTERS * u64::from(self.quarters).clamp(1, QUARTERS)
+        let on_way = self
+            .end
+            .wrapping_sub(first)
+            .div_ceil(self.segment_len.max(1));
+        let is_enough = self.duplicates >= ENOUGH;
+        // Early: all others on their way have arrived, and no more duplicates can come.
+        let is_early = (2..=ENOUGH).contains(&on_way) && self.duplicates + 1 >= on_way;
+        if is_enough || is_early {
+            self.begin();
+        }
+        is_early && !is_enough
     }
 
     fn advance(&mut self, now: u64, number: u32) -> bool {
         self.first = Some(number);
         self.duplicates = 0;
-        self.lost_at = None;
-        if let Some(repeated_at) = self.repeated_at.take() {
-            self.judge(now.saturating_sub(repeated_at));
-        }
         self.probes = 0;
         self.expects_repeat = false;
         if let Some((end, sent)) = self.sample
@@ -146,17 +122,12 @@ impl Recovery {
     }
 
     /// When [`is_overdue`](Self::is_overdue) will have something to say.
-    pub(crate) fn next(&self) -> Option<u64> {
-        [self.probe_at, self.lost_at].into_iter().flatten().min()
+    pub(crate) const fn next(&self) -> Option<u64> {
+        self.probe_at
     }
 
-    /// Whether to repeat the first segment: it is lost, or there is no answer at all.
+    /// Whether to repeat the first segment for want of any answer.
     pub(crate) fn is_overdue(&mut self, now: u64) -> bool {
-        if self.lost_at.is_some_and(|time| time <= now) {
-            self.begin(now);
-            self.arm(now);
-            return true;
-        }
         if self.probe_at.is_none_or(|time| time > now) {
             return false;
         }
@@ -165,26 +136,12 @@ impl Recovery {
             return false;
         }
         self.probes += 1;
-        self.begin(now);
+        self.begin();
         self.arm(now);
         true
     }
 
-    /// An answer came so long after a segment was repeated. One that comes too soon is that to the
-    /// segment itself, which was only late: the next is given more time.
-    fn judge(&mut self, answer_ns: u64) {
-        if answer_ns < self.smoothed_ns / 2 {
-            (self.quarters, self.losses) = ((self.quarters + 1).clamp(2, QUARTERS as u8), 0);
-        } else if self.losses < LOSSES {
-            self.losses += 1;
-        } else {
-            (self.quarters, self.losses) = (self.quarters.saturating_sub(1), 0);
-        }
-    }
-
-    fn begin(&mut self, now: u64) {
-        self.lost_at = None;
-        self.repeated_at = Some(now);
+    fn begin(&mut self) {
         self.until = Some(self.end);
         self.expects_repeat = true;
         self.sample = None;
@@ -230,10 +187,6 @@ const fn is_after(a: u32, b: u32) -> bool {
 
 /// Duplicates that the engine acts on by itself.
 const ENOUGH: u32 = 3;
-/// What a round trip is divided by (RFC 8985, 6.2).
-const QUARTERS: u64 = 4;
-/// After so many losses segments are given less time to be late.
-const LOSSES: u8 = 16;
 /// Probes in a row, before the engine's time-out.
 const PROBES_MAX: u32 = 5;
 /// No probe comes earlier: other systems' clocks tick every few milliseconds.
@@ -252,9 +205,9 @@ mod tests {
     /// A connection with a round trip of 2 ms and `count` segments on their way from byte 1000.
     fn busy(count: u32) -> Recovery {
         let mut recovery = Recovery::default();
-        assert!(!recovery.note_acknowledged(0, 0));
+        assert!(!recovery.note_acknowledged(0, 0, true));
         recovery.note_sent(0, 0, LEN);
-        assert!(!recovery.note_acknowledged(2 * MS, LEN));
+        assert!(!recovery.note_acknowledged(2 * MS, LEN, true));
         assert_eq!((recovery.smoothed_ns, recovery.next()), (2 * MS, None));
         for number in 1..=count {
             recovery.note_sent(3 * MS, number * LEN, LEN);
@@ -266,84 +219,38 @@ mod tests {
     fn a_stream_without_loss_repeats_nothing() {
         let mut recovery = busy(10);
         for number in 2..=11 {
-            assert!(!recovery.note_acknowledged(5 * MS, number * LEN));
+            assert!(!recovery.note_acknowledged(5 * MS, number * LEN, true));
         }
         assert_eq!(recovery.next(), None);
         assert!(!recovery.is_overdue(u64::MAX));
-    }
-
-    /// So many duplicates at a time; the first segment is lost after half a millisecond more.
-    fn duplicates(recovery: &mut Recovery, now: u64, number: u32, count: u32) {
-        for _ in 0..count {
-            assert!(recovery.holds(now, number));
-        }
-        assert_eq!(recovery.next(), Some(now + MS / 2));
-        assert!(!recovery.is_overdue(now + MS / 2 - 1));
     }
 
     #[test]
     fn the_second_loss_of_a_window_is_found_by_the_partial_acknowledgement() {
         let mut recovery = busy(10);
-        duplicates(&mut recovery, 5 * MS, LEN, 3);
-        assert!(recovery.is_overdue(6 * MS));
-        recovery.note_sent(6 * MS, LEN, LEN);
-        assert!(recovery.holds(6 * MS, LEN), "once is enough");
-        assert!(!recovery.is_overdue(6 * MS));
-        assert!(recovery.note_acknowledged(8 * MS, 4 * LEN));
-        recovery.note_sent(8 * MS, 4 * LEN, LEN);
-        assert!(recovery.holds(8 * MS, 4 * LEN));
-        assert!(recovery.note_acknowledged(10 * MS, 7 * LEN));
+        for _ in 0..3 {
+            // The engine repeats after the third by itself.
+            assert!(!recovery.note_acknowledged(5 * MS, LEN, true));
+        }
+        recovery.note_sent(5 * MS, LEN, LEN);
+        assert!(recovery.note_acknowledged(7 * MS, 4 * LEN, true));
+        recovery.note_sent(7 * MS, 4 * LEN, LEN);
+        assert!(!recovery.note_acknowledged(7 * MS, 4 * LEN, true));
+        assert!(recovery.note_acknowledged(9 * MS, 7 * LEN, true));
         // All that was on its way when the loss was found has come.
-        assert!(!recovery.note_acknowledged(12 * MS, 11 * LEN));
+        assert!(!recovery.note_acknowledged(11 * MS, 11 * LEN, true));
         assert_eq!(recovery.until, None);
     }
 
     #[test]
     fn two_on_their_way_need_one_duplicate() {
-        duplicates(&mut busy(2), 5 * MS, LEN, 1);
+        let mut recovery = busy(2);
+        assert!(recovery.note_acknowledged(5 * MS, LEN, true));
         let mut recovery = busy(3);
-        assert!(recovery.holds(5 * MS, LEN));
-        assert_eq!(recovery.next(), Some(13 * MS), "one is not enough");
-        duplicates(&mut recovery, 5 * MS, LEN, 1);
-        // What says something, or comes when nothing is on its way, is for the engine.
-        assert!(!recovery.holds(5 * MS, 2 * LEN));
-        assert!(!busy(0).holds(5 * MS, LEN));
-    }
-
-    #[test]
-    fn a_segment_that_is_late_is_not_repeated() {
-        let mut recovery = busy(10);
-        duplicates(&mut recovery, 5 * MS, LEN, 9);
-        assert!(!recovery.note_acknowledged(5 * MS + MS / 4, 11 * LEN));
-        assert_eq!(recovery.next(), None);
-        assert!(!recovery.is_overdue(u64::MAX));
-    }
-
-    #[test]
-    fn segments_get_more_time_when_one_was_repeated_for_nothing() {
-        let mut recovery = busy(10);
-        let mut now = 5 * MS;
-        let mut first = 1;
-        for (answered_after, quarters) in [(MS / 2, 2), (MS / 2, 3), (MS / 2, 4), (MS / 2, 4)]
-            .into_iter()
-            .chain([(2 * MS, 4); 16])
-            .chain([(2 * MS, 3)])
-        {
-            for _ in 0..3 {
-                recovery.holds(now, first * LEN);
-            }
-            now += recovery.lateness();
-            assert!(recovery.is_overdue(now));
-            recovery.note_sent(now, first * LEN, LEN);
-            now += answered_after;
-            recovery.note_acknowledged(now, (first + 10) * LEN);
-            first += 10;
-            assert_eq!(recovery.quarters, quarters);
-            assert_eq!(recovery.lateness(), u64::from(quarters) * MS / 2);
-            for number in first..first + 10 {
-                recovery.note_sent(now, number * LEN, LEN);
-            }
-        }
+        assert!(!recovery.note_acknowledged(5 * MS, LEN, true));
+        assert!(recovery.note_acknowledged(5 * MS, LEN, true));
+        // Data of the peer that acknowledges nothing new says nothing.
+        assert!(!busy(2).note_acknowledged(5 * MS, LEN, false));
     }
 
     #[test]
@@ -369,30 +276,30 @@ mod tests {
     #[test]
     fn when_the_engine_begins_anew_nothing_else_is_repeated() {
         let mut recovery = busy(10);
-        duplicates(&mut recovery, 5 * MS, LEN, 3);
-        assert!(recovery.is_overdue(6 * MS));
-        recovery.note_sent(6 * MS, LEN, LEN);
+        for _ in 0..3 {
+            recovery.note_acknowledged(5 * MS, LEN, true);
+        }
+        recovery.note_sent(5 * MS, LEN, LEN);
         // Its time-out: the first again, and on from there.
         recovery.note_sent(205 * MS, LEN, LEN);
-        assert!(!recovery.note_acknowledged(207 * MS, 2 * LEN));
+        assert!(!recovery.note_acknowledged(207 * MS, 2 * LEN, true));
         recovery.note_sent(207 * MS, 2 * LEN, LEN);
         recovery.note_sent(207 * MS, 3 * LEN, LEN);
-        assert!(!recovery.note_acknowledged(209 * MS, 4 * LEN));
-        assert!(!recovery.note_acknowledged(209 * MS, 11 * LEN));
+        assert!(!recovery.note_acknowledged(209 * MS, 4 * LEN, true));
+        assert!(!recovery.note_acknowledged(209 * MS, 11 * LEN, true));
     }
 
     #[test]
     fn numbers_go_round() {
         let start = u32::MAX - 500;
-        let at = |number: u32| start.wrapping_add(number * LEN);
         let mut recovery = Recovery::default();
-        recovery.note_acknowledged(0, start);
+        recovery.note_acknowledged(0, start, true);
         for number in 0..4_u32 {
-            recovery.note_sent(0, at(number), LEN);
+            recovery.note_sent(0, start.wrapping_add(number * LEN), LEN);
         }
-        assert!(!recovery.note_acknowledged(MS, at(1)));
-        assert!(recovery.holds(MS, at(1)) && recovery.holds(MS, at(1)));
-        assert!(recovery.is_overdue(2 * MS));
-        assert!(!recovery.note_acknowledged(3 * MS, at(4)));
+        assert!(!recovery.note_acknowledged(MS, start.wrapping_add(LEN), true));
+        assert!(!recovery.note_acknowledged(MS, start.wrapping_add(LEN), true));
+        assert!(recovery.note_acknowledged(MS, start.wrapping_add(LEN), true));
+        assert!(!recovery.note_acknowledged(MS, start.wrapping_add(4 * LEN), true));
     }
 }

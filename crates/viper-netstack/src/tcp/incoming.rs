@@ -83,16 +83,6 @@ impl Tcp {
         is_repeated && owes_fin && engine.send_queue() == 0
     }
 
-    /// Whether the engine is not to see this duplicate of an acknowledgement, or not yet.
-    fn holds(&mut self, now: u64, segment: &Segment) -> bool {
-        let is_duplicate = self.window == segment.window
-            && segment.is_bare()
-            && segment.has(Segment::ACK)
-            && !segment.has(Segment::RST)
-            && self.expected() == Some(segment.sequence);
-        is_duplicate && self.recovery.holds(now, segment.acknowledgement)
-    }
-
     /// Learns from a segment that was shown to the engine what the peer has; whether it lacks
     /// the first of what was sent to it.
     fn note_acknowledged(&mut self, now: u64, segment: &Segment) -> bool {
@@ -103,9 +93,10 @@ impl Tcp {
         if is_past || !segment.has(Segment::ACK) || segment.has(Segment::RST) {
             return false;
         }
-        self.window = segment.window;
+        let is_same = core::mem::replace(&mut self.window, segment.window) == segment.window;
+        let is_bare = segment.is_bare() && is_same;
         self.recovery
-            .note_acknowledged(now, segment.acknowledgement)
+            .note_acknowledged(now, segment.acknowledgement, is_bare)
     }
 
     /// Acknowledgements after which the engine repeats the first segment that the peer lacks.
@@ -251,10 +242,6 @@ impl Stack {
             return;
         }
         if connection.is_pointless(segment) {
-            return;
-        }
-        if connection.half.interface != 0 && connection.holds(self.now, segment) {
-            self.mark_dirty(id);
             return;
         }
         let mut has_answered = false;
