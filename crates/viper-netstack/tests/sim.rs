@@ -37,6 +37,11 @@ impl Flow {
     }
 
     fn pump(&mut self, net: &mut Net) {
+        self.send(net);
+        self.receive(net);
+    }
+
+    fn send(&mut self, net: &mut Net) {
         let stack = &mut net.stacks[self.from];
         while self.sent < self.total {
             let (start, total) = (self.sent, self.total);
@@ -56,6 +61,9 @@ impl Flow {
                 stack.tcp_shutdown(self.sender).unwrap();
             }
         }
+    }
+
+    fn receive(&mut self, net: &mut Net) {
         let stack = &mut net.stacks[1 - self.from];
         loop {
             let hash = &mut self.hash;
@@ -155,6 +163,33 @@ fn five_percent_of_everything() {
 fn twenty_percent_of_everything() {
     exchange(6, Faults::percent(20), 4, 1 << 18);
     exchange(7, Faults::percent(20), 6, 1 << 18);
+}
+
+/// A peer that does not read for longer than it may leave data unanswered, but answers, is waited for.
+#[test]
+fn a_closed_window_is_waited_for() {
+    let good = Faults {
+        delay_ns: MS,
+        ..Faults::default()
+    };
+    for faults in [good, Faults::percent(5)] {
+        let mut net = Net::new(9, faults);
+        let options = TcpOptions::default();
+        let patience = options.timeout_ns.unwrap();
+        let listener = net.stacks[1].tcp_listen(any(80), 4, &options).unwrap();
+        let (client, server) = net.connect(listener, at(v4(1), 80));
+        let mut flow = Flow::new(0, client, server, 300_000);
+        let end = net.now + 3 * patience;
+        net.until(4 * patience, |net| {
+            flow.send(net);
+            net.now >= end
+        });
+        net.until(600 * SECOND, |net| {
+            flow.pump(net);
+            flow.is_over
+        });
+        flow.check();
+    }
 }
 
 /// What a damaged segment says is not believed, by nobody: else one side waits for what the other

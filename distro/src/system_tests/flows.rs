@@ -2,7 +2,7 @@
 //! there again at once, and nothing else notices.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -17,11 +17,17 @@ use crate::wire::peer;
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     one("net-server-dies-100-flows", under_work),
-    one("net-server-dies-twice-100-flows", |lab| kills(lab, 100, 2)),
-    long("net-server-dies-1-flow", |lab| kills(lab, 1, 5)),
-    long("net-server-dies-300-flows", |lab| kills(lab, 300, 3)),
+    one("net-server-dies-twice-100-flows", |lab| {
+        kills(lab, 1, 100, 2)
+    }),
+    one("net-too-many-flows", too_many),
+    long("net-server-dies-1-flow", |lab| kills(lab, 1, 1, 5)),
+    long("net-server-dies-smp-4-100-flows", |lab| {
+        kills(lab, 4, 100, 5)
+    }),
+    long("net-server-dies-300-flows", |lab| kills(lab, 1, 300, 3)),
     long("net-server-dies-20-times-100-flows", |lab| {
-        kills(lab, 100, 20)
+        kills(lab, 1, 100, 20)
     }),
 ];
 
@@ -122,7 +128,7 @@ fn under_work(lab: &Lab<'_>) -> Verdict {
     let guest = Guest::new(lab)?;
     let at = peer::service().map_err(text)?;
     let script = format!(
-        "netinfo -w 20 > NIL:\nnc -kl {NC_PORT} > T:got &\nnettest flows {at} 100 90 > T:flows &\n\
+        "netinfo -w 20 > NIL:\nnc -kl {NC_PORT} > T:got &\nnettest flows {at} 100 90 > T:flows 2>&1 &\n\
          until Search \"at work\" T:flows > NIL: || Search \"nettest:\" T:flows > NIL:\n\
          do Sleep 1\ndone\n\
          Servers\nEcho one; Sleep 1; Copy T:file T:before\n\
@@ -154,23 +160,20 @@ fn under_work(lab: &Lab<'_>) -> Verdict {
     }
     lab.is_sound(&guest.disk)?;
     others_are_the_same(&outcome.output)?;
-    let peer = at.to_string();
-    match outcome.output.lines().any(|line| line.contains(&peer)) {
-        true => Err("sockets are left".into()),
-        false => Ok(()),
-    }
+    nothing_is_left(&outcome, at)
 }
 
 /// The server is killed so often under so many connections, and nothing is left behind.
-fn kills(lab: &Lab<'_>, count: u32, kills: u32) -> Verdict {
-    let guest = Guest::new(lab)?;
+fn kills(lab: &Lab<'_>, cores: u8, count: u32, kills: u32) -> Verdict {
+    let mut guest = Guest::new(lab)?;
+    guest.options.smp = Some(cores);
     let at = peer::service().map_err(text)?;
     let script = format!(
         "netinfo -w 20 > NIL:\nCopy T:file T:before\n\
          Run GRANT manage,system nettest flows {at} {count} 90 {kills} &\nCopy T:file T:during\n\
          Wait %1; Echo the code is $?\nnetstat\nServers"
     );
-    let time = Duration::from_secs(u64::from(120 + 20 * kills));
+    let time = Duration::from_secs(u64::from(180 + kills * (20 + count / 4)));
     let outcome = guest.run(lab, &script, time, |_| {})?;
     tell(&format!("{kills} deaths, {count} flows"), &outcome);
     outcome.code(0)?;
@@ -180,7 +183,36 @@ fn kills(lab: &Lab<'_>, count: u32, kills: u32) -> Verdict {
     ))?;
     guest.is_copied(lab, "/t/before")?;
     guest.is_copied(lab, "/t/during")?;
+    nothing_is_left(&outcome, at)?;
     lab.is_sound(&guest.disk)
+}
+
+/// More connections than one program may have: it is told so, and everything else goes on.
+fn too_many(lab: &Lab<'_>) -> Verdict {
+    let guest = Guest::new(lab)?;
+    let at = peer::service().map_err(text)?;
+    let script = format!(
+        "netinfo -w 20 > NIL:\nnettest flows {at} 1000 20; Echo the code is $?\n\
+         nettest connects {at} 20\nping -c 1 10.0.2.2\nSleep 1\nnetstat"
+    );
+    let outcome = guest.run(lab, &script, Duration::from_secs(100), |_| {})?;
+    tell("net-too-many-flows", &outcome);
+    outcome.prints("1000 connections wanted, ")?;
+    outcome.prints(" could be had: limit reached")?;
+    outcome.prints("the code is 10")?;
+    outcome.prints("connected and closed 20 times")?;
+    outcome.prints("1 sent, 1 received, 0% lost")?;
+    nothing_is_left(&outcome, at)
+}
+
+/// The output lists no socket that is connected to the peer.
+fn nothing_is_left(outcome: &Outcome, peer: SocketAddr) -> Verdict {
+    let peer = peer.to_string();
+    let is_left = |line: &&str| line.starts_with("tcp") && line.contains(&peer);
+    match outcome.output.lines().filter(is_left).count() {
+        0 => Ok(()),
+        count => Err(format!("{count} sockets are left")),
+    }
 }
 
 /// The figures of a run.
