@@ -8,10 +8,13 @@ build_distro() { # the system, and the tool that boots it, in $distro
     distro="${CARGO_TARGET_DIR:-$repo/target}/debug/distro"
 }
 
-guest() { # guest EXEC-OPTION... COMMANDS
+# In the background it is the process itself, and its end is the machine's.
+exec_guest() { # exec_guest EXEC-OPTION... COMMANDS
+    cd "$repo"
     # shellcheck disable=SC2086 # the options are words
-    (cd "$repo" && exec "$distro" exec ${guest_options:-} "$@")
+    exec "$distro" exec ${guest_options:-} "$@"
 }
+guest() { (exec_guest "$@"); }
 
 begin_asking() { # begin_asking [COMMANDS]: what the guest does first
     asked=""

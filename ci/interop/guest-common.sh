@@ -2,14 +2,14 @@
 #
 # It wants $disk_mib, and the keys of `keys`; `boot` is given what is to lie on the disk.
 
-distro() { (cd "$repo" && exec cargo run -q -p distro -- "$@"); }
+. "$repo/ci/interop/exec-common.sh"
 
 echo "building"
-distro build 2>"$work/build.log" || { cat "$work/build.log" >&2 && exit 1; }
+build_distro 2>"$work/build.log" || { cat "$work/build.log" >&2 && exit 1; }
 
 boot() { # boot OPTION...: on the kept disk; the machine runs until there is a file T:done
     guest_port=$(free_port)
-    distro exec --disk "$work/disk.img" --disk-size "${disk_mib}M" --mem 512M \
+    exec_guest --disk "$work/disk.img" --disk-size "${disk_mib}M" --mem 512M \
         --hostfwd "tcp:$guest_port-22" --timeout "${TIMEOUT:-5400}" "$@" \
         'Delete T:done >NIL: 2>NIL: ; until Dir T:done >NIL: 2>NIL: ; do Wait 1; done' \
         >"$work/guest.out" 2>"$work/guest.err" &

@@ -115,12 +115,13 @@ as_server() {
     own=$(free_port)
     mkdir -p site
     echo "hello from httpd" >site/hello.txt
-    (cd "$repo" && exec "$distro" exec --timeout 900 --hostfwd "tcp:$web-80" \
-        --hostfwd "tcp:$secure-443" --hostfwd "tcp:$own-444" --put "$work/guest.pem:/s/httpd.crt" --put "$work/guest.key:/s/httpd.key" \
+    exec_guest --timeout 900 --hostfwd "tcp:$web-80" --hostfwd "tcp:$secure-443" \
+        --hostfwd "tcp:$own-444" \
+        --put "$work/guest.pem:/s/httpd.crt" --put "$work/guest.key:/s/httpd.key" \
         --put "$work/www/big:/t/site/big" --put "$work/site/hello.txt:/t/site/hello.txt" \
         "netinfo -w 20 > NIL:
 httpd T:site PORT 0 TLSPORT 444 CERT S:own.crt KEY S:own.key SECONDS 800 &
-httpd T:site PORT 80 TLSPORT 443 SECONDS 800") >served 2>served.err &
+httpd T:site PORT 80 TLSPORT 443 SECONDS 800" >served 2>served.err &
     machine=$!
     started="$started $machine"
     for _ in $(seq 240); do

@@ -110,7 +110,7 @@ names() {
 
 strangers() {
     # The guest listens until it is told that all is over, by a connection to port 7999.
-    (guest --timeout 400 "netinfo -w 20
+    exec_guest --timeout 400 "netinfo -w 20
 nc -kl 7000 > NIL: &
 nc -kl 7001 > NIL: &
 nc -d -w 30 10.77.0.60 9
@@ -119,7 +119,7 @@ nc -l 7999 > NIL:
 ping -c 3 -i 50 10.77.0.1
 Echo \"=== last \$?\"
 netstat
-Servers" >said 2>said.err) &
+Servers" >said 2>said.err &
     machine=$!
     started="$started $machine"
     "$python" "$here/net_stranger.py" >told 2>told.err || tail -n 20 told.err
