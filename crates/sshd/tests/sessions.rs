@@ -90,6 +90,12 @@ fn password(text: &str) -> Credential {
     Credential::Password(String::from(text).into())
 }
 
+/// Whether an error only says that nothing came in time, or that a signal did.
+fn is_passing(error: &std::io::Error) -> bool {
+    use ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+}
+
 /// A client on a socket.
 struct Visitor {
     socket: TcpStream,
@@ -135,18 +141,27 @@ impl Visitor {
     fn step(&mut self) -> Result<(), Error> {
         let gone = Error::Disconnected(0);
         while !self.session.poll_output().is_empty() {
-            let sent = self.socket.write(self.session.poll_output());
-            self.session.output_sent(sent.map_err(|_| gone)?);
+            match self.socket.write(self.session.poll_output()) {
+                Ok(sent) => self.session.output_sent(sent),
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    eprintln!("the visitor's socket: {error}");
+                    return Err(gone);
+                }
+            }
         }
         let mut space = [0; 16 * 1024];
         match self.socket.read(&mut space) {
             Ok(0) => return Err(gone),
             Ok(count) => self.unread.extend_from_slice(&space[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return Err(gone),
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                eprintln!("the visitor's socket: {error}");
+                return Err(gone);
+            }
         }
         let now = self.started.elapsed();
-        assert!(now < Duration::from_secs(60), "it takes too long");
+        assert!(now < Duration::from_secs(120), "it takes too long");
         let taken = self.session.handle_input(now, &self.unread)?;
         self.unread.drain(..taken);
         Ok(())
@@ -276,13 +291,13 @@ fn a_terminal_edits_lines_and_hears_control_c() {
     assert!(visitor.ask(channel, &Request::Shell));
     visitor.wait_for(channel, "$ ");
     visitor.session.write(channel, b"terminax\x7fl\r").unwrap();
-    visitor.wait_for(channel, "101x31\r\n");
+    visitor.wait_for(channel, "101x31\r\n$ ");
     let change = Request::WindowChange(size(80, 25));
     visitor.session.request(channel, &change, false).unwrap();
     visitor.session.write(channel, b"terminal\r").unwrap();
-    visitor.wait_for(channel, "80x25\r\n");
+    visitor.wait_for(channel, "80x25\r\n$ ");
     visitor.session.write(channel, b"half a line\x03").unwrap();
-    visitor.wait_for(channel, "interrupted\r\n");
+    visitor.wait_for(channel, "interrupted\r\n$ ");
     visitor.session.write(channel, b"exit 5\r").unwrap();
     assert_eq!(visitor.finish(channel).2, Some(Request::ExitStatus(5)));
 }
@@ -355,7 +370,8 @@ fn guessing_gets_slower() {
 #[test]
 fn who_says_nothing_is_sent_away_and_holds_nobody_up() {
     let lab = Lab::new("silence", |settings| {
-        settings.login_time = Duration::from_millis(1500);
+        // To log in takes seconds on a machine that is busy.
+        settings.login_time = Duration::from_secs(10);
         settings.strangers_max = 3;
     });
     let silent: Vec<Visitor> = (0..2).map(|_| lab.connect()).collect();
@@ -366,7 +382,7 @@ fn who_says_nothing_is_sent_away_and_holds_nobody_up() {
     let mut other = lab.logged_in();
     assert_eq!(other.run("echo still here").0, "still here\n");
     for mut visitor in silent {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         // It takes what comes, but never logs in.
         while visitor.next().is_ok() {
             let _ = visitor.session.accept_host_key();
