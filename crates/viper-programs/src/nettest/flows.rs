@@ -134,6 +134,9 @@ impl Round<'_> {
     }
 }
 
+/// A connection for a thread, and what that will do.
+type Waiting = (TcpStream, fn(TcpStream) -> Result<Waiter, Error>);
+
 /// The connections of a round, before the death and after it.
 struct Flows {
     set: PollSet,
@@ -159,11 +162,18 @@ impl Flows {
             is_called: false,
             chunk: vec![0; CHUNK],
         };
+        // Those who work by themselves begin when all are there.
+        let mut waiting = Vec::new();
         for index in 0..count {
-            let opened = flows.open_one(round, index);
+            let opened = flows.open_one(round, index, &mut waiting);
             opened.map_err(|error| {
                 format!("{count} connections wanted, {index} could be had: {error}")
             })?;
+        }
+        for (stream, begin) in waiting {
+            flows
+                .waiters
+                .push(begin(stream).map_err(|e| e.to_string())?);
         }
         let listener = round.listener.event();
         let watched = flows.set.add(listener, LISTENER_KEY, ANY);
@@ -176,7 +186,12 @@ impl Flows {
         Ok(flows)
     }
 
-    fn open_one(&mut self, round: &mut Round<'_>, index: usize) -> Result<(), Error> {
+    fn open_one(
+        &mut self,
+        round: &mut Round<'_>,
+        index: usize,
+        waiting: &mut Vec<Waiting>,
+    ) -> Result<(), Error> {
         let (network, at) = (round.network, round.at);
         let asked = |what| ask(network, at, what);
         match index % 10 {
@@ -192,8 +207,8 @@ impl Flows {
                     return Err(Error::Internal);
                 }
             }
-            8 => self.waiters.push(Waiter::reads(asked(b"hold\n")?)?),
-            _ => self.waiters.push(Waiter::writes(asked(b"take\n")?)?),
+            8 => waiting.push((asked(b"hold\n")?, Waiter::reads)),
+            _ => waiting.push((asked(b"take\n")?, Waiter::writes)),
         }
         Ok(())
     }
