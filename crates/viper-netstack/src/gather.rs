@@ -58,6 +58,7 @@ impl Gather {
         (frame, ip_at): (&[u8], usize),
         packet: &Packet<'_>,
         segment: &Segment,
+        sum: Option<Sum>,
     ) -> bool {
         let ip_len = match packet.source {
             IpAddr::V4(_) => IPV4_LEN,
@@ -65,6 +66,10 @@ impl Gather {
         };
         let is_worth_it = segment.len >= WORTH_MIN || segment.is_bare();
         if self.to.is_some() || !is_worth_it || !is_plain(packet, segment, ip_len) {
+            return false;
+        }
+        // The engine will see another sum, which is right.
+        if !is_header_whole(frame, ip_at, packet, sum) {
             return false;
         }
         let tcp_at = ip_at + ip_len;
@@ -121,7 +126,10 @@ impl Gather {
             && is_alike(tcp_at + 2)
             && (stream.is_continued_by(&segment) || stream.is_replaced_by(&segment))
             && self.frame.len() + segment.len as usize <= LEN_MAX;
-        if !continues || !is_whole(frame, ip_at, &packet, is_checked, sum) {
+        let is_whole = || {
+            is_header_whole(frame, ip_at, &packet, sum) && (is_checked || is_intact(&packet, sum))
+        };
+        if !continues || !is_whole() {
             return false;
         }
         let from = if segment.is_bare() {
@@ -202,20 +210,13 @@ fn is_plain(packet: &Packet<'_>, segment: &Segment, ip_len: usize) -> bool {
         && segment.flags & !Segment::PSH == Segment::ACK
 }
 
-/// Whether the checksums of a frame are right.
-fn is_whole(
-    frame: &[u8],
-    ip_at: usize,
-    packet: &Packet<'_>,
-    is_checked: bool,
-    sum: Option<Sum>,
-) -> bool {
+/// Whether the checksum of the IP header is right, if there is one.
+fn is_header_whole(frame: &[u8], ip_at: usize, packet: &Packet<'_>, sum: Option<Sum>) -> bool {
     let header = || frame.get(ip_at..)?.first_chunk::<IPV4_LEN>();
-    let is_header_whole = match packet.source {
+    match packet.source {
         IpAddr::V4(_) => header().is_some_and(|header| is_header_intact(header, sum)),
         IpAddr::V6(_) => true,
-    };
-    is_header_whole && (is_checked || is_intact(packet, sum))
+    }
 }
 
 const IPV4_LEN: usize = 20;
@@ -275,7 +276,14 @@ mod tests {
         let first = frame(0, is_ipv6);
         let packet = ip(&first[14..]).unwrap();
         let segment = segment(packet.payload).unwrap();
-        assert!(gather.begin(1, SocketId::from_bits(7), (&first, 14), &packet, &segment));
+        assert!(gather.begin(
+            1,
+            SocketId::from_bits(7),
+            (&first, 14),
+            &packet,
+            &segment,
+            None
+        ));
         gather
     }
 
@@ -324,7 +332,7 @@ mod tests {
             let segment_of = |frame: &[u8]| segment(ip(&frame[14..]).unwrap().payload).unwrap();
             let mut gather = Gather::default();
             let id = SocketId::from_bits(7);
-            assert!(gather.begin(1, id, (&first, 14), &packet, &segment_of(&first)));
+            assert!(gather.begin(1, id, (&first, 14), &packet, &segment_of(&first), None));
             let next = bare(600, is_ipv6);
             assert!(gather.add(1, &next, false, Some(sum)));
             // Twice the same, one that was overtaken, and data.
@@ -352,7 +360,8 @@ mod tests {
             SocketId::from_bits(7),
             (&padded, 14),
             &packet,
-            &segment_of
+            &segment_of,
+            None
         ));
         let mut padded = frame(1, false);
         padded.extend([9; 4]);
@@ -372,6 +381,20 @@ mod tests {
         let whole = gather.finish().unwrap().frame;
         assert_eq!(whole.len(), frame(0, false).len() + count * DATA);
         assert!(whole.len() <= LEN_MAX && whole.len() + DATA > LEN_MAX);
+    }
+
+    #[test]
+    fn a_first_header_with_a_wrong_sum_is_left_to_the_engine() {
+        for sum in [Some(sum as Sum), None] {
+            let mut first = frame(0, false);
+            // Its lifetime: the sum of TCP does not know of it.
+            first[22] ^= 1;
+            let packet = ip(&first[14..]).unwrap();
+            let segment = segment(packet.payload).unwrap();
+            let id = SocketId::from_bits(7);
+            let mut gather = Gather::default();
+            assert!(!gather.begin(1, id, (&first, 14), &packet, &segment, sum));
+        }
     }
 
     #[test]

@@ -182,8 +182,8 @@ impl Stack {
         packet: &Packet<'_>,
         segment: &Segment,
     ) -> bool {
-        let link_len = match self.ports.get(index) {
-            Some(port) if index != 0 => port.link_len(),
+        let (link_len, sum) = match self.ports.get(index) {
+            Some(port) if index != 0 => (port.link_len(), port.sum),
             _ => return false,
         };
         // What is not in order is answered one by one: the peer counts the answers.
@@ -191,7 +191,7 @@ impl Stack {
         expected == Some(segment.sequence)
             && self
                 .gathered
-                .begin(index, id, (frame, link_len), packet, segment)
+                .begin(index, id, (frame, link_len), packet, segment, sum)
     }
 
     /// Shows the connection what was gathered for it.
