@@ -4,7 +4,6 @@ use super::world::{ALL, FakeCard, World, error_of, soon, until};
 use crate::Netd;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use viper_netstack::TcpOptions;
 use viper_rt::abi::{FOREVER, Signals};
 use viper_rt::server::Server;
 use viper_rt::thread::JoinHandle;
@@ -20,12 +19,7 @@ fn at(text: &str) -> SocketAddr {
 fn everybody_who_waits_hears_of_the_end() {
     const FLOWS: usize = 48;
     let world = World::new();
-    let listener = {
-        let mut stack = world.host.lock().unwrap();
-        stack
-            .tcp_listen(at("10.0.0.1:80"), 64, &TcpOptions::default())
-            .unwrap()
-    };
+    let listener = world.host_listens(80);
     let network = world.client(ALL);
     let mut within = network.tcp_listen(at("127.0.0.1:81"), 64).unwrap();
     let mut waiting: Vec<JoinHandle> = Vec::new();

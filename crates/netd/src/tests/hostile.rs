@@ -3,7 +3,6 @@
 use super::world::{ALL, World, error_of, soon, until};
 use crate::server::CLIENT_SOCKETS_MAX;
 use std::net::SocketAddr;
-use viper_netstack::TcpOptions;
 use viper_proto::net::{Client, DATA_AT, Endpoint, bits, memory_bytes};
 use viper_rt::abi::Signals;
 use viper_rt::{Error, Mapping, Object, clock};
@@ -120,12 +119,7 @@ fn one_client_cannot_take_all_sockets() {
 #[test]
 fn rings_full_of_lies_hurt_nobody_else() {
     let world = World::new();
-    let listener = {
-        let mut stack = world.host.lock().unwrap();
-        stack
-            .tcp_listen(at("10.0.0.1:80"), 64, &TcpOptions::default())
-            .unwrap()
-    };
+    let listener = world.host_listens(80);
     let witness = world.client(ALL);
     let mut stream = witness.tcp_connect(at("10.0.0.1:80"), soon()).unwrap();
     let id = until(|| world.host.lock().unwrap().tcp_accept(listener).ok());

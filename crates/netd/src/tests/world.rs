@@ -1,10 +1,13 @@
 //! A server on a wire, at whose other end another stack is a host of its own.
 
 use crate::{DEVICE_KEY, Netd, NetworkCard};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use viper_netstack::{Cidr, Config, FrameDevice, FrameQueue, InterfaceConfig, Medium, Stack};
+use viper_netstack::{
+    Cidr, Config, FrameDevice, FrameQueue, InterfaceConfig, Medium, SocketId, Stack, TcpOptions,
+};
 use viper_proto::net::client::Network;
 use viper_proto::net::rules::TEXT_BYTES_MAX;
 use viper_rt::abi::{FOREVER, Signals, Slot};
@@ -114,6 +117,13 @@ pub struct World {
 }
 
 impl World {
+    /// Has the host on the wire, 10.0.0.1, listen at a port.
+    pub fn host_listens(&self, port: u16) -> SocketId {
+        let at = SocketAddr::from(([10, 0, 0, 1], port));
+        let mut stack = self.host.lock().unwrap();
+        stack.tcp_listen(at, 64, &TcpOptions::default()).unwrap()
+    }
+
     /// With a card.
     pub fn new() -> World {
         World::with(true)
