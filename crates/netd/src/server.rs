@@ -27,13 +27,16 @@ pub const SOCKETS_MAX: usize = 512;
 /// Sockets of one client, at most.
 pub const CLIENT_SOCKETS_MAX: usize = 384;
 /// Bytes of each ring of a socket.
-pub const RING_BYTES: u32 = 32 * 1024;
+pub const RING_BYTES: u32 = 128 * 1024;
 /// How long after the start whoever needs an address waits for it.
 const SETTLE_NS: u64 = 10 * clock::SECOND;
 /// How long what a program left behind may take to go out.
 const LINGER_NS: u64 = 60 * clock::SECOND;
 /// How often the stack is polled before other requests have their turn.
 const ROUNDS_MAX: usize = 32;
+
+/// How often frames are taken before something is sent.
+const RECEIVED_MAX: usize = 8;
 
 /// Keeps a text for the server that follows this one.
 pub type Keep = Box<dyn FnMut(&str)>;
@@ -208,27 +211,23 @@ impl<C: NetworkCard> Netd<C> {
     pub(crate) fn work(&mut self) {
         let mut next = None;
         for _ in 0..ROUNDS_MAX {
-            if let Some(card) = &mut self.card {
-                card.reclaim();
-            }
             let now = clock::now();
+            let mut is_moved = self.receive(now);
             next = match &mut self.card {
-                Some(card) => self.stack.poll(now, &mut [card as &mut dyn FrameDevice]),
-                None => self.stack.poll(now, &mut []),
+                Some(card) => self
+                    .stack
+                    .transmit(now, &mut [card as &mut dyn FrameDevice]),
+                None => self.stack.transmit(now, &mut []),
             };
-            let mut is_moved = false;
-            while let Some(id) = self.stack.take_ready() {
-                is_moved = true;
-                if let Some(&index) = self.by_id.get(&id) {
-                    self.pump(index);
-                }
-            }
+            is_moved |= self.pump_ready();
             is_moved |= self.answer_questions();
             if self.stack.take_addresses_changed() {
                 is_moved = true;
                 self.addresses_changed();
             }
-            if !is_moved && next.is_none_or(|next| next > now) {
+            if is_moved {
+                next = Some(now);
+            } else if next.is_none_or(|next| next > now) {
                 break;
             }
         }
@@ -236,6 +235,39 @@ impl<C: NetworkCard> Netd<C> {
             card.flush();
         }
         self.deadline = next.unwrap_or(FOREVER).min(self.own_deadline());
+    }
+
+    /// Takes what has come, and moves it on before anything is acknowledged: bytes in the rings are
+    /// not in the way of what the peers may send next. Whether there was anything.
+    fn receive(&mut self, now: u64) -> bool {
+        let mut any = false;
+        for _ in 0..RECEIVED_MAX {
+            let has_more = match &mut self.card {
+                Some(card) => {
+                    card.reclaim();
+                    self.stack.receive(now, &mut [card as &mut dyn FrameDevice])
+                }
+                None => self.stack.receive(now, &mut []),
+            };
+            if !has_more {
+                break;
+            }
+            self.pump_ready();
+            any = true;
+        }
+        any
+    }
+
+    /// Moves bytes of the sockets for which there is something to do, and says if there are any.
+    fn pump_ready(&mut self) -> bool {
+        let mut any = false;
+        while let Some(id) = self.stack.take_ready() {
+            any = true;
+            if let Some(&index) = self.by_id.get(&id) {
+                self.pump(index);
+            }
+        }
+        any
     }
 
     /// When something other than the stack is due.

@@ -18,21 +18,53 @@ impl Stack {
     ///
     /// Time that goes backwards counts as standing still.
     pub fn poll(&mut self, now: u64, devices: &mut [&mut dyn FrameDevice]) -> Option<u64> {
+        self.begin(now);
+        for _ in 0..ROUNDS {
+            let received = self.take_received(BATCH, devices);
+            if !(self.send_round(devices) || received) {
+                break;
+            }
+        }
+        self.next_deadline()
+    }
+
+    /// Half of [`poll`](Self::poll): takes what the devices have received, a bounded number of
+    /// frames, and says whether there was anything.
+    ///
+    /// The two halves are for callers that keep received bytes in a place of their own. Who reads
+    /// from the sockets that are ready before it calls [`transmit`](Self::transmit) tells the
+    /// peers in the same acknowledgements that there is room again.
+    pub fn receive(&mut self, now: u64, devices: &mut [&mut dyn FrameDevice]) -> bool {
+        self.now = self.now.max(now);
+        self.take_received(BATCH_APART, devices)
+    }
+
+    /// The other half of [`poll`](Self::poll): sends what the sockets have to send, and acts on
+    /// timers.
+    ///
+    /// Returns when to poll again as `poll` does; it does not know what the devices have received.
+    pub fn transmit(&mut self, now: u64, devices: &mut [&mut dyn FrameDevice]) -> Option<u64> {
+        self.begin(now);
+        for _ in 0..ROUNDS {
+            if !self.send_round(devices) {
+                break;
+            }
+        }
+        self.next_deadline()
+    }
+
+    fn begin(&mut self, now: u64) {
         self.now = self.now.max(now);
         self.fire_timers();
         for id in core::mem::take(&mut self.stalled) {
             self.mark_dirty(id);
         }
-        for _ in 0..ROUNDS {
-            let received = self.receive(devices);
-            let served = self.serve(devices);
-            let resolved = self.serve_resolver();
-            let sent = self.send(devices);
-            if !(received || served || resolved || sent) {
-                break;
-            }
-        }
-        self.next_deadline()
+    }
+
+    fn send_round(&mut self, devices: &mut [&mut dyn FrameDevice]) -> bool {
+        let served = self.serve(devices);
+        let resolved = self.serve_resolver();
+        self.send(devices) || served || resolved
     }
 
     fn fire_timers(&mut self) {
@@ -70,13 +102,13 @@ impl Stack {
             .map(|next| next.max(self.now))
     }
 
-    fn receive(&mut self, devices: &mut [&mut dyn FrameDevice]) -> bool {
+    fn take_received(&mut self, batch: usize, devices: &mut [&mut dyn FrameDevice]) -> bool {
         let mut any = false;
         for index in 1..self.ports.len() {
             let Some(device) = Self::device(devices, index) else {
                 continue;
             };
-            for _ in 0..BATCH {
+            for _ in 0..batch {
                 if !device.receive(&mut |frame, checked| self.take(index, frame, checked)) {
                     break;
                 }
@@ -87,7 +119,7 @@ impl Stack {
                 port.send_answers(device);
             }
         }
-        for _ in 0..BATCH {
+        for _ in 0..batch {
             let Some(buffer) = self
                 .ports
                 .first_mut()
@@ -267,3 +299,5 @@ fn is_for_card(frame: &[u8], mac: [u8; 6]) -> bool {
 const ROUNDS: usize = 64;
 /// Frames that are taken from one device before others have their turn.
 const BATCH: usize = 64;
+/// The same where what was received is read at once: as many full segments as are made into one.
+const BATCH_APART: usize = 11;
