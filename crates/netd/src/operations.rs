@@ -50,7 +50,7 @@ impl<C: NetworkCard> Serve for Netd<C> {
         if is_within {
             return self.connect_local(client, to);
         }
-        let mut flow = Flow::new(None, Pipe::new(RING_BYTES)?);
+        let mut flow = Flow::new(None, Pipe::new(self.ring_bytes())?);
         let mut local = UNSPECIFIED;
         match self.stack.tcp_connect(to, None, &Self::tcp_options()) {
             Ok(id) => {
@@ -108,7 +108,7 @@ impl<C: NetworkCard> Serve for Netd<C> {
             return Ok(made);
         }
         let id = self.stack.tcp_accept(id).map_err(convert::error)?;
-        let made = Pipe::new(RING_BYTES).and_then(|pipe| {
+        let made = Pipe::new(self.ring_bytes()).and_then(|pipe| {
             let (local, peer) = self.stack.tcp_ends(id).map_err(convert::error)?;
             self.add_flow(client, Flow::new(Some(id), pipe), local, peer)
         });

@@ -27,7 +27,12 @@ pub const SOCKETS_MAX: usize = 512;
 /// Sockets of one client, at most.
 pub const CLIENT_SOCKETS_MAX: usize = 384;
 /// Bytes of each ring of a socket.
-pub const RING_BYTES: u32 = 128 * 1024;
+pub const RING_BYTES: u32 = 32 * 1024;
+/// The same for a connection while there are few sockets: twice the window of a peer without
+/// window scaling, so that it may send the next while the program reads the last.
+pub const WIDE_RING_BYTES: u32 = 128 * 1024;
+/// How many sockets are few.
+pub const WIDE_MAX: usize = 64;
 /// How long after the start whoever needs an address waits for it.
 const SETTLE_NS: u64 = 10 * clock::SECOND;
 /// How long what a program left behind may take to go out.
@@ -200,6 +205,15 @@ impl<C: NetworkCard> Netd<C> {
     /// A number that changes from client to client.
     pub(crate) fn clients_seen(&self) -> u64 {
         self.clients
+    }
+
+    /// Bytes of each ring of the next connection.
+    pub(crate) fn ring_bytes(&self) -> u32 {
+        if self.sockets.count() < WIDE_MAX {
+            WIDE_RING_BYTES
+        } else {
+            RING_BYTES
+        }
     }
 
     /// Whether an address may still come.

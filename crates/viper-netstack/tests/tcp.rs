@@ -470,3 +470,55 @@ fn only_the_right_reset_ends_a_connection() {
     net.pass(SECOND);
     assert_eq!(net.stacks[1].tcp_send(server, b"x"), Err(Error::Reset));
 }
+
+/// The windows that host 1 tells when host 0 has sent it something, by how host 1 does its work.
+fn windows_told(work: impl FnOnce(&mut Net, SocketId)) -> Vec<u16> {
+    let mut net = Net::new(5, Faults::default());
+    let options = TcpOptions::default();
+    let listener = net.stacks[1].tcp_listen(any(80), 4, &options).unwrap();
+    let (client, server) = net.connect(listener, at(v4(1), 80));
+    // It begins slowly.
+    let mut got = Vec::new();
+    for _ in 0..4 {
+        net.stacks[0].tcp_send(client, &[7; 10 * 1460]).unwrap();
+        net.until(SECOND, |net| {
+            read_all(&mut net.stacks[1], server, &mut got).unwrap();
+            net.stacks[0].tcp_space(client).unwrap().1 == 65_535
+        });
+    }
+    net.stacks[0].tcp_send(client, &[7; 10 * 1460]).unwrap();
+    let [sender, receiver] = &mut net.ends;
+    net.stacks[0].poll(net.now, &mut [sender]);
+    let mut count = 0;
+    while let Some(frame) = sender.sent.pop(<[u8]>::to_vec) {
+        receiver.received.push(&frame);
+        count += 1;
+    }
+    assert!(count >= 2);
+    work(&mut net, server);
+    let window = |frame: &[u8]| u16::from_be_bytes([frame[48], frame[49]]);
+    std::iter::from_fn(|| net.ends[1].sent.pop(window)).collect()
+}
+
+#[test]
+fn who_reads_before_it_transmits_tells_all_its_room_at_once() {
+    let read = |net: &mut Net, id| {
+        let mut got = Vec::new();
+        assert_eq!(read_all(&mut net.stacks[1], id, &mut got), Ok(false));
+        assert!(got.len() >= 2 * 1460 && got.iter().all(|&byte| byte == 7));
+    };
+    let apart = windows_told(|net, server| {
+        assert!(net.stacks[1].receive(net.now, &mut [&mut net.ends[1]]));
+        assert_eq!(net.ends[1].sent.len(), 0);
+        read(net, server);
+        assert!(!net.stacks[1].receive(net.now, &mut [&mut net.ends[1]]));
+        net.stacks[1].transmit(net.now, &mut [&mut net.ends[1]]);
+    });
+    assert_eq!(apart, [u16::MAX]);
+    let together = windows_told(|net, server| {
+        net.stacks[1].poll(net.now, &mut [&mut net.ends[1]]);
+        read(net, server);
+        net.stacks[1].poll(net.now, &mut [&mut net.ends[1]]);
+    });
+    assert!(together[0] < u16::MAX, "{together:?}");
+}

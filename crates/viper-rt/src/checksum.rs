@@ -108,7 +108,7 @@ fn pairs(bytes: &[u8]) -> u32 {
 fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
-    // Not more than 17 bits above and 16 below, then one and 16, then none and 16.
+    // Below three times 2^16 now, then at most 2^16 + 1, then a number of 16 bits.
     let sum = (sum >> 16) + (sum & 0xffff);
     ((sum >> 16) + (sum & 0xffff)) as u16
 }

@@ -1,7 +1,7 @@
 //! Clients that may not, that lie, and that want too much.
 
 use super::world::{ALL, World, error_of, soon, until};
-use crate::server::CLIENT_SOCKETS_MAX;
+use crate::server::{CLIENT_SOCKETS_MAX, RING_BYTES, WIDE_MAX, WIDE_RING_BYTES};
 use std::net::SocketAddr;
 use viper_proto::net::{Client, DATA_AT, Endpoint, bits, memory_bytes};
 use viper_rt::abi::Signals;
@@ -114,6 +114,26 @@ fn one_client_cannot_take_all_sockets() {
     assert!(greedy.udp_bind(at("0.0.0.0:0")).is_ok());
 }
 
+#[test]
+fn many_connections_have_less_room_each() {
+    let world = World::new();
+    let client = Client::new(world.channel(ALL));
+    let to = Endpoint::from(at("10.0.0.1:80"));
+    let mut made: Vec<_> = (0..=WIDE_MAX)
+        .map(|_| client.tcp_connect(to).unwrap())
+        .collect();
+    let (last, _, _, _) = made.pop().unwrap();
+    assert_eq!(last.ring_bytes, RING_BYTES);
+    assert!(made.iter().all(|made| made.0.ring_bytes == WIDE_RING_BYTES));
+    for (link, ..) in &made[..2] {
+        client.close(link.socket, true).unwrap();
+    }
+    assert_eq!(
+        client.tcp_connect(to).unwrap().0.ring_bytes,
+        WIDE_RING_BYTES
+    );
+}
+
 /// Every word of a socket's memory overwritten, for each kind of socket: the socket may fail, the
 /// server and everybody else may not.
 #[test]
@@ -143,7 +163,7 @@ fn rings_full_of_lies_hurt_nobody_else() {
                 0 => (number >> 33) as u32,
                 1 => u32::MAX,
                 2 => (number >> 60) as u32,
-                _ => 32 * 1024 - (number >> 62) as u32,
+                _ => link.ring_bytes - (number >> 62) as u32,
             };
             mapping.write(offset, &word.to_le_bytes()).unwrap();
         }
