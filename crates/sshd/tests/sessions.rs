@@ -256,8 +256,10 @@ fn commands_have_two_streams_and_a_status() {
         let command = format!("echo {n}; exit {n}");
         assert!(visitor.ask(*channel, &Request::Exec(command.into())));
     }
-    // One program for each channel.
-    assert!(!visitor.ask(channels[3], &Request::Shell));
+    // One program for each channel; it waits for input, for who has ended answers nothing.
+    let channel = visitor.open();
+    assert!(visitor.ask(channel, &Request::Exec(b"wc -c".to_vec())));
+    assert!(!visitor.ask(channel, &Request::Shell));
 }
 
 #[test]
