@@ -48,7 +48,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 /// counts as if a zero followed.
 ///
 /// # Complexity
-/// About a quarter of an instruction a byte.
+/// About a third of an instruction a byte.
 #[must_use]
 pub fn internet(bytes: &[u8]) -> u16 {
     let (head, middle, tail) = middle(bytes);
